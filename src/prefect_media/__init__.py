@@ -1,0 +1,63 @@
+"""Generative images and video as durable Prefect tasks: never bought twice, always in your bucket.
+
+Names load on first use, so that importing the package costs milliseconds in every worker and command line.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors as errors
+    from .assets import Asset as Asset
+    from .assets import Manifest as Manifest
+    from .blocks import AzureOpenAICredentials as AzureOpenAICredentials
+    from .blocks import MediaStore as MediaStore
+    from .blocks import OpenAICredentials as OpenAICredentials
+    from .jobs import VideoJob as VideoJob
+    from .requests import ImageRequest as ImageRequest
+    from .requests import RemixRequest as RemixRequest
+    from .requests import VideoRequest as VideoRequest
+    from .simulator import simulated as simulated
+    from .tasks import agenerate_images as agenerate_images
+    from .tasks import agenerate_video as agenerate_video
+    from .tasks import apublish as apublish
+    from .tasks import aremix_video as aremix_video
+    from .tasks import generate_images as generate_images
+    from .tasks import generate_video as generate_video
+    from .tasks import publish as publish
+    from .tasks import remix_video as remix_video
+
+_HOME = {
+    "Asset": "assets",
+    "AzureOpenAICredentials": "blocks",
+    "ImageRequest": "requests",
+    "Manifest": "assets",
+    "MediaStore": "blocks",
+    "OpenAICredentials": "blocks",
+    "RemixRequest": "requests",
+    "VideoJob": "jobs",
+    "VideoRequest": "requests",
+    "agenerate_images": "tasks",
+    "agenerate_video": "tasks",
+    "apublish": "tasks",
+    "aremix_video": "tasks",
+    "generate_images": "tasks",
+    "generate_video": "tasks",
+    "publish": "tasks",
+    "remix_video": "tasks",
+    "simulated": "simulator",
+}
+
+__all__ = ["errors", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module(".errors", __name__)
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,246 @@
+"""Who pays for the media: credentials for OpenAI, for Azure OpenAI, and for everybody who speaks their API."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+
+from prefect_media.errors import AuthenticationFailed, InvalidRequest
+from prefect_media.providers.client import Connection, async_client, sync_client
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+Dialect = Literal["openai"]
+
+
+class MediaCredentials(CredentialsBlock):
+    """What the credentials of all providers share."""
+
+    request_timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds to wait for one HTTP answer; images are made within one answer.",
+    )
+    max_concurrency: int = Field(
+        default=16, ge=1, description="How many paid requests one process may have in the air at once."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_the_sdk_name_of_the_timeout(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "timeout" in data and "request_timeout" not in data:
+            data = {**data, "request_timeout": data["timeout"]}  # pyright: ignore[reportUnknownVariableType]
+            del data["timeout"]
+        return data  # pyright: ignore[reportUnknownVariableType]
+
+    @model_validator(mode="after")
+    def _warn_of_unknown_fields(self) -> MediaCredentials:
+        # Blocks allow extra fields, so a typing error would pass in silence; raising would break saved documents.
+        for name in self.model_extra or {}:
+            if not name.startswith(("_", "block_type_slug")):
+                warnings.warn(
+                    f"{type(self).__name__} has no field {name!r}; it is ignored. "
+                    f"Its fields are {', '.join(type(self).model_fields)}",
+                    stacklevel=2,
+                )
+        return self
+
+    def connection(self) -> Connection:
+        """Where requests go and as whom, resolved from the fields and the environment."""
+        raise TypeError(
+            f"{type(self).__name__} is not a provider; use OpenAICredentials or AzureOpenAICredentials"
+        )
+
+    def get_client(self) -> OpenAI:
+        """A client of the openai SDK for this account, shared within the process.
+
+        Raises:
+            errors.AuthenticationFailed: There is no key.
+        """
+        return sync_client(self.connection())
+
+    def get_async_client(self) -> AsyncOpenAI:
+        """An async client of the openai SDK for this account, shared within the running event loop.
+
+        Raises:
+            errors.AuthenticationFailed: There is no key.
+        """
+        return async_client(self.connection())
+
+
+class OpenAICredentials(MediaCredentials):
+    """Credentials for OpenAI, or for any server that speaks its API.
+
+    Example:
+        Load saved credentials and use the SDK's client:
+        ```python
+        from prefect_media import OpenAICredentials
+
+        credentials = OpenAICredentials.load("BLOCK_NAME")
+        client = credentials.get_client()
+        ```
+    """
+
+    _block_type_name = "OpenAI Media Credentials"
+    _block_type_slug = "openai-media-credentials"
+    _logo_url = HttpUrl("https://avatars.githubusercontent.com/u/14957082?s=200&v=4")
+    _documentation_url = HttpUrl("https://platform.openai.com/docs/api-reference/authentication")
+
+    provider: Literal["openai"] = Field(default="openai", description="Tells the kinds of credentials apart.")
+    api_key: SecretStr | None = Field(
+        default=None,
+        title="API Key",
+        description="The API key; OPENAI_API_KEY of the environment if left out.",
+    )
+    base_url: str | None = Field(
+        default=None,
+        title="Base URL",
+        description="Root of the API, such as http://localhost:8000/v1; OpenAI's own if left out.",
+    )
+    organization: str | None = Field(default=None, description="OpenAI organization to bill.")
+    project: str | None = Field(default=None, description="OpenAI project to bill.")
+    dialect: Dialect | None = Field(
+        default=None, description="How the server speaks the Videos API; OpenAI's way if left out."
+    )
+
+    def connection(self) -> Connection:
+        """Where requests go and as whom, resolved from the fields and the environment.
+
+        Raises:
+            errors.InvalidRequest: `base_url` is not an http(s) URL.
+            errors.AuthenticationFailed: There is no key, and the server is OpenAI's own.
+        """
+        base_url = _checked(self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+        api_key = _secret(self.api_key) or os.environ.get("OPENAI_API_KEY")
+        if not api_key and base_url == OPENAI_URL:
+            raise AuthenticationFailed(
+                "There is no OpenAI API key: set api_key on the credentials block, or OPENAI_API_KEY. "
+                "To try without a key: prefect-media demo"
+            )
+        return Connection(
+            provider="openai",
+            base_url=base_url,
+            api_key=api_key
+            or "no-key",  # servers of one's own often want none, but the SDK insists on a value
+            organization=self.organization,
+            project=self.project,
+            dialect=self.dialect or "openai",
+            request_timeout=self.request_timeout,
+            max_concurrency=self.max_concurrency,
+        )
+
+
+class AzureOpenAICredentials(MediaCredentials):
+    """Credentials for Azure OpenAI (Microsoft Foundry), with a key or an Entra bearer token.
+
+    | `api_version` | images | videos |
+    | --- | --- | --- |
+    | none, `v1`, `latest` | `/openai/v1/images/...` | `/openai/v1/videos` |
+    | `preview` | the same with `?api-version=preview` | the same with `?api-version=preview` |
+    | with a date | `/openai/deployments/{model}/images/...?api-version=...` | `/openai/v1/videos` |
+
+    Example:
+        Load saved credentials and use the SDK's client:
+        ```python
+        from prefect_media import AzureOpenAICredentials
+
+        credentials = AzureOpenAICredentials.load("BLOCK_NAME")
+        client = credentials.get_client()
+        ```
+    """
+
+    _block_type_name = "Azure OpenAI Media Credentials"
+    _block_type_slug = "azure-openai-media-credentials"
+    _logo_url = HttpUrl("https://avatars.githubusercontent.com/u/6844498?s=200&v=4")
+    _documentation_url = HttpUrl("https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle")
+
+    provider: Literal["azure"] = Field(default="azure", description="Tells the kinds of credentials apart.")
+    base_url: str = Field(
+        title="Base URL",
+        description="The resource's endpoint, such as https://NAME.openai.azure.com, with or without /openai/v1.",
+    )
+    api_version: str | None = Field(
+        default=None,
+        title="API Version",
+        description="Only for the older, dated API; an api-version in the base URL is taken from there and wins.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        title="API Key",
+        description="The resource's key; AZURE_OPENAI_API_KEY of the environment if left out.",
+    )
+    azure_ad_token: SecretStr | None = Field(
+        default=None,
+        title="Entra Bearer Token",
+        description="A bearer token to use in place of a key; AZURE_OPENAI_AD_TOKEN if left out.",
+    )
+    model_family: str | None = Field(
+        default=None,
+        description="Whose rules deployments with names of their own follow, such as gpt-image-2.",
+    )
+
+    def connection(self) -> Connection:
+        """Where requests go and as whom, resolved from the fields and the environment.
+
+        Raises:
+            errors.InvalidRequest: `base_url` is not an http(s) URL.
+            errors.AuthenticationFailed: There is neither a key nor a token.
+        """
+        url = urlsplit(_checked(self.base_url))
+        in_query = parse_qs(url.query).get("api-version")
+        api_version = in_query[0] if in_query else self.api_version
+        if api_version in ("v1", "latest", ""):
+            api_version = None
+        root = f"{url.scheme}://{url.netloc}{url.path.partition('/openai')[0].rstrip('/')}"
+
+        token = _secret(self.azure_ad_token)
+        key = _secret(self.api_key)
+        if not token and not key:
+            token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
+            key = os.environ.get("AZURE_OPENAI_API_KEY")
+        if not token and key and _is_token(key):
+            token = key
+        if not token and not key:
+            raise AuthenticationFailed(
+                "There is no Azure OpenAI key or token: set api_key or azure_ad_token on the credentials block, "
+                "or AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"
+            )
+        return Connection(
+            provider="azure",
+            base_url=f"{root}/openai/v1",
+            api_key=token or key or "",
+            bearer=bool(token),
+            api_version=api_version,
+            model_family=self.model_family,
+            request_timeout=self.request_timeout,
+            max_concurrency=self.max_concurrency,
+        )
+
+
+def _checked(base_url: str) -> str:
+    base_url = base_url.strip()
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest(
+            f"base_url={base_url!r} is not a URL; it has to look like https://NAME.example.com or http://localhost:8000/v1"
+        )
+    if parts.username or parts.password:
+        raise InvalidRequest("base_url carries a password; put it into api_key instead")
+    return base_url
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value().strip() if value else None
+
+
+def _is_token(value: str) -> bool:
+    """Entra tokens are JWTs: three base64 parts, the first of which is a JSON object."""
+    return value.startswith("eyJ") and value.count(".") == 2

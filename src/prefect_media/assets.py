@@ -1,0 +1,113 @@
+"""What was made: small references to media in a store, never the bytes themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .sync import run_sync
+
+if TYPE_CHECKING:
+    from .storage import Storage
+
+Kind = Literal["image", "video"]
+
+
+class AssetSource(BaseModel):
+    """Where an asset came from: enough to explain it, to bill it and to find it at the provider again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    provider: str = Field(description='Which API made it: "openai" or "azure".')
+    host: str = Field(description="Host name of the server that made it.")
+    model: str = Field(description="Model or deployment, as it was asked for.")
+    operation: str = Field(description='What was bought: "generate", "edit", "remix" or "extend".')
+    job_id: str | None = Field(default=None, description="The provider's id of the job; images have none.")
+    request_id: str | None = Field(default=None, description="The provider's id of the HTTP request.")
+    fingerprint: str = Field(description="SHA-256 of the normalised request.")
+    purchase: str = Field(description="Key of the purchase on the ledger.")
+    created_at: datetime = Field(description="When the provider's answer was stored (UTC).")
+    revised_prompt: str | None = Field(default=None, description="The prompt as the model rewrote it.")
+    remixed_from: str | None = Field(default=None, description="Job id of the video this one was made from.")
+    usage: Mapping[str, Any] | None = Field(default=None, description="Tokens, as the provider counted them.")
+    cost_usd: float | None = Field(default=None, description="Cost in USD; None where the price is unknown.")
+
+
+class Asset(BaseModel):
+    """One finished image or video in a store.
+
+    Example:
+        ```python
+        asset.save_to("fox.png")
+        asset.url(expires_in=timedelta(hours=1))  # None for a local folder
+        ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uri: str = Field(description='Where it lies, such as "s3://bucket/key" or "file:///folder/key".')
+    kind: Kind = Field(description='"image" or "video".')
+    content_type: str = Field(description='MIME type, such as "video/mp4".')
+    size_bytes: int = Field(description="Size in bytes.")
+    sha256: str = Field(description="SHA-256 of the stored bytes, in hexadecimal.")
+    width: int | None = Field(default=None, description="Width in pixels, read from the file.")
+    height: int | None = Field(default=None, description="Height in pixels, read from the file.")
+    seconds: float | None = Field(default=None, description="Duration in seconds, read from the file.")
+    source: AssetSource | None = Field(default=None, description="Where it came from.")
+
+    async def aread_bytes(self) -> bytes:
+        """All bytes of the asset. Raises `errors.StoreError` when it can't be read."""
+        storage, key = self._place()
+        return await storage.read(key)
+
+    def read_bytes(self) -> bytes:
+        """All bytes of the asset. Raises `errors.StoreError` when it can't be read."""
+        return run_sync(self.aread_bytes())
+
+    async def asave_to(self, path: str | Path) -> Path:
+        """Copy the asset to a local file, streamed, and return its path."""
+        storage, key = self._place()
+        path = Path(path).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            async for chunk in storage.stream(key):
+                file.write(chunk)
+        return part.replace(path)
+
+    def save_to(self, path: str | Path) -> Path:
+        """Copy the asset to a local file, streamed, and return its path."""
+        return run_sync(self.asave_to(path))
+
+    async def aurl(self, expires_in: timedelta = timedelta(hours=1)) -> str | None:
+        """A link that anybody can open until it expires; None where the store can't sign links."""
+        storage, key = self._place()
+        return await storage.sign(key, expires_in)
+
+    def url(self, expires_in: timedelta = timedelta(hours=1)) -> str | None:
+        """A link that anybody can open until it expires; None where the store can't sign links."""
+        return run_sync(self.aurl(expires_in))
+
+    def _place(self) -> tuple[Storage, str]:
+        from .storage import storage_of
+
+        return storage_of(self.uri)
+
+
+class Manifest(BaseModel):
+    """What was published together: one readable JSON file beside the media."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uri: str = Field(description="Where the manifest itself lies.")
+    created_at: datetime = Field(
+        default_factory=lambda: datetime.now(UTC), description="When it was written (UTC)."
+    )
+    assets: tuple[Asset, ...] = Field(description="The published assets, in order.")
+    total_cost_usd: float | None = Field(
+        default=None, description="Sum in USD; None when the price of any asset is unknown."
+    )

@@ -1,0 +1,166 @@
+"""Connections to a provider, and the SDK clients that serve them.
+
+Clients are shared by everything in one process that uses the same event loop and the same connection, so
+a second call pays for no second TLS set-up. They live here and not in the blocks, which stay picklable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+    from ..catalog import Host
+
+AZURE_DOMAINS = (
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".azure-api.net",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where to send requests and as whom. The key is in it, but in no repr of it."""
+
+    provider: Literal["openai", "azure"]
+    base_url: str
+    """Root of the API without a trailing slash, such as "https://api.openai.com/v1"."""
+    api_key: str = field(repr=False)
+    bearer: bool = True
+    """Whether the key goes into `Authorization: Bearer`; otherwise into Azure's `api-key` header."""
+    api_version: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    dialect: str = "openai"
+    model_family: str | None = None
+    request_timeout: float = 600.0
+    """Seconds to wait for one HTTP answer."""
+    max_concurrency: int = 16
+    """Paid requests in the air at once, in one process."""
+
+    @property
+    def host(self) -> str:
+        """Host name (and port, if unusual) of the server."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def catalog_host(self) -> Host:
+        """Whose rules and retirement dates apply."""
+        name = urlsplit(self.base_url).hostname or ""
+        if name == "api.openai.com" or name.endswith(".api.openai.com"):
+            return "openai"
+        return "azure" if self.provider == "azure" and name.endswith(AZURE_DOMAINS) else "other"
+
+    @property
+    def account(self) -> dict[str, str | None]:
+        """Who pays: part of a purchase's identity. Deliberately not the key, which may be rotated."""
+        return {
+            "provider": self.provider,
+            "host": self.host,
+            "organization": self.organization,
+            "project": self.project,
+        }
+
+    def images_url(self, operation: Literal["generations", "edits"], model: str) -> str:
+        """Full URL of an image operation; Azure's dated api-versions only know it per deployment."""
+        if self.provider == "azure" and is_dated(self.api_version):
+            root = self.base_url.removesuffix("/v1")
+            return f"{root}/deployments/{model}/images/{operation}?api-version={self.api_version}"
+        return self.url(f"/images/{operation}")
+
+    def url(self, path: str) -> str:
+        """Full URL of a path of the v1 API (the client adds `api-version=preview` where it is asked for)."""
+        return f"{self.base_url}{path}"
+
+
+def is_dated(api_version: str | None) -> bool:
+    """Whether an Azure api-version is of the older kind that carries a date, such as "2025-04-01-preview"."""
+    return bool(api_version) and api_version[:2] == "20"  # pyright: ignore[reportOptionalSubscript]
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Any]] = WeakKeyDictionary()
+_lock = threading.Lock()
+T = TypeVar("T")
+
+
+def shared(key: Any, make: Callable[[], T]) -> T:
+    """The one object of its kind on the running event loop, made when it is first asked for."""
+    with _lock:
+        things = _by_loop.setdefault(asyncio.get_running_loop(), {})
+        if key not in things:
+            things[key] = make()
+        return things[key]
+
+
+def wire_client(connection: Connection) -> AsyncOpenAI:
+    """The client our own requests go through: always the plain one, because URLs are built here."""
+    from openai import AsyncOpenAI
+
+    return shared(("wire", connection), lambda: AsyncOpenAI(**_plain_options(connection)))
+
+
+def paid_slots(connection: Connection) -> asyncio.Semaphore:
+    """Holds back paid requests beyond the connection's `max_concurrency`."""
+    return shared(("slots", connection), lambda: asyncio.Semaphore(connection.max_concurrency))
+
+
+def async_client(connection: Connection) -> AsyncOpenAI:
+    """The SDK client a user gets: shared on the running event loop, a new one outside of any."""
+    from openai import AsyncAzureOpenAI, AsyncOpenAI
+
+    def make() -> AsyncOpenAI:
+        if is_dated(connection.api_version):
+            return AsyncAzureOpenAI(**_azure_options(connection))
+        return AsyncOpenAI(**_plain_options(connection))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return make()
+    return shared(("user", connection), make)
+
+
+@lru_cache(maxsize=64)
+def sync_client(connection: Connection) -> OpenAI:
+    """The blocking SDK client a user gets, made once."""
+    from openai import AzureOpenAI, OpenAI
+
+    if is_dated(connection.api_version):
+        return AzureOpenAI(**_azure_options(connection))
+    return OpenAI(**_plain_options(connection))
+
+
+def _plain_options(connection: Connection) -> dict[str, Any]:
+    from openai import Omit
+
+    options: dict[str, Any] = {
+        "api_key": connection.api_key,
+        "base_url": connection.base_url,
+        "organization": connection.organization,
+        "project": connection.project,
+        "timeout": connection.request_timeout,
+    }
+    if not connection.bearer:
+        options["default_headers"] = {"Authorization": Omit(), "api-key": connection.api_key}
+    if connection.provider == "azure" and connection.api_version == "preview":
+        options["default_query"] = {"api-version": "preview"}
+    return options
+
+
+def _azure_options(connection: Connection) -> dict[str, Any]:
+    return {
+        "azure_ad_token" if connection.bearer else "api_key": connection.api_key,
+        "azure_endpoint": connection.base_url.removesuffix("/openai/v1"),
+        "api_version": connection.api_version,
+        "timeout": connection.request_timeout,
+    }

@@ -1,0 +1,145 @@
+"""What to make: one small, frozen, JSON-friendly model per paid operation.
+
+Only the shape is checked here; what a given model can do is the catalog's business.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from .assets import Asset
+from .jobs import VideoJob
+
+Operation = Literal["generate", "remix"]
+AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
+
+
+def _plain(value: Any) -> Any:
+    """Bytes and paths as strings, so that a request is the same in Python, in JSON and in the Prefect UI."""
+    if isinstance(value, list | tuple):
+        raise ValueError(f"exactly one reference image is possible, {len(value)} were given; choose one")  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "data:application/octet-stream;base64," + base64.b64encode(value).decode()
+    return value
+
+
+MediaInput = Annotated[
+    Asset | str | Path | bytes,
+    BeforeValidator(_plain),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "description": "A path, an http(s) or s3 URL, or a data URL."},
+                {"$ref": "#/$defs/Asset"},
+            ]
+        }
+    ),
+]
+"""A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
+
+
+class MediaRequest(BaseModel):
+    """What all requests share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    operation: ClassVar[Operation] = "generate"
+
+    prompt: str = Field(min_length=1, max_length=32_000, description="What to make, in words.")
+    variant: int = Field(
+        default=0,
+        ge=0,
+        description="The same request with another variant is another purchase; with the same one it is not.",
+    )
+    extra: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Sent to the server as it is, for example {"seed": 7, "num_inference_steps": 30}.',
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain_unknown_fields(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = [str(name) for name in data if name not in cls.model_fields]  # pyright: ignore[reportUnknownVariableType]
+            if unknown:
+                raise ValueError(
+                    f"{cls.__name__} has no field {', '.join(unknown)}; its fields are "
+                    f"{', '.join(cls.model_fields)}. What only your server knows goes into extra={{...}}"
+                )
+        return data  # pyright: ignore[reportUnknownVariableType]
+
+
+class ImageRequest(MediaRequest):
+    """One or several images from a prompt.
+
+    Example:
+        ```python
+        ImageRequest(prompt="a neon fox", model="gpt-image-2", aspect_ratio="16:9")
+        ```
+    """
+
+    model: str = Field(min_length=1, description='Model or Azure deployment, for example "gpt-image-2".')
+    size: str | None = Field(
+        default=None, pattern=r"^(auto|\d+x\d+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
+    )
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="Turned into the best size the model has; give this or size."
+    )
+    quality: str | None = Field(default=None, description='For example "low", "high"; "hd" for DALL-E 3.')
+    style: str | None = Field(default=None, description='"vivid" or "natural"; DALL-E 3 only.')
+    n: int = Field(default=1, ge=1, le=10, description="How many images; they are one purchase.")
+    background: str | None = Field(default=None, description='"transparent", "opaque" or "auto".')
+    output_format: str | None = Field(default=None, description='"png", "jpeg" or "webp".')
+    output_compression: int | None = Field(
+        default=None, ge=0, le=100, description="Compression level in per cent, for jpeg and webp."
+    )
+    moderation: str | None = Field(default=None, description='"auto" or "low".')
+
+
+class VideoRequest(MediaRequest):
+    """One video from a prompt, or from a prompt and one reference image.
+
+    Example:
+        ```python
+        VideoRequest(prompt="the fox runs", model="sora-2", seconds=8, size="1280x720", image="fox.png")
+        ```
+    """
+
+    model: str = Field(min_length=1, description='Model or Azure deployment, for example "sora-2".')
+    seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.")
+    size: str | None = Field(default=None, pattern=r"^\d+x\d+$", description='"WIDTHxHEIGHT" in pixels.')
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="Turned into the best size the model has; give this or size."
+    )
+    image: MediaInput | None = Field(
+        default=None, description="The one reference image that the video starts from."
+    )
+    fit: Literal["crop", "pad", "error"] = Field(
+        default="crop", description="What to do with a reference image of another size than the video."
+    )
+
+
+class RemixRequest(MediaRequest):
+    """A finished video made again with a change, described by the prompt.
+
+    Example:
+        ```python
+        RemixRequest(video=asset, prompt="the same, at night in the rain")
+        ```
+    """
+
+    operation: ClassVar[Operation] = "remix"
+
+    video: Asset | VideoJob | str = Field(description="The video to remix: an Asset, a VideoJob or a job id.")
+
+    @property
+    def source_job_id(self) -> str | None:
+        """The provider's id of the video to remix; None for an Asset that no job made."""
+        if isinstance(self.video, Asset):
+            return self.video.source.job_id if self.video.source else None
+        return self.video.id if isinstance(self.video, VideoJob) else self.video

@@ -1,0 +1,37 @@
+"""What can be set for a whole machine or deployment, as `PREFECT_MEDIA_...` environment variables."""
+
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of this process, read once from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="PREFECT_MEDIA_", extra="ignore")
+
+    store: str | None = Field(
+        default=None,
+        description="Default store: a URL such as s3://bucket/prefix, or a folder. Unset: under the Prefect home.",
+    )
+    validation: Literal["strict", "warn", "off"] = Field(
+        default="strict",
+        description="What to do with a request the catalog says can't work: refuse it, warn, or say nothing.",
+    )
+    max_transfers: int = Field(default=4, ge=1, description="Downloads and uploads at once in this process.")
+    lease_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a process that went silent while submitting keeps others from taking over, in seconds.",
+    )
+    poll_seconds: float = Field(
+        default=5.0, gt=0, description="Longest pause between two looks at a job, in seconds."
+    )
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

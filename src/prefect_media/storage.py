@@ -1,0 +1,473 @@
+"""Where media and the ledger live: a bucket or a folder, behind one small set of verbs.
+
+    store = storage_at("s3://bucket/prefix")
+    stored = await store.pour("videos/a.mp4", chunks, content_type="video/mp4", expected_size=size)
+
+A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
+for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
+machines. Folders are served by `storage_folder`, buckets by `storage_bucket`; neither is imported before
+the first verb is used.
+"""
+
+import asyncio
+import hashlib
+import os
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, unquote
+
+from prefect_media.errors import DownloadCorrupt, StoreError
+
+BLOCK_BYTES = 1024 * 1024
+"""How much is hashed and written at a time; bigger chunks pass as they are."""
+
+VERIFY_BYTES = 64
+"""How much of the body `verify` gets to see at least, unless the body is shorter."""
+
+BUCKET_SCHEMES = ("s3", "gs", "az")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """How to reach a place. What is left out comes from the environment, as boto3 finds it."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    path_style: bool | None = None
+    profile: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written, as it was counted and hashed on the way."""
+
+    uri: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """Content together with the version that `replace` wants to see unchanged."""
+
+    data: bytes
+    version: str
+
+
+class Place(Protocol):
+    """What a folder and a bucket have to know; keys are already checked and carry the store's prefix."""
+
+    can_copy: bool
+
+    async def write(self, key: str, blocks: AsyncIterator[bytes], content_type: str) -> None: ...
+    async def put(self, key: str, data: bytes, content_type: str) -> None: ...
+    async def read(self, key: str) -> bytes: ...
+    def stream(self, key: str) -> AsyncIterator[bytes]: ...
+    async def size(self, key: str) -> int | None: ...
+    async def copy(self, key: str, target_key: str) -> None: ...
+    async def sign(self, key: str, expires_in: timedelta) -> str | None: ...
+    async def delete(self, key: str) -> None: ...
+    def list(self, folder: str) -> AsyncIterator[tuple[str, int]]: ...
+    async def create(self, key: str, data: bytes) -> str | None: ...
+    async def replace(self, key: str, data: bytes, version: str) -> str | None: ...
+    async def fetch(self, key: str) -> tuple[bytes, str] | None: ...
+
+
+class Storage:
+    """One bucket (or a prefix in it) or one folder.
+
+    Args:
+        url: `s3://bucket/prefix`, `gs://...`, `az://...`, `file:///folder` or a plain path.
+        options: How to reach it, where the environment does not say.
+
+    Keys are relative, with `/` between their parts; names that begin with a dot are ours.
+    """
+
+    def __init__(self, url: str, options: StorageOptions | None = None) -> None:
+        self.options = options or StorageOptions()
+        self.scheme, self._root, self._prefix = _parse(url)
+        self.url = _url(self.scheme, self._root, self._prefix)
+        self._prefix = self._prefix and self._prefix + "/"
+        self._opened: Place | None = None
+
+    def __repr__(self) -> str:
+        return f"Storage({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return storage_at, (self.url, self.options)
+
+    def uri(self, key: str) -> str:
+        """The address of `key`, readable anywhere with `storage_of`."""
+        return _url(self.scheme, self._root, self._full(key))
+
+    def key_of(self, uri: str) -> str | None:
+        """The key behind `uri`, or None when it is not inside this store."""
+        try:
+            scheme, root, path = _parse(uri)
+            if scheme == "file" == self.scheme:
+                key = Path(root).relative_to(self._root).as_posix()
+            elif (scheme, root) == (self.scheme, self._root) and path.startswith(self._prefix):
+                key = path.removeprefix(self._prefix)
+            else:
+                return None
+            self._full(key)
+        except (StoreError, ValueError):
+            return None
+        return key
+
+    async def check(self) -> None:
+        """Write, change and delete a probe, so that a store which can't be used fails before money is spent.
+
+        Also makes sure that the store keeps two writers apart, which the ledger relies on.
+        """
+        place, key = await self._place(), self._prefix + f".prefect-media-probe-{uuid.uuid4().hex}"
+        try:
+            first = await place.create(key, b"probe 1")
+            again = await place.create(key, b"probe 2")
+            second = first and await place.replace(key, b"probe 3", first)
+            stale = first and await place.replace(key, b"probe 4", first)
+            content = await place.read(key)
+        finally:
+            with suppress(StoreError):
+                await place.delete(key)
+        if again or stale or not (first and second) or content != b"probe 3":
+            raise StoreError(
+                f"The store {self.url} ignores conditional writes (If-None-Match, If-Match), so the same thing could "
+                "be bought twice; use a store that supports them, such as AWS S3 or a current MinIO.",
+                transient=False,
+            )
+        # outside `finally`: a store that can't delete is fine for a ledger, but the error must not hide another
+        await place.delete(key)
+
+    async def pour(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        content_type: str,
+        expected_size: int | None = None,
+        verify: Callable[[bytes], None] | None = None,
+    ) -> Stored:
+        """Stream `chunks` to `key` in bounded memory, hashing on the way.
+
+        Args:
+            key: Where to; replaced as a whole when it exists.
+            chunks: The body.
+            content_type: What it is.
+            expected_size: Its length in bytes; another length raises `DownloadCorrupt` and stores nothing.
+            verify: Gets the first bytes (64 at least, or all) before anything is stored, and raises when they
+                are not what was asked for.
+        """
+        return await self._pour(key, chunks, content_type, expected_size, verify)
+
+    async def _pour(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        content_type: str,
+        expected_size: int | None = None,
+        verify: Callable[[bytes], None] | None = None,
+        expected_sha256: str | None = None,
+    ) -> Stored:
+        full, body = self._full(key), _Body(chunks, expected_size, expected_sha256, verify)
+        place = await self._place()
+        async with aclosing(body.blocks()) as blocks:
+            await place.write(full, blocks, content_type)
+        return Stored(self.uri(key), body.size, body.sha256)
+
+    async def put(self, key: str, data: bytes, *, content_type: str) -> Stored:
+        """Store `data` at `key`, replacing what is there."""
+        full, place = self._full(key), await self._place()
+        digest = await asyncio.to_thread(hashlib.sha256, data)
+        await place.put(full, data, content_type)
+        return Stored(self.uri(key), len(data), digest.hexdigest())
+
+    async def read(self, key: str) -> bytes:
+        """The whole content of `key`."""
+        full = self._full(key)
+        return await (await self._place()).read(full)
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """The content of `key` piece by piece."""
+        full = self._full(key)
+        async for block in (await self._place()).stream(full):
+            yield block
+
+    async def size(self, key: str) -> int | None:
+        """The size of `key` in bytes, or None when it is not there."""
+        full = self._full(key)
+        return await (await self._place()).size(full)
+
+    async def copy(
+        self, key: str, target: "Storage", target_key: str, *, content_type: str, sha256: str | None = None
+    ) -> Stored:
+        """Copy `key` to `target_key` in `target`: inside the server where both are one bucket, else streamed.
+
+        Args:
+            key: What to copy.
+            target: The store to copy to.
+            target_key: Where to, there.
+            content_type: What it is. A copy inside the server keeps the type it was stored with.
+            sha256: The hash on record. A streamed copy must match it; for a copy inside the server, where no
+                byte passes here, it saves reading the copy back to hash it.
+        """
+        full, target_full = self._full(key), target._full(target_key)
+        place, target_place = await self._place(), await target._place()
+        size = await place.size(full)
+        if size is None:
+            raise _missing(self.uri(key))
+        if place is target_place and place.can_copy and size < 5 * 1000**3:  # S3 copies up to 5 GB in one go
+            if full != target_full:
+                await place.copy(full, target_full)
+            stored = Stored(target.uri(target_key), size, sha256 or await _hash(place.stream(target_full)))
+        else:
+            stored = await target._pour(
+                target_key, place.stream(full), content_type, expected_size=size, expected_sha256=sha256
+            )
+        landed = await target_place.size(target_full)
+        if landed != size:
+            raise StoreError(f"The copy {stored.uri} has {landed} bytes instead of {size}; copy it again.")
+        return stored
+
+    async def sign(self, key: str, expires_in: timedelta) -> str | None:
+        """A link that lets anybody read `key` for that long; None for folders, which have no links."""
+        full = self._full(key)
+        return await (await self._place()).sign(full, expires_in)
+
+    async def delete(self, key: str) -> None:
+        """Remove `key`; nothing happens when it is not there."""
+        full = self._full(key)
+        await (await self._place()).delete(full)
+
+    async def list(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Keys that begin with `prefix`, with their sizes in bytes, in no promised order."""
+        full = self._prefix + prefix
+        async for key, size in (await self._place()).list(full.rpartition("/")[0]):
+            if key.startswith(full) and not key.rpartition("/")[2].startswith("."):
+                yield key.removeprefix(self._prefix), size
+
+    async def create(self, key: str, data: bytes) -> str | None:
+        """Store `data` at `key` unless something is there: the new version, or None when something is.
+
+        None can also mean that our own write arrived and its reply was lost, so a record should name its writer.
+        """
+        full = self._full(key)
+        return await (await self._place()).create(full, data)
+
+    async def replace(self, key: str, data: bytes, version: str) -> str | None:
+        """Store `data` at `key` if it still has `version`: the new version, or None when somebody changed it.
+
+        None can also mean that our own write arrived and its reply was lost, so a record should name its writer.
+        """
+        full = self._full(key)
+        return await (await self._place()).replace(full, data, version)
+
+    async def fetch(self, key: str) -> Versioned | None:
+        """The content of `key` and its version, or None when it is not there."""
+        full = self._full(key)
+        found = await (await self._place()).fetch(full)
+        return found and Versioned(*found)
+
+    def _full(self, key: str) -> str:
+        parts = key.split("/")
+        if any(not part or part.startswith(".") for part in parts) or "\\" in key or "\0" in key:
+            raise StoreError(
+                f"The key {key!r} can't be stored; use names separated by single slashes that don't begin with a dot.",
+                transient=False,
+            )
+        return self._prefix + key
+
+    async def _place(self) -> Place:
+        if self._opened is None:
+            # in a thread: looking for credentials may import boto3 and ask the cloud's metadata service
+            self._opened = await asyncio.to_thread(_open, self.scheme, self._root, self.options)
+        return self._opened
+
+
+class _Body:
+    """A stream of bytes that is counted, hashed and checked while it passes."""
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        expected_size: int | None,
+        expected_sha256: str | None,
+        verify: Callable[[bytes], None] | None,
+    ) -> None:
+        self.chunks, self.verify = chunks, verify
+        self.expected_size, self.expected_sha256 = expected_size, expected_sha256
+        self.size, self.sha256 = 0, ""
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The body in blocks; ends with an error unless it was whole, so that it is never kept."""
+        loop, digest = asyncio.get_running_loop(), hashlib.sha256()
+        hashing: asyncio.Future[None] | None = None
+        async with aclosing(self._gathered()) as gathered:
+            async for block in gathered:
+                if hashing:
+                    await hashing  # one block behind, never more
+                hashing = loop.run_in_executor(None, digest.update, block)
+                yield block
+        if hashing:
+            await hashing
+        self.sha256 = digest.hexdigest()
+        if self.expected_sha256 not in (None, self.sha256):
+            raise DownloadCorrupt(
+                "The content does not match its SHA-256; nothing was stored, fetch it again."
+            )
+
+    async def _gathered(self) -> AsyncIterator[bytes]:
+        waiting, held = list[bytes](), 0
+        async for chunk in self.chunks:
+            if not chunk:
+                continue
+            waiting.append(chunk)
+            self.size, held = self.size + len(chunk), held + len(chunk)
+            if self.expected_size is not None and self.size > self.expected_size:
+                raise DownloadCorrupt(
+                    f"The content is longer than the {self.expected_size} bytes announced; "
+                    "nothing was stored, fetch it again."
+                )
+            if self.size >= VERIFY_BYTES:
+                self._verify(waiting)
+            if held >= BLOCK_BYTES:
+                yield b"".join(waiting)
+                waiting, held = [], 0
+        if not self.size:
+            raise DownloadCorrupt("The content is empty; nothing was stored, fetch it again.")
+        if self.expected_size is not None and self.size < self.expected_size:
+            raise DownloadCorrupt(
+                f"The content broke off after {self.size} of {self.expected_size} bytes; "
+                "nothing was stored, fetch it again."
+            )
+        self._verify(waiting)
+        if waiting:
+            yield b"".join(waiting)
+
+    def _verify(self, waiting: list[bytes]) -> None:
+        verify, self.verify = self.verify, None
+        if verify:
+            verify(b"".join(waiting))
+
+
+async def _hash(blocks: AsyncIterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    async for block in blocks:
+        await asyncio.to_thread(digest.update, block)
+    return digest.hexdigest()
+
+
+def _missing(uri: str) -> StoreError:
+    return StoreError(
+        f"There is nothing at {uri}; it was deleted or never stored.", transient=False, missing=True
+    )
+
+
+_lock = threading.Lock()
+_storages: dict[tuple[str, StorageOptions], Storage] = {}
+_places: dict[tuple[str, str, StorageOptions], Place] = {}
+
+
+def storage_at(url: str, options: StorageOptions | None = None) -> Storage:
+    """The storage at `url`, shared by the whole process and remembered for `storage_of`."""
+    storage = Storage(url, options)
+    with _lock:
+        return _storages.setdefault((storage.url, storage.options), storage)
+
+
+def storage_of(uri: str) -> tuple[Storage, str]:
+    """The storage that holds `uri`, and its key there.
+
+    Stores opened in this process are asked first (the longest root wins, then one with options of its own);
+    otherwise the bucket or folder is opened with what the environment says.
+    """
+    with _lock:
+        known = list(_storages.values())
+    found = [(storage, key) for storage in known if (key := storage.key_of(uri)) is not None]
+    if found:
+        return max(reversed(found), key=lambda hit: (len(hit[0].url), hit[0].options != StorageOptions()))
+    scheme, root, path = _parse(uri)
+    parent = Path(root).parent.as_uri() if scheme == "file" else _url(scheme, root, "")
+    storage = storage_at(parent)
+    key = storage.key_of(uri)
+    if key is None:
+        raise StoreError(f"{_shown(uri)} names no file; give the address of one.", transient=False)
+    return storage, key
+
+
+def _open(scheme: str, root: str, options: StorageOptions) -> Place:
+    with _lock:
+        if place := _places.get((scheme, root, options)):
+            return place
+    if scheme == "file":
+        from prefect_media.storage_folder import Folder
+
+        place: Place = Folder(Path(root))
+    else:
+        from prefect_media.storage_bucket import Bucket
+
+        place = Bucket(scheme, root, options)
+    with _lock:
+        return _places.setdefault((scheme, root, options), place)
+
+
+def _parse(url: str) -> tuple[str, str, str]:
+    """Scheme, bucket or absolute folder, and the prefix inside the bucket."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or (os.name == "nt" and len(scheme) == 1):
+        scheme, path = "file", url
+    elif scheme == "file":
+        host, _, path = rest.partition("/")
+        if host not in ("", "localhost"):
+            raise StoreError(
+                f"{_shown(url)} names another machine; use three slashes, as in file:///folder.",
+                transient=False,
+            )
+        path = unquote(path) if os.name == "nt" else "/" + unquote(path)
+    elif scheme in BUCKET_SCHEMES:
+        bucket, _, prefix = rest.partition("/")
+        if not bucket or any(mark in bucket for mark in "@:?# "):
+            raise StoreError(
+                f"{_shown(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
+                "in their own fields.",
+                transient=False,
+            )
+        return scheme, bucket, prefix.strip("/")
+    else:
+        raise StoreError(
+            f"The store {_shown(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder.",
+            transient=False,
+        )
+    if not path:
+        raise StoreError(
+            "The store's address is empty; give a URL such as s3://bucket or a folder.", transient=False
+        )
+    try:
+        return "file", os.path.normpath(Path(path).expanduser().absolute()), ""
+    except RuntimeError as error:
+        raise StoreError(
+            f"The home folder of {path} is unknown; give the whole path.", transient=False
+        ) from error
+
+
+def _url(scheme: str, root: str, path: str) -> str:
+    if scheme == "file":
+        return "file://" + quote(Path(root, path).as_posix() if path else Path(root).as_posix())
+    return f"{scheme}://{root}/{path}" if path else f"{scheme}://{root}"
+
+
+def _shown(url: str) -> str:
+    """The address without what may be secret in it: user, password, query."""
+    scheme, separator, rest = url.partition("://")
+    rest = rest.partition("?")[0]
+    host, slash, path = rest.partition("/")
+    return scheme + separator + host.rpartition("@")[2] + slash + path

@@ -11,7 +11,6 @@ the first verb is used.
 
 import asyncio
 import hashlib
-import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -20,17 +19,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote
 
-from prefect_media.errors import DownloadCorrupt, StoreError
-
-BLOCK_BYTES = 1024 * 1024
-"""How much is hashed and written at a time; bigger chunks pass as they are."""
-
-VERIFY_BYTES = 64
-"""How much of the body `verify` gets to see at least, unless the body is shorter."""
-
-BUCKET_SCHEMES = ("s3", "gs", "az")
+from prefect_media.errors import StoreError
+from prefect_media.storage_address import address_of, parse_address, shown
+from prefect_media.storage_body import Body, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +86,8 @@ class Storage:
 
     def __init__(self, url: str, options: StorageOptions | None = None) -> None:
         self.options = options or StorageOptions()
-        self.scheme, self._root, self._prefix = _parse(url)
-        self.url = _url(self.scheme, self._root, self._prefix)
+        self.scheme, self._root, self._prefix = parse_address(url)
+        self.url = address_of(self.scheme, self._root, self._prefix)
         self._prefix = self._prefix and self._prefix + "/"
         self._opened: Place | None = None
 
@@ -107,12 +99,12 @@ class Storage:
 
     def uri(self, key: str) -> str:
         """The address of `key`, readable anywhere with `storage_of`."""
-        return _url(self.scheme, self._root, self._full(key))
+        return address_of(self.scheme, self._root, self._full(key))
 
     def key_of(self, uri: str) -> str | None:
         """The key behind `uri`, or None when it is not inside this store."""
         try:
-            scheme, root, path = _parse(uri)
+            scheme, root, path = parse_address(uri)
             if scheme == "file" == self.scheme:
                 key = Path(root).relative_to(self._root).as_posix()
             elif (scheme, root) == (self.scheme, self._root) and path.startswith(self._prefix):
@@ -178,7 +170,7 @@ class Storage:
         verify: Callable[[bytes], None] | None = None,
         expected_sha256: str | None = None,
     ) -> Stored:
-        full, body = self._full(key), _Body(chunks, expected_size, expected_sha256, verify)
+        full, body = self._full(key), Body(chunks, expected_size, expected_sha256, verify)
         place = await self._place()
         async with aclosing(body.blocks()) as blocks:
             await place.write(full, blocks, content_type)
@@ -228,7 +220,7 @@ class Storage:
         if place is target_place and place.can_copy and size < 5 * 1000**3:  # S3 copies up to 5 GB in one go
             if full != target_full:
                 await place.copy(full, target_full)
-            stored = Stored(target.uri(target_key), size, sha256 or await _hash(place.stream(target_full)))
+            stored = Stored(target.uri(target_key), size, sha256 or await sha256_of(place.stream(target_full)))
         else:
             stored = await target._pour(
                 target_key, place.stream(full), content_type, expected_size=size, expected_sha256=sha256
@@ -293,83 +285,8 @@ class Storage:
         return self._opened
 
 
-class _Body:
-    """A stream of bytes that is counted, hashed and checked while it passes."""
-
-    def __init__(
-        self,
-        chunks: AsyncIterator[bytes],
-        expected_size: int | None,
-        expected_sha256: str | None,
-        verify: Callable[[bytes], None] | None,
-    ) -> None:
-        self.chunks, self.verify = chunks, verify
-        self.expected_size, self.expected_sha256 = expected_size, expected_sha256
-        self.size, self.sha256 = 0, ""
-
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """The body in blocks; ends with an error unless it was whole, so that it is never kept."""
-        loop, digest = asyncio.get_running_loop(), hashlib.sha256()
-        hashing: asyncio.Future[None] | None = None
-        async with aclosing(self._gathered()) as gathered:
-            async for block in gathered:
-                if hashing:
-                    await hashing  # one block behind, never more
-                hashing = loop.run_in_executor(None, digest.update, block)
-                yield block
-        if hashing:
-            await hashing
-        self.sha256 = digest.hexdigest()
-        if self.expected_sha256 not in (None, self.sha256):
-            raise DownloadCorrupt(
-                "The content does not match its SHA-256; nothing was stored, fetch it again."
-            )
-
-    async def _gathered(self) -> AsyncIterator[bytes]:
-        waiting, held = list[bytes](), 0
-        async for chunk in self.chunks:
-            if not chunk:
-                continue
-            waiting.append(chunk)
-            self.size, held = self.size + len(chunk), held + len(chunk)
-            if self.expected_size is not None and self.size > self.expected_size:
-                raise DownloadCorrupt(
-                    f"The content is longer than the {self.expected_size} bytes announced; "
-                    "nothing was stored, fetch it again."
-                )
-            if self.size >= VERIFY_BYTES:
-                self._verify(waiting)
-            if held >= BLOCK_BYTES:
-                yield b"".join(waiting)
-                waiting, held = [], 0
-        if not self.size:
-            raise DownloadCorrupt("The content is empty; nothing was stored, fetch it again.")
-        if self.expected_size is not None and self.size < self.expected_size:
-            raise DownloadCorrupt(
-                f"The content broke off after {self.size} of {self.expected_size} bytes; "
-                "nothing was stored, fetch it again."
-            )
-        self._verify(waiting)
-        if waiting:
-            yield b"".join(waiting)
-
-    def _verify(self, waiting: list[bytes]) -> None:
-        verify, self.verify = self.verify, None
-        if verify:
-            verify(b"".join(waiting))
-
-
-async def _hash(blocks: AsyncIterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    async for block in blocks:
-        await asyncio.to_thread(digest.update, block)
-    return digest.hexdigest()
-
-
 def _missing(uri: str) -> StoreError:
-    return StoreError(
-        f"There is nothing at {uri}; it was deleted or never stored.", transient=False, missing=True
-    )
+    return StoreError(f"There is nothing at {uri}; it was deleted or never stored.", transient=False, missing=True)
 
 
 _lock = threading.Lock()
@@ -395,79 +312,27 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     found = [(storage, key) for storage in known if (key := storage.key_of(uri)) is not None]
     if found:
         return max(reversed(found), key=lambda hit: (len(hit[0].url), hit[0].options != StorageOptions()))
-    scheme, root, path = _parse(uri)
-    parent = Path(root).parent.as_uri() if scheme == "file" else _url(scheme, root, "")
+    scheme, root, _ = parse_address(uri)
+    parent = Path(root).parent.as_uri() if scheme == "file" else address_of(scheme, root, "")
     storage = storage_at(parent)
     key = storage.key_of(uri)
     if key is None:
-        raise StoreError(f"{_shown(uri)} names no file; give the address of one.", transient=False)
+        raise StoreError(f"{shown(uri)} names no file; give the address of one.", transient=False)
     return storage, key
 
 
 def _open(scheme: str, root: str, options: StorageOptions) -> Place:
     with _lock:
-        if place := _places.get((scheme, root, options)):
-            return place
+        if known := _places.get((scheme, root, options)):
+            return known
+    place: Place
     if scheme == "file":
         from prefect_media.storage_folder import Folder
 
-        place: Place = Folder(Path(root))
+        place = Folder(Path(root))
     else:
         from prefect_media.storage_bucket import Bucket
 
         place = Bucket(scheme, root, options)
     with _lock:
         return _places.setdefault((scheme, root, options), place)
-
-
-def _parse(url: str) -> tuple[str, str, str]:
-    """Scheme, bucket or absolute folder, and the prefix inside the bucket."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or (os.name == "nt" and len(scheme) == 1):
-        scheme, path = "file", url
-    elif scheme == "file":
-        host, _, path = rest.partition("/")
-        if host not in ("", "localhost"):
-            raise StoreError(
-                f"{_shown(url)} names another machine; use three slashes, as in file:///folder.",
-                transient=False,
-            )
-        path = unquote(path) if os.name == "nt" else "/" + unquote(path)
-    elif scheme in BUCKET_SCHEMES:
-        bucket, _, prefix = rest.partition("/")
-        if not bucket or any(mark in bucket for mark in "@:?# "):
-            raise StoreError(
-                f"{_shown(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
-                "in their own fields.",
-                transient=False,
-            )
-        return scheme, bucket, prefix.strip("/")
-    else:
-        raise StoreError(
-            f"The store {_shown(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder.",
-            transient=False,
-        )
-    if not path:
-        raise StoreError(
-            "The store's address is empty; give a URL such as s3://bucket or a folder.", transient=False
-        )
-    try:
-        return "file", os.path.normpath(Path(path).expanduser().absolute()), ""
-    except RuntimeError as error:
-        raise StoreError(
-            f"The home folder of {path} is unknown; give the whole path.", transient=False
-        ) from error
-
-
-def _url(scheme: str, root: str, path: str) -> str:
-    if scheme == "file":
-        return "file://" + quote(Path(root, path).as_posix() if path else Path(root).as_posix())
-    return f"{scheme}://{root}/{path}" if path else f"{scheme}://{root}"
-
-
-def _shown(url: str) -> str:
-    """The address without what may be secret in it: user, password, query."""
-    scheme, separator, rest = url.partition("://")
-    rest = rest.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    return scheme + separator + host.rpartition("@")[2] + slash + path

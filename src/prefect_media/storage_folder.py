@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -80,14 +80,7 @@ class Folder:
                 yield block
 
     async def size(self, key: str) -> int | None:
-        return await asyncio.to_thread(self._size, self._path(key))
-
-    def _size(self, path: Path) -> int | None:
-        with _explained(path):
-            try:
-                return path.stat().st_size if path.is_file() else None
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        return await asyncio.to_thread(_size, self._path(key))
 
     async def copy(self, key: str, target_key: str) -> None:
         raise NotImplementedError  # can_copy says so
@@ -101,18 +94,8 @@ class Folder:
             await asyncio.to_thread(path.unlink)
 
     async def list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
-        for key, size in await asyncio.to_thread(self._list, folder):
+        for key, size in await asyncio.to_thread(_walk, self.root, self._path(folder) if folder else self.root):
             yield key, size
-
-    def _list(self, folder: str) -> list[tuple[str, int]]:
-        found = list[tuple[str, int]]()
-        for parent, folders, names in os.walk(self._path(folder) if folder else self.root):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = Path(parent, name)
-                if not name.startswith(".") and (size := self._size(path)) is not None:
-                    found.append((path.relative_to(self.root).as_posix(), size))
-        return found
 
     async def create(self, key: str, data: bytes) -> str | None:
         return await asyncio.to_thread(self._create, self._path(key), data)
@@ -157,7 +140,7 @@ class Folder:
         return self.root.joinpath(*key.split("/"))
 
     @contextmanager
-    def _part(self, path: Path, data: bytes) -> Iterator[Path]:
+    def _part(self, path: Path, data: bytes) -> Generator[Path]:
         """`data` on disk under a hidden name beside `path`, gone afterwards unless it was moved."""
         part, file = self._open_part(path)
         try:
@@ -170,7 +153,10 @@ class Folder:
             part.unlink(missing_ok=True)
 
     def _open_part(self, path: Path) -> tuple[Path, IO[bytes]]:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # where nobody can make folders, such as /proc
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
         self._sweep(path.parent)
         part = path.parent / f"{PART}{uuid.uuid4().hex}"
         return part, part.open("xb")
@@ -184,6 +170,25 @@ class Folder:
             with suppress(OSError):
                 if time.time() - part.stat().st_mtime > STALE_SECONDS:
                     part.unlink()
+
+
+def _size(path: Path) -> int | None:
+    with _explained(path):
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _walk(root: Path, folder: Path) -> list[tuple[str, int]]:
+    found = list[tuple[str, int]]()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if not name.startswith(".") and (size := _size(path)) is not None:
+                found.append((path.relative_to(root).as_posix(), size))
+    return found
 
 
 def _finish(file: IO[bytes], part: Path, path: Path) -> None:
@@ -211,7 +216,7 @@ def _version(data: bytes) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Generator[None]:
     deadline, pause = time.monotonic() + LOCK_SECONDS, 0.001
     with (folder / LOCK).open("ab") as file:
         while not _try_lock(file):
@@ -250,7 +255,7 @@ else:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

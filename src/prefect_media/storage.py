@@ -128,17 +128,17 @@ class Storage:
             second = first and await place.replace(key, b"probe 3", first)
             stale = first and await place.replace(key, b"probe 4", first)
             content = await place.read(key)
-        finally:
+        except BaseException:
             with suppress(StoreError):
                 await place.delete(key)
+            raise
+        await place.delete(key)
         if again or stale or not (first and second) or content != b"probe 3":
             raise StoreError(
-                f"The store {self.url} ignores conditional writes (If-None-Match, If-Match), so the same thing could "
-                "be bought twice; use a store that supports them, such as AWS S3 or a current MinIO.",
+                f"The store {self.url} ignores conditional writes (If-None-Match, If-Match), so the same thing "
+                "could be bought twice; use a store that supports them, such as AWS S3 or a current MinIO.",
                 transient=False,
             )
-        # outside `finally`: a store that can't delete is fine for a ledger, but the error must not hide another
-        await place.delete(key)
 
     async def pour(
         self,

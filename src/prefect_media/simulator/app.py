@@ -1,0 +1,86 @@
+"""The routes: one set of handlers under OpenAI's prefix and under Azure's two."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .answers import ApiError, bad_key, is_azure, refuse
+from .desk import FrontDesk
+from .images import Images
+from .models import Models
+from .state import State
+from .videos import Videos
+
+
+def build_app(state: State) -> ASGIApp:
+    """The whole provider as one ASGI application."""
+    images, videos, models = Images(state), Videos(state), Models(state)
+    api = [
+        Route("/images/generations", images.generate, methods=["POST"]),
+        Route("/images/edits", images.edit, methods=["POST"]),
+        Route("/videos", videos.create, methods=["POST"]),
+        Route("/videos", videos.list, methods=["GET"]),
+        Route("/videos/edits", videos.edit, methods=["POST"]),
+        Route("/videos/extensions", videos.extend, methods=["POST"]),
+        Route("/videos/{id}", videos.retrieve, methods=["GET"]),
+        Route("/videos/{id}", videos.delete, methods=["DELETE"]),
+        Route("/videos/{id}/content", videos.content, methods=["GET"]),
+        Route("/videos/{id}/remix", videos.remix, methods=["POST"]),
+        Route("/models", models.list, methods=["GET"]),
+        Route("/models/{id:path}", models.retrieve, methods=["GET"]),
+    ]
+    classic = [  # Azure before its v1: the deployment in the path stands for the model
+        Route("/images/generations", images.generate, methods=["POST"]),
+        Route("/images/edits", images.edit, methods=["POST"]),
+    ]
+    app = Starlette(
+        routes=[
+            Mount("/v1", app=_Gate(_routed(api))),
+            Mount("/openai/v1", app=_Gate(_routed(api))),
+            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic), needs_api_version=True)),
+            Route("/files/{name}", images.file, methods=["GET"]),  # no key: such links are signed
+        ],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+    return FrontDesk(app, state)
+
+
+def _routed(routes: list[Route]) -> Starlette:
+    return Starlette(routes=routes, exception_handlers={ApiError: refuse, HTTPException: _no_such_route})
+
+
+class _Gate:
+    """Lets in those who show a key, before anything else is looked at."""
+
+    def __init__(self, app: ASGIApp, *, needs_api_version: bool = False) -> None:
+        self._app = app
+        self._needs_api_version = needs_api_version
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        bearer = request.headers.get("authorization", "")
+        key = bearer[7:].strip() if bearer.lower().startswith("bearer ") else ""
+        if not key and is_azure(request.url.path):
+            key = request.headers.get("api-key", "")
+        answer: Response | None = None
+        if not key or key.startswith("sk-invalid"):
+            answer = await refuse(request, bad_key(key))
+        elif self._needs_api_version and "api-version" not in request.query_params:
+            answer = _azure_not_found()
+        await (answer or self._app)(scope, receive, send)
+
+
+def _azure_not_found() -> JSONResponse:
+    return JSONResponse({"error": {"code": "404", "message": "Resource not found"}}, status_code=404)
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if is_azure(request.url.path):
+        return _azure_not_found()
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    body = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return JSONResponse({"error": body}, status_code=error.status_code)

@@ -1,0 +1,129 @@
+"""Still pictures: drawn from a prompt, or made over from the references a client sent."""
+
+# pyright: reportUnknownMemberType=false
+# Pillow's own types name NumPy, which is not installed.
+
+import io
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from PIL import Image, ImageChops, ImageDraw, ImageOps
+
+from .answers import ApiError, invalid
+from .lettering import caption, label, put_caption
+from .palettes import blend
+from .scenery import Scene
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything that decides the bytes of one picture.
+
+    Attributes:
+        size: Width and height in pixels.
+        output_format: "png", "jpeg" or "webp".
+        compression: 0 to 100, for jpeg and webp; 100 is the best quality.
+        number: Which of the pictures of one request it is, from 0.
+        seed: The client's own, or empty.
+        references: Encoded images to make over; none for a picture from the prompt alone.
+        mask: Encoded image; what is transparent in it is drawn anew.
+    """
+
+    prompt: str
+    model: str
+    size: tuple[int, int]
+    output_format: str = "png"
+    compression: int = 100
+    transparent: bool = False
+    number: int = 0
+    seed: str = ""
+    references: tuple[bytes, ...] = field(default=(), repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+
+
+def open_picture(data: bytes, param: str) -> Image.Image:
+    """The image in the bytes of a request's field, upright."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        if image.format not in ("PNG", "JPEG", "WEBP"):
+            raise ValueError
+        image.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise _unreadable(param) from None
+    return ImageOps.exif_transpose(image)
+
+
+def _unreadable(param: str) -> ApiError:
+    message = "Invalid image file or mode for image, please check your image file."
+    return invalid(param, message, code="invalid_image_file")
+
+
+@lru_cache(maxsize=32)
+def draw(picture: Picture) -> bytes:
+    """The encoded picture; the same for the same `Picture`, always."""
+    scene = Scene(f"{picture.prompt}|{picture.seed}|{picture.number}", picture.prompt, picture.size)
+    image = _made_over(picture, scene) if picture.references else scene.frame(0.5)
+    put_caption(image, caption(picture.prompt, picture.size))
+    plate = label(f"{picture.model} · simulated", picture.size)
+    image.paste(plate, (0, 0), plate)
+    if picture.transparent:
+        image.putalpha(_rounded(picture.size))
+    return encode(image, picture.output_format, picture.compression)
+
+
+def encode(image: Image.Image, output_format: str, compression: int = 100) -> bytes:
+    """Bytes of an image in "png", "jpeg" or "webp"."""
+    file = io.BytesIO()
+    if output_format == "png":
+        image.save(file, "PNG", compress_level=4)
+    else:
+        image.save(file, output_format.upper(), quality=max(1, min(92, compression)))
+    return file.getvalue()
+
+
+def graded(image: Image.Image, scene: Scene) -> Image.Image:
+    """The image in the light of another scene: what a remix does to its source."""
+    mood = scene.mood
+    bright = blend(mood.sky[-1], (255, 255, 255), 0.35)
+    toned = ImageOps.colorize(image.convert("L"), blend(mood.near, (0, 0, 0), 0.3), bright, mood.sky[1])
+    return Image.blend(image.convert("RGB"), toned, 0.68)
+
+
+def _made_over(picture: Picture, scene: Scene) -> Image.Image:
+    first, *more = (open_picture(each, "image").convert("RGBA") for each in picture.references)
+    ground = Image.new("RGBA", first.size, (*scene.mood.sky[-1], 255))
+    base = ImageOps.fit(Image.alpha_composite(ground, first), picture.size).convert("RGB")
+    if picture.mask:
+        mask = open_picture(picture.mask, "mask").convert("RGBA").getchannel("A")
+        base.paste(scene.frame(0.5), (0, 0), ImageChops.invert(ImageOps.fit(mask, picture.size)))
+    else:
+        base = graded(base, scene)
+    _inset(base, more)
+    return base
+
+
+def _inset(base: Image.Image, references: list[Image.Image]) -> None:
+    """The further references, small, down the right side."""
+    side = round(min(base.size) * 0.17)
+    gap = round(side * 0.14)
+    x, y = base.width - side - gap, gap
+    for reference in references:
+        if y + side > base.height * 0.75:
+            break
+        frame = Image.new("RGB", (side, side), (250, 250, 246))
+        edge = max(1, side // 24)
+        small = ImageOps.fit(reference, (side - 2 * edge, side - 2 * edge))
+        frame.paste(small, (edge, edge), small)
+        base.paste(frame, (x, y))
+        y += side + gap
+
+
+def _rounded(size: tuple[int, int]) -> Image.Image:
+    """A card with round corners on nothing, as an alpha channel."""
+    width, height = size
+    mask = Image.new("L", (width * 2, height * 2), 0)
+    edge = min(size) * 0.06
+    ImageDraw.Draw(mask).rounded_rectangle(
+        (edge, edge, width * 2 - 1 - edge, height * 2 - 1 - edge), min(size) * 0.24, 255
+    )
+    return mask.reduce(2)

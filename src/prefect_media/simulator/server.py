@@ -1,0 +1,175 @@
+"""The simulator itself: what a test or a demo starts, asks and stops."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from .app import build_app
+from .faults import Fault
+from .line import Switchboard
+from .state import ImagePurchase, Job, SeenRequest, State
+
+if TYPE_CHECKING:
+    from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
+
+
+class Simulator:
+    """A provider of images and videos on a local port, as a context manager.
+
+        with Simulator(latency=1.0) as simulator:
+            flow(simulator.credentials)
+            assert len(simulator.jobs) == 1  # bought once
+
+    It takes any key but an empty one and those that start with "sk-invalid". It can be stopped and started again
+    on the same port, and remembers its jobs meanwhile.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        latency: Seconds from the acceptance of a video job to its end; may be changed for the jobs to come.
+        image_latency: Seconds an image takes.
+        models: Names served; None serves any.
+        expires_in: Seconds a finished video can be downloaded for.
+        poll_after_ms: Pace in milliseconds that status answers suggest to the client; None suggests none.
+        can_list: Whether `GET /videos` exists; servers that lack it answer 404.
+        can_remix: Whether `POST /videos/{id}/remix` exists.
+        can_delete: Whether `DELETE /videos/{id}` exists.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.2,
+        image_latency: float = 0.0,
+        models: Collection[str] | None = None,
+        expires_in: float = 3600.0,
+        poll_after_ms: int | None = None,
+        can_list: bool = True,
+        can_remix: bool = True,
+        can_delete: bool = True,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._state = State(
+            latency=latency,
+            image_latency=image_latency,
+            expires_in=expires_in,
+            poll_after_ms=poll_after_ms,
+            models=models,
+            can_list=can_list,
+            can_remix=can_remix,
+            can_delete=can_delete,
+        )
+        self._switchboard: Switchboard | None = None
+
+    def start(self) -> None:
+        """Listen; returns once requests are answered. Does nothing while it is running."""
+        if self._switchboard:
+            return
+        listener = socket.create_server((self._host, self._port), backlog=256)
+        self._port = listener.getsockname()[1]  # a restart keeps the port, and with it every URL
+        self._switchboard = Switchboard(build_app(self._state), listener)
+        self._switchboard.open()
+
+    def stop(self) -> None:
+        """Cut every connection and stop listening. Does nothing while it is stopped."""
+        if self._switchboard:
+            self._switchboard.close()
+            self._switchboard = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def azure_url(self) -> str:
+        """What a user would paste as the endpoint of an Azure resource."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def url(self) -> str:
+        """Base URL of the OpenAI API, with its /v1."""
+        return f"{self.azure_url}/v1"
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Every video job ever accepted, oldest first; deleted ones too."""
+        return self._state.jobs
+
+    @property
+    def images(self) -> list[ImagePurchase]:
+        """Every image request ever accepted, oldest first."""
+        return self._state.images
+
+    @property
+    def requests(self) -> list[SeenRequest]:
+        """Every request ever received, oldest first."""
+        return self._state.requests
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What is to go wrong; the first that fits a request strikes it. Add to it at any time."""
+        return self._state.faults
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the acceptance of a video job to its end."""
+        return self._state.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._state.latency = seconds
+
+    @property
+    def credentials(self) -> OpenAICredentials:
+        """Credentials that lead here."""
+        from prefect_media.blocks import OpenAICredentials
+
+        return OpenAICredentials(api_key="sk-simulated", base_url=self.url)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def azure_credentials(self) -> AzureOpenAICredentials:
+        """Credentials that lead here by the Azure paths."""
+        from prefect_media.blocks import AzureOpenAICredentials
+
+        return AzureOpenAICredentials(base_url=self.azure_url, api_key="simulated-key")  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def simulated(
+    *,
+    latency: float = 0.2,
+    image_latency: float = 0.0,
+    models: Collection[str] | None = None,
+    expires_in: float = 3600.0,
+    poll_after_ms: int | None = None,
+    can_list: bool = True,
+    can_remix: bool = True,
+    can_delete: bool = True,
+) -> Generator[OpenAICredentials]:
+    """Credentials of a provider that costs nothing, for as long as the `with` lasts.
+
+        with simulated() as credentials:
+            generate_video(credentials, request)
+
+    Args: as those of `Simulator`, which is the thing to start where the provider's memory matters too.
+    """
+    with Simulator(
+        latency=latency,
+        image_latency=image_latency,
+        models=models,
+        expires_in=expires_in,
+        poll_after_ms=poll_after_ms,
+        can_list=can_list,
+        can_remix=can_remix,
+        can_delete=can_delete,
+    ) as simulator:
+        yield simulator.credentials

@@ -1,0 +1,153 @@
+"""Everything the simulated provider remembers."""
+
+import threading
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .answers import no_such_model
+from .faults import Fault
+from .film import Film
+
+Operation = Literal["generate", "remix", "edit", "extend"]
+
+
+@dataclass
+class SeenRequest:
+    """A request as it arrived.
+
+    Attributes:
+        method: HTTP method.
+        path: Path with its query.
+        headers: By lower-case name.
+        body: Fields of a form (files as `Upload`) or JSON object; bytes of anything else; None without a body.
+        status: HTTP status answered; None while, or because, nothing was.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(repr=False)
+    body: dict[str, Any] | bytes | None = field(repr=False)
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class ImagePurchase:
+    """An image request that was accepted, and so paid for. `size` is what was drawn, never "auto"."""
+
+    operation: Literal["generate", "edit"]
+    model: str
+    prompt: str
+    n: int
+    size: str
+
+
+@dataclass
+class Job:
+    """A video job that was accepted, and so paid for. It runs by the clock from the moment it exists.
+
+    Attributes:
+        seconds: Length of the whole clip, as the text the API uses.
+        latency: Seconds from acceptance to the end of the job.
+        expires_in: Seconds from the end of the job until its content is gone.
+        failure: What the job will fail with, if it will.
+        source_id: The job that was remixed, edited or extended, if it was one of this server's.
+    """
+
+    operation: Operation
+    model: str
+    prompt: str
+    size: str
+    seconds: str
+    film: Film = field(repr=False)
+    latency: float
+    expires_in: float
+    failure: dict[str, str] | None = None
+    source_id: str | None = None
+    id: str = field(default_factory=lambda: f"video_{uuid.uuid4().hex}")
+    deleted: bool = False
+    created: float = field(default_factory=time.time, repr=False)
+    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since acceptance."""
+        return time.monotonic() - self._started
+
+    @property
+    def status(self) -> Literal["queued", "in_progress", "completed", "failed"]:
+        if self.elapsed >= self.latency:
+            return "failed" if self.failure else "completed"
+        return "queued" if self.elapsed < self.latency * 0.1 else "in_progress"
+
+    @property
+    def progress(self) -> int:
+        """Percent."""
+        if self.status == "completed":
+            return 100
+        return min(99, int(100 * self.elapsed / self.latency)) if self.latency and self.status != "failed" else 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether the content is gone."""
+        return self.elapsed >= self.latency + self.expires_in
+
+    def resource(self) -> dict[str, Any]:
+        """The job as the API shows it."""
+        done = self.status == "completed"
+        ended = int(self.created + self.latency)
+        return {
+            "id": self.id,
+            "object": "video",
+            "model": self.model,
+            "status": self.status,
+            "progress": self.progress,
+            "created_at": int(self.created),
+            "completed_at": ended if done else None,
+            "expires_at": int(ended + self.expires_in) if done else None,
+            "prompt": self.prompt,
+            "size": self.size,
+            "seconds": self.seconds,
+            "remixed_from_video_id": self.source_id if self.operation == "remix" else None,
+            "error": self.failure if self.status == "failed" else None,
+        }
+
+
+@dataclass
+class State:
+    """The provider's memory and its settings; tests read it while the server writes it."""
+
+    latency: float
+    image_latency: float
+    expires_in: float
+    poll_after_ms: int | None
+    models: Collection[str] | None
+    can_list: bool
+    can_remix: bool
+    can_delete: bool
+    jobs: list[Job] = field(default_factory=list[Job])
+    images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
+    requests: list[SeenRequest] = field(default_factory=list[SeenRequest])
+    faults: list[Fault] = field(default_factory=list[Fault])
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict[str, tuple[str, bytes]])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        """The first planted fault that fits, counted as hit."""
+        with self._lock:
+            for fault in list(self.faults):
+                if fault.fits(method, path):
+                    fault.hits += 1
+                    return fault
+        return None
+
+    def serve(self, model: str) -> None:
+        """Refuse a model this server doesn't have."""
+        if self.models is not None and model not in self.models:
+            raise no_such_model(model)
+
+    def find(self, job_id: str) -> Job | None:
+        """A job that was not deleted."""
+        return next((job for job in self.jobs if job.id == job_id and not job.deleted), None)

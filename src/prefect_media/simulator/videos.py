@@ -1,0 +1,194 @@
+"""The videos endpoints."""
+
+import asyncio
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .answers import ApiError, bad_value, invalid, missing, not_found_here
+from .bodies import Body, Upload
+from .film import Film, measure, shoot, spritesheet, thumbnail
+from .pictures import open_picture
+from .ranges import partial_content
+from .references import picture_bytes
+from .rules import EXTENSION_SECONDS, LONGEST_PROMPT, reference_size_mismatch, video_family
+from .state import Job, Operation, State
+
+_VARIANTS = {
+    "video": ("video/mp4", shoot),
+    "thumbnail": ("image/webp", thumbnail),
+    "spritesheet": ("image/jpeg", spritesheet),
+}
+
+
+class Videos:
+    """Handlers of /videos."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def create(self, request: Request) -> Response:
+        body = Body.of(request)
+        model = body.get("model") or "sora-2"
+        if not isinstance(model, str):
+            raise invalid("model", "Invalid type for 'model': expected a string.", code="invalid_type")
+        self._state.serve(model)
+        family = video_family(model)
+        if family.fields is not None:
+            body.only(family.fields)
+        prompt = body.text("prompt", longest=LONGEST_PROMPT)
+        size = family.check_size(body.get("size") or "720x1280")
+        seconds = family.check_seconds(body.get("seconds") or "4")
+        reference: bytes | None = None
+        if body.get("input_reference") is not None:
+            reference = await picture_bytes(body.get("input_reference"), "input_reference", self._state)
+            if open_picture(reference, "input_reference").size != size:
+                raise reference_size_mismatch()
+        film = Film(prompt, model, size, seconds, seed=str(body.get("seed") or ""), reference=reference)
+        return self._accept("generate", film)
+
+    async def remix(self, request: Request) -> Response:
+        if not self._state.can_remix:
+            return not_found_here()
+        body = Body.of(request)
+        prompt = body.text("prompt", longest=LONGEST_PROMPT)
+        source = self._finished(request.path_params["id"])
+        return self._accept("remix", self._regraded(prompt, source), source)
+
+    async def edit(self, request: Request) -> Response:
+        body = Body.of(request)
+        prompt = body.text("prompt", longest=LONGEST_PROMPT)
+        source, footage = await self._footage(body)
+        return self._accept("edit", self._regraded(prompt, footage), source)
+
+    async def extend(self, request: Request) -> Response:
+        body = Body.of(request)
+        prompt = body.text("prompt", longest=LONGEST_PROMPT)
+        if body.get("seconds") is None:
+            raise missing("seconds")
+        source, footage = await self._footage(body)
+        film = self._film(footage)
+        family = video_family(film.model)
+        if family.seconds and str(body.get("seconds")) not in EXTENSION_SECONDS:
+            raise bad_value("seconds", body.get("seconds"), list(EXTENSION_SECONDS))
+        more = int(body.get("seconds")) if family.seconds else family.check_seconds(body.get("seconds"))
+        longer = Film(prompt, film.model, film.size, film.seconds + more, source=film, extends=True)
+        return self._accept("extend", longer, source)
+
+    async def retrieve(self, request: Request) -> Response:
+        return self._show(self._known(request.path_params["id"]))
+
+    async def list(self, request: Request) -> Response:
+        if not self._state.can_list:
+            return not_found_here()
+        query = Body(dict(request.query_params))
+        limit = query.whole("limit", 0, 100, 20)
+        newest_first = query.choice("order", ("asc", "desc"), "desc") == "desc"
+        jobs = [job for job in self._state.jobs if not job.deleted]
+        if newest_first:
+            jobs.reverse()
+        if after := query.get("after"):
+            ids = [job.id for job in jobs]
+            if after not in ids:
+                raise self._unknown(after)
+            jobs = jobs[ids.index(after) + 1 :]
+        page = jobs[:limit]
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": [job.resource() for job in page],
+                "first_id": page[0].id if page else None,
+                "last_id": page[-1].id if page else None,
+                "has_more": len(jobs) > len(page),
+            }
+        )
+
+    async def delete(self, request: Request) -> Response:
+        if not self._state.can_delete:
+            return not_found_here()
+        job = self._known(request.path_params["id"])
+        if job.status not in ("completed", "failed"):
+            raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
+        job.deleted = True
+        return JSONResponse({"id": job.id, "object": "video.deleted", "deleted": True})
+
+    async def content(self, request: Request) -> Response:
+        job = self._known(request.path_params["id"])
+        variant = Body(dict(request.query_params)).choice("variant", _VARIANTS, "video")
+        if job.status == "failed":
+            raise ApiError(404, f"Video generation failed for '{job.id}', so there is no content.")
+        if job.status != "completed":
+            raise ApiError(404, "Video is not ready yet, use GET /v1/videos/{video_id} to check status.")
+        if job.expired:
+            raise ApiError(404, f"The content of video '{job.id}' has expired.")
+        media_type, develop = _VARIANTS[variant]
+        return partial_content(request, await asyncio.to_thread(develop, job.film), media_type)
+
+    def _accept(self, operation: Operation, film: Film, source: Job | None = None) -> Response:
+        """The moment of purchase."""
+        failure: dict[str, str] | None = None
+        if "forbidden" in film.prompt.lower():
+            failure = {"code": "moderation_blocked", "message": "Your request was blocked by our moderation system."}
+        elif "explode" in film.prompt.lower():
+            failure = {"code": "server_error", "message": "The video could not be generated due to a server error."}
+        job = Job(
+            operation,
+            film.model,
+            film.prompt,
+            f"{film.size[0]}x{film.size[1]}",
+            str(film.seconds),
+            film,
+            self._state.latency,
+            self._state.expires_in,
+            failure,
+            source.id if source else None,
+        )
+        self._state.jobs.append(job)
+        return self._show(job)
+
+    def _show(self, job: Job) -> Response:
+        pace = self._state.poll_after_ms
+        headers = {"openai-poll-after-ms": str(pace)} if pace is not None else None
+        return JSONResponse(job.resource(), headers=headers)
+
+    def _unknown(self, job_id: str) -> ApiError:
+        return ApiError(404, f"Video with id '{job_id}' not found.")
+
+    def _known(self, job_id: str) -> Job:
+        job = self._state.find(job_id)
+        if not job:
+            raise self._unknown(job_id)
+        return job
+
+    def _finished(self, job_id: str) -> Job:
+        job = self._known(job_id)
+        if job.status != "completed":
+            raise ApiError(400, f"Video with id '{job_id}' is not completed.", param="video")
+        return job
+
+    async def _footage(self, body: Body) -> tuple[Job | None, Job | bytes]:
+        """What is to be edited or extended: a job of ours, or an uploaded clip."""
+        video = body.get("video")
+        if video is None:
+            raise missing("video")
+        if isinstance(video, Upload):
+            if await asyncio.to_thread(measure, video.data) is None:
+                raise invalid("video", "Invalid video file.")
+            return None, video.data
+        reference = cast(dict[str, Any], video) if isinstance(video, dict) else {}
+        if not isinstance(reference.get("id"), str):
+            raise invalid("video", "Invalid type for 'video': expected a file or {id}.", code="invalid_type")
+        job = self._finished(reference["id"])
+        return job, job
+
+    def _film(self, footage: Job | bytes) -> Film:
+        if isinstance(footage, Job):
+            return footage.film
+        measured = measure(footage)
+        assert measured
+        return Film("", "sora-2", measured.size, measured.seconds, clip=footage)
+
+    def _regraded(self, prompt: str, footage: Job | bytes) -> Film:
+        film = self._film(footage)
+        return Film(prompt, film.model, film.size, film.seconds, source=film)

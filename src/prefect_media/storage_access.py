@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from prefect_media.errors import StoreError
 from prefect_media.storage_address import shown
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
     from prefect_media.storage import StorageOptions
 
 
-def endpoint_of(options: "StorageOptions") -> str | None:
-    named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
+    """The server to talk to, where it is not the cloud's own."""
+    if scheme == "gs" and options.endpoint_url:
+        raise StoreError("gs:// takes no endpoint; leave `endpoint_url` out, or use s3://.", transient=False)
+    named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if scheme == "s3" else ()
     found = options.endpoint_url or next((os.environ[name] for name in named if os.environ.get(name)), None)
-    return found and found.rstrip("/")
+    if not found:
+        return None
+    try:
+        parts = urlsplit(found)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"\s", found):
+        raise StoreError(
+            f"The endpoint {shown(found)} is no address of a server; write it like https://host:9000.", transient=False
+        )
+    return found.rstrip("/")
 
 
 def open_bucket(
@@ -138,7 +153,8 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
 
     if "External AWS credential provider" in answer:
         return _login_failed(_found(r"type: <class '(?:\w+\.)*(\w+)'>", debug) or "unreadable", profile)
-    if "token request" in answer or "MissingAccount" in debug:
+    refused = "token request" in answer and not (status or "").startswith("5")
+    if refused or "MissingAccount" in debug:
         message = f"No credentials for {bucket} were found; log in to the cloud or set its environment variables."
     elif code in ("NoSuchBucket", "ContainerNotFound"):
         message = f"The bucket {bucket} does not exist {where}; create it or correct its name."

@@ -1,6 +1,7 @@
 """Addresses of stores and of what is in them: `s3://bucket/key`, `file:///folder/key`, plain paths."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -24,7 +25,7 @@ def parse_address(url: str) -> tuple[str, str, str]:
         path = unquote(path) if os.name == "nt" else "/" + unquote(path)
     elif scheme in BUCKET_SCHEMES:
         bucket, _, prefix = rest.partition("/")
-        if not bucket or any(mark in bucket for mark in "@:?# "):
+        if not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
             raise StoreError(
                 f"{shown(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
                 "in their own fields.",

@@ -14,9 +14,10 @@ from prefect_media.storage_access import endpoint_of, explain, open_bucket
 if TYPE_CHECKING:
     from prefect_media.storage import StorageOptions
 
-PART_BYTES = 8 * 1024 * 1024
-"""A body up to this size goes up in one request, a longer one in parts of this size."""
+WHOLE_BYTES = 8 * 1024 * 1024
+"""A body up to this size goes up in one request, which costs half of what parts cost."""
 
+PART_BYTES = 5 * 1024 * 1024  # the least S3 takes
 PARTS_AT_ONCE = 4
 BLOCKS_AHEAD = 2
 ABORT_SECONDS = 20.0
@@ -31,7 +32,7 @@ class Bucket:
 
     def __init__(self, scheme: str, name: str, options: "StorageOptions") -> None:
         self.name = f"{scheme}://{name}"
-        self.endpoint = endpoint_of(options) if scheme == "s3" else options.endpoint_url
+        self.endpoint = endpoint_of(scheme, options)
         self.profile = options.profile or os.environ.get("AWS_PROFILE")
         with self._explained():
             self.store = open_bucket(scheme, name, options, self.endpoint)
@@ -41,7 +42,7 @@ class Bucket:
         async for block in blocks:
             head.append(block)
             size += len(block)
-            if size > PART_BYTES:
+            if size > WHOLE_BYTES:
                 break
         else:
             return await self.put(key, b"".join(head), content_type)

@@ -267,6 +267,7 @@ def explain(error: OSError, path: Path) -> StoreError:
     if isinstance(error, FileNotFoundError):
         message = f"There is nothing at {path.as_uri()}; it was deleted or never stored."
         return StoreError(message, transient=False, missing=True)
+    path = path.parent if path.name.startswith(".") else path
     if error.errno in _NO_ROOM:
         message = f"There is no room left to write {path}; free some space or use another folder."
     elif error.errno in _NOT_A_FOLDER:

@@ -55,9 +55,7 @@ class MediaCredentials(CredentialsBlock):
 
     def connection(self) -> Connection:
         """Where requests go and as whom, resolved from the fields and the environment."""
-        raise TypeError(
-            f"{type(self).__name__} is not a provider; use OpenAICredentials or AzureOpenAICredentials"
-        )
+        raise TypeError(f"{type(self).__name__} is not a provider; use OpenAICredentials or AzureOpenAICredentials")
 
     def get_client(self) -> OpenAI:
         """A client of the openai SDK for this account, shared within the process.
@@ -128,8 +126,7 @@ class OpenAICredentials(MediaCredentials):
         return Connection(
             provider="openai",
             base_url=base_url,
-            api_key=api_key
-            or "no-key",  # servers of one's own often want none, but the SDK insists on a value
+            api_key=api_key or "no-key",  # servers of one's own often want none, but the SDK insists on a value
             organization=self.organization,
             project=self.project,
             dialect=self.dialect or "openai",

@@ -104,9 +104,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str = Field(description="Where the manifest itself lies.")
-    created_at: datetime = Field(
-        default_factory=lambda: datetime.now(UTC), description="When it was written (UTC)."
-    )
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="When it was written (UTC).")
     assets: tuple[Asset, ...] = Field(description="The published assets, in order.")
     total_cost_usd: float | None = Field(
         default=None, description="Sum in USD; None when the price of any asset is unknown."

@@ -112,9 +112,7 @@ def catalog() -> Catalog:
     data = tomllib.loads(files(__package__).joinpath("catalog.toml").read_text("utf-8"))
     families = {name: _family(name, row) for name, row in data["families"].items()}
     models = {
-        name: Model(
-            name, families[row["family"]], row.get("retired", {}), row.get("successor"), row["source"]
-        )
+        name: Model(name, families[row["family"]], row.get("retired", {}), row.get("successor"), row["source"])
         for name, row in data["models"].items()
     }
     return Catalog(data["checked"], families, models)
@@ -202,9 +200,7 @@ def _rules(
     if rules is not None and rules.kind != kind:
         raise InvalidRequest(f"{name} makes {rules.kind}s, not {kind}s. Nothing was sent")
     if rules is None and host == "openai" and settings().validation == "strict":
-        alive = [
-            m.name for m in catalog().models.values() if m.family.kind == kind and "openai" not in m.retired
-        ]
+        alive = [m.name for m in catalog().models.values() if m.family.kind == kind and "openai" not in m.retired]
         known = ", ".join(alive) or "no video model since 2026-09-24"
         raise InvalidRequest(
             f"model={request.model!r} is not a model of api.openai.com; it serves {known}. Nothing was sent. "
@@ -216,9 +212,7 @@ def _rules(
 def _complaints(request: ImageRequest | VideoRequest, name: str, rules: Family | None) -> list[str]:
     said: list[str] = []
     if request.size and request.aspect_ratio:
-        said.append(
-            f"size={request.size!r} and aspect_ratio={request.aspect_ratio!r} exclude each other; give one"
-        )
+        said.append(f"size={request.size!r} and aspect_ratio={request.aspect_ratio!r} exclude each other; give one")
     if rules is None:
         return said
 

@@ -80,7 +80,6 @@ class JobState:
         elif error:
             message = error
         progress = row.get("progress")
-        created_at = row.get("created_at")
         return cls(
             id=identity,
             status=status,
@@ -91,7 +90,7 @@ class JobState:
             prompt=_text(row.get("prompt")),
             size=_text(row.get("size")),
             seconds=_text(row.get("seconds")),
-            created_at=float(created_at) if isinstance(created_at, int | float) else None,
+            created_at=_unix_seconds(row.get("created_at")),
             remixed_from=_text(row.get("remixed_from_video_id")),
             look_again_after=look_again_after,
         )
@@ -99,6 +98,13 @@ class JobState:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _unix_seconds(value: object) -> float | None:
+    """Unix time in seconds; some servers count milliseconds."""
+    if not isinstance(value, int | float):
+        return None
+    return value / 1000 if value > 100_000_000_000 else float(value)
 
 
 def next_look(waited: float, state: JobState | None, *, longest: float) -> float:

@@ -116,9 +116,7 @@ class VideoRequest(MediaRequest):
     aspect_ratio: AspectRatio | None = Field(
         default=None, description="Turned into the best size the model has; give this or size."
     )
-    image: MediaInput | None = Field(
-        default=None, description="The one reference image that the video starts from."
-    )
+    image: MediaInput | None = Field(default=None, description="The one reference image that the video starts from.")
     fit: Literal["crop", "pad", "error"] = Field(
         default="crop", description="What to do with a reference image of another size than the video."
     )

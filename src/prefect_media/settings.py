@@ -26,9 +26,7 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a process that went silent while submitting keeps others from taking over, in seconds.",
     )
-    poll_seconds: float = Field(
-        default=5.0, gt=0, description="Longest pause between two looks at a job, in seconds."
-    )
+    poll_seconds: float = Field(default=5.0, gt=0, description="Longest pause between two looks at a job, in seconds.")
 
 
 @lru_cache(maxsize=1)

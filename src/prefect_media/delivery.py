@@ -1,0 +1,124 @@
+"""From the provider into the store: whole, hashed, and checked to be what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import httpx
+
+from . import media
+from .assets import Asset, AssetSource
+from .errors import DownloadCorrupt
+from .jobs import JobState, VideoJob
+from .ledger import Record
+from .providers import videos
+from .providers.client import Connection, shared
+from .providers.images import Picture
+from .settings import settings
+from .storage import Storage
+
+
+async def store_video(
+    connection: Connection, job: VideoJob, state: JobState, storage: Storage, record: Record
+) -> Asset:
+    """Store the content of a finished job: streamed, hashed, and checked to be a whole video."""
+    async with _transfers(), videos.open_content(connection, job.id) as response:
+        length = response.headers.get("content-length")
+        chunks = response.aiter_raw()
+        head = await anext(chunks, b"")
+        content_type = media.expect("video", head)
+        key = _media_key(record, media.SUFFIXES[content_type])
+
+        async def body() -> AsyncIterator[bytes]:
+            yield head
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except Exception as error:
+                raise DownloadCorrupt(
+                    f"the download of job {job.id} broke off ({type(error).__name__}); it is paid for and can be "
+                    "fetched again",
+                    job_id=job.id,
+                ) from error
+
+        stored = await storage.pour(
+            key, body(), content_type=content_type, expected_size=int(length) if length else None
+        )
+    with await storage.open(key) as file:
+        facts = await asyncio.to_thread(media.video_facts, file)
+    return Asset(
+        uri=stored.uri,
+        kind="video",
+        content_type=content_type,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        width=facts.width,
+        height=facts.height,
+        seconds=facts.seconds,
+        source=source_of(connection, record, job.model, None, job_id=job.id, remixed_from=state.remixed_from),
+    )
+
+
+async def store_image(
+    storage: Storage, record: Record, index: int, count: int, picture: Picture, source: AssetSource
+) -> Asset:
+    data = picture.data if picture.data is not None else await _download(cast(str, picture.url))
+    content_type = media.expect("image", data[:64])
+    facts = await asyncio.to_thread(media.image_facts, data)
+    key = _media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
+    stored = await storage.put(key, data, content_type=content_type)
+    return Asset(
+        uri=stored.uri,
+        kind="image",
+        content_type=content_type,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        width=facts.width,
+        height=facts.height,
+        source=source.model_copy(update={"revised_prompt": picture.revised_prompt}),
+    )
+
+
+async def _download(url: str) -> bytes:
+    """The bytes behind a link in an answer. It is tried again here: the image is paid for and has no id."""
+    for pause in (1.0, 2.0, 4.0, None):
+        try:
+            async with httpx.AsyncClient(follow_redirects=True, timeout=120) as client:
+                return (await client.get(url)).raise_for_status().content
+        except httpx.HTTPError as error:
+            if pause is None:
+                raise DownloadCorrupt(
+                    f"a paid image can't be fetched from {httpx.URL(url).host}: {type(error).__name__}"
+                ) from None
+            await asyncio.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _media_key(record: Record, suffix: str, index: int | None = None) -> str:
+    """Where a purchase's media go: the same place on every attempt, and readable by people."""
+    words = re.sub(r"[^a-z0-9]+", "-", str(record.request.get("prompt", "")).lower()).strip("-")[:40].strip("-")
+    number = f"-{index}" if index else ""
+    return f"media/{record.created_at:%Y-%m-%d}/{words or record.kind}-{record.key[:8]}{number}.{suffix}"
+
+
+def source_of(connection: Connection, record: Record, model: str, request_id: str | None, **more: Any) -> AssetSource:
+    return AssetSource(
+        provider=connection.provider,
+        host=connection.host,
+        model=model,
+        operation=record.operation,
+        request_id=request_id,
+        fingerprint=record.fingerprint,
+        purchase=record.key,
+        created_at=datetime.now(UTC),
+        **more,
+    )
+
+
+def _transfers() -> asyncio.Semaphore:
+    """Bounds the downloads of this process."""
+    return shared("transfers", lambda: asyncio.Semaphore(settings().max_transfers))

@@ -1,0 +1,269 @@
+"""The way of one purchase: checked, claimed, submitted once, watched, stored, on record.
+
+Everything that a retry, a re-run or another machine could do twice goes through the ledger first, and the ledger
+sends it to the right place. Nothing in this file knows of Prefect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from . import catalog, reference
+from .assets import Asset
+from .delivery import source_of, store_image, store_video
+from .errors import (
+    ContentRejected,
+    InvalidRequest,
+    JobFailed,
+    MediaError,
+    ProviderUnavailable,
+    RateLimited,
+    StoreError,
+    SubmissionInDoubt,
+)
+from .jobs import VideoJob
+from .ledger import Claim, Ledger, Record, failure_of, remembered
+from .providers import images, videos
+from .providers.client import Connection
+from .reconcile import reconcile
+from .requests import ImageRequest, RemixRequest, VideoRequest
+from .storage import Storage
+from .terms import Terms
+from .watch import watch
+
+
+async def buy_images(connection: Connection, request: ImageRequest, storage: Storage, terms: Terms) -> list[Asset]:
+    """Images, bought once and stored."""
+    request = cast(ImageRequest, catalog.check(request, connection.catalog_host, family=connection.model_family))
+    ledger = Ledger(storage)
+    claim = await ledger.claim(
+        _order(connection, request, request.model_dump(mode="json"), terms), retry_failed=terms.retry_failed
+    )
+    claim = await _settled(ledger, claim, terms)
+    if claim.record.state == "done":
+        return await _still_there(claim.record, storage, terms)
+
+    if claim.record.doubtful and terms.on_doubt == "raise":
+        await ledger.move(claim, state="in_doubt")
+        raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
+    async with _submitting(ledger, claim):
+        try:
+            answer = await _patiently(lambda: images.create(connection, request), terms)
+        except SubmissionInDoubt as error:
+            raise _images_in_doubt(claim.record, error.message, error) from error
+    source = source_of(connection, claim.record, request.model, answer.request_id, usage=answer.usage)
+    assets = await asyncio.gather(
+        *(
+            store_image(storage, claim.record, index, len(answer.pictures), picture, source)
+            for index, picture in enumerate(answer.pictures, 1)
+        )
+    )
+    record = await ledger.move(claim, state="done", assets=tuple(assets))
+    return list(record.assets)
+
+
+async def buy_video(
+    connection: Connection, request: VideoRequest | RemixRequest, storage: Storage, terms: Terms
+) -> Asset:
+    """A video, bought once, watched to its end and stored."""
+    ledger = Ledger(storage)
+    claim, job = await order_video(connection, request, ledger, terms)
+    if claim.record.state == "done":
+        try:
+            return (await _still_there(claim.record, storage, terms))[0]
+        except StoreError:
+            if job is None:
+                raise
+            terms.logger.warning("The stored video of job %s is gone; downloading it again", job.id)
+    assert job is not None
+    return await finish_video(connection, job, ledger, claim, terms)
+
+
+async def order_video(
+    connection: Connection, request: VideoRequest | RemixRequest, ledger: Ledger, terms: Terms
+) -> tuple[Claim, VideoJob | None]:
+    """Make sure that exactly one job for this request exists, and say which."""
+    image: bytes | None = None
+    normal = request.model_dump(mode="json")
+    if isinstance(request, VideoRequest):
+        request = cast(VideoRequest, catalog.check(request, connection.catalog_host, family=connection.model_family))
+        normal = request.model_dump(mode="json", exclude={"image"})
+        if request.image is not None:
+            image = await reference.load(request.image)
+            normal["image"] = hashlib.sha256(image).hexdigest()
+    else:
+        if not request.source_job_id:
+            raise InvalidRequest("only a video that a job made can be remixed; this Asset names no job")
+        normal["video"] = request.source_job_id
+
+    upload = None
+    if image is not None and isinstance(request, VideoRequest):
+        upload = await asyncio.to_thread(reference.fitted, image, request.size, request.fit)
+
+    claim = await ledger.claim(_order(connection, request, normal, terms), retry_failed=terms.retry_failed)
+    claim = await _settled(ledger, claim, terms)
+    if not claim.ours:
+        return claim, claim.record.job
+
+    async with _submitting(ledger, claim):
+        job = None
+        if claim.record.doubtful:
+            job = await reconcile(connection, claim.record, ledger, terms)
+        for tries_left in (1, 0):
+            if job is not None:
+                break
+            try:
+                job = await _patiently(
+                    lambda: videos.submit(connection, request, image=upload, fingerprint=claim.record.fingerprint),
+                    terms,
+                )
+            except SubmissionInDoubt as error:
+                terms.logger.warning("%s; asking the provider which jobs it has", error.message)
+                job = await reconcile(connection, claim.record, ledger, terms, error)
+                if job is None and not tries_left:
+                    raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
+        assert job is not None
+        record = await ledger.move(claim, state="submitted", job=job)
+    if record.job and record.job.id != job.id:
+        terms.logger.error(
+            "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
+        )
+    return claim, record.job or job
+
+
+async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
+    """Watch a job to its end, store the video and put it on record."""
+    at = connection_of(job, connection)
+    try:
+        state = await watch(at, job, terms)
+        asset = await store_video(at, job, state, ledger.storage, claim.record)
+    except asyncio.CancelledError:
+        if terms.cancel_remote:
+            await asyncio.shield(cancel(at, job, ledger, claim))
+        raise
+    except (JobFailed, ContentRejected) as error:
+        await ledger.move(claim, state="failed", failure=failure_of(error))
+        raise
+    record = await ledger.move(claim, state="done", assets=(asset,))
+    return record.assets[0]
+
+
+async def cancel(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
+    """Delete a job at the provider and remember that it was cancelled."""
+    await videos.delete(connection, job.id)
+    gone = JobFailed(
+        f"job {job.id} was cancelled; pass retry_failed=True to buy it again", job_id=job.id, code="cancelled"
+    )
+    await ledger.move(claim, state="failed", failure=failure_of(gone))
+
+
+def connection_of(job: VideoJob, connection: Connection) -> Connection:
+    """The connection a job was made with: today's key, but the job's own server."""
+    return replace(
+        connection, provider=job.provider, base_url=job.base_url, api_version=job.api_version, dialect=job.dialect
+    )
+
+
+def _order(
+    connection: Connection, request: ImageRequest | VideoRequest | RemixRequest, normal: dict[str, Any], terms: Terms
+) -> Record:
+    normal = {name: value for name, value in sorted(normal.items()) if value not in (None, {}, [])}
+    fingerprint = _digest({"operation": request.operation, "request": normal})
+    now = datetime.now(UTC)
+    return Record(
+        key=_digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
+        scope=terms.scope,
+        kind="image" if isinstance(request, ImageRequest) else "video",
+        operation=request.operation,
+        account=connection.account,
+        fingerprint=fingerprint,
+        request=normal,
+        created_at=now,
+        updated_at=now,
+        flow_run_id=terms.flow_run_id,
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
+    """A claim that is ours to submit, submitted or done; a failure is raised, a doubt taken over."""
+    while claim.record.state == "in_doubt":
+        claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
+    record = claim.record
+    if record.state == "failed" and record.failure:
+        raise remembered(record.failure)
+    if not claim.ours:
+        terms.logger.info(
+            "Bought before in this scope (%s %s, %s); variant=%s makes another",
+            record.operation,
+            record.kind,
+            record.state,
+            record.request.get("variant", 0) + 1,
+        )
+    return claim
+
+
+class _submitting:
+    """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self.ledger, self.claim = ledger, claim
+        self.lease = ledger.held(claim)
+
+    async def __aenter__(self) -> None:
+        await self.lease.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        await self.lease.__aexit__(None, None, None)
+        if error is None:
+            return
+        if isinstance(error, ContentRejected):
+            await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
+        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt):
+            await self.ledger.move(self.claim, state="intent")  # nothing was taken: free for the next attempt
+        else:
+            await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
+
+
+async def _patiently(send: Callable[[], Awaitable[Any]], terms: Terms) -> Any:
+    """Send a paid request, again only when the server said it took nothing and when to come back."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + terms.timeout
+    while True:
+        try:
+            return await send()
+        except (RateLimited, ProviderUnavailable) as error:
+            if error.retry_after is None or clock() + error.retry_after > deadline:
+                raise
+            terms.logger.info("The provider asks to come back in %.0f s", error.retry_after)
+            await asyncio.sleep(error.retry_after)
+
+
+async def _still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+    for asset in record.assets:
+        key = storage.key_of(asset.uri)
+        if key is None or await storage.size(key) != asset.size_bytes:
+            raise StoreError(
+                f"{asset.uri} was bought before but is no longer in the store; pass another variant to buy another, "
+                f"or make it forgotten with: prefect-media jobs forget {record.key[:12]}",
+                transient=False,
+                key=record.key,
+            )
+    return list(record.assets)
+
+
+def _images_in_doubt(record: Record, why: str, error: MediaError | None = None) -> SubmissionInDoubt:
+    return SubmissionInDoubt(
+        f"{why}; a provider can't be asked for images it made before, so they may be paid for and lost. "
+        'Pass on_doubt="resubmit" to go on and perhaps pay twice',
+        **{**(error.details if error else {}), "key": record.key},
+    )

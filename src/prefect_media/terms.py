@@ -1,0 +1,38 @@
+"""How a purchase is to be made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .jobs import JobState, VideoJob
+
+OnDoubt = Literal["raise", "resubmit"]
+OnProgress = Callable[[VideoJob, JobState], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a purchase is to be made.
+
+    Attributes:
+        scope: What the purchase is unique within, such as a flow run.
+        timeout: Seconds to wait for the result.
+        on_doubt: What to do when it can't be known whether the provider took the request.
+        retry_failed: Whether to buy again what failed before in this scope.
+        cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
+        flow_run_id: The outermost flow run, for the index.
+        on_progress: Called with each new look at a video job.
+        logger: Where to say what is going on.
+    """
+
+    scope: str
+    timeout: float
+    on_doubt: OnDoubt = "raise"
+    retry_failed: bool = False
+    cancel_remote: bool = False
+    flow_run_id: str | None = None
+    on_progress: OnProgress | None = None
+    logger: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(__name__)

@@ -1,0 +1,131 @@
+"""From what a user passes to a task to what a purchase needs: blocks by name, the store, the scope, the logger."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
+
+from prefect_media.errors import InvalidRequest
+from prefect_media.providers.client import Connection
+from prefect_media.settings import settings
+from prefect_media.storage import Storage, storage_at
+from prefect_media.terms import OnDoubt, OnProgress, Terms
+
+Credentials = OpenAICredentials | AzureOpenAICredentials | str
+Store = MediaStore | str
+
+THIS_PROCESS = f"process:{uuid4().hex}"
+
+_warned = False
+
+
+async def connection_to(credentials: Credentials) -> Connection:
+    """The connection behind credentials, which may be a block or the name of a saved one."""
+    if not isinstance(credentials, str):
+        return credentials.connection()
+    name = credentials.rpartition("/")[2]
+    for kind in (OpenAICredentials, AzureOpenAICredentials):
+        try:
+            return (await kind.aload(name)).connection()
+        except ValueError:
+            continue
+    raise InvalidRequest(
+        f"there is no saved block {credentials!r} of the types openai-media-credentials and "
+        "azure-openai-media-credentials; save one, or see prefect block ls"
+    )
+
+
+async def storage_for(store: Store | None) -> Storage:
+    """The storage behind a store: a block, the name of a saved one, a URL or folder, or the default."""
+    if isinstance(store, MediaStore):
+        return store.storage()
+    if store is None:
+        return storage_at(settings().store or str(get_current_settings().home / "media"))
+    if "://" in store or store.startswith(("/", "~", ".")) or Path(store).is_dir():
+        return storage_at(store)
+    try:
+        return (await MediaStore.aload(store.rpartition("/")[2])).storage()
+    except ValueError:
+        raise InvalidRequest(
+            f"store={store!r} is neither a URL or folder nor a saved block of the type media-store; "
+            "save one, or see prefect block ls"
+        ) from None
+
+
+async def terms_of(
+    *,
+    scope: str,
+    timeout: timedelta | float,
+    on_doubt: OnDoubt,
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Terms:
+    """The terms of a purchase made by the task that is running now."""
+    if not scope:
+        raise InvalidRequest('scope="" is empty; pass "run", "forever" or a name of your own')
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+    if seconds <= 0:
+        raise InvalidRequest(f"timeout={timeout!r} is not a time to wait; pass seconds or a timedelta above 0")
+    if on_doubt not in ("raise", "resubmit"):
+        raise InvalidRequest(f'on_doubt={on_doubt!r} is not possible; pass "raise" or "resubmit"')
+    run_id = await root_flow_run_id()
+    return Terms(
+        scope=_scope(scope, run_id),
+        timeout=seconds,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        flow_run_id=run_id,
+        on_progress=on_progress,
+        logger=run_logger(),
+    )
+
+
+async def root_flow_run_id() -> str | None:
+    """The id of the outermost flow run, so that a restarted subflow stays inside the same purchase scope."""
+    if not flow_run.id:
+        return None
+    # In a thread: for subflows Prefect asks its API here and would block the event loop.
+    return str(await asyncio.to_thread(lambda: flow_run.root_flow_run_id))
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """The logger of the current run, or the package's own outside of runs."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("prefect_media")
+
+
+def in_run() -> bool:
+    """Whether a flow or a task is running here, so that artifacts have somewhere to go."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def _scope(scope: str, run_id: str | None) -> str:
+    global _warned
+    if scope != "run":
+        return scope if scope == "forever" else f"named:{scope}"
+    if run_id:
+        return f"run:{run_id}"
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            'scope="run" outside of a flow run means this process: a purchase is found again only until it ends. '
+            'Call the task in a flow, or pass scope="forever" or a name of your own',
+            stacklevel=2,
+        )
+    return THIS_PROCESS

@@ -1,0 +1,78 @@
+"""What people see in the Prefect UI. Nothing here can fail a step that was paid for."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import timedelta
+from html import escape
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from prefect_media import media
+from prefect_media.assets import Asset
+from prefect_media.jobs import JobState, VideoJob
+from prefect_media.storage import storage_of
+from prefect_media.terms import OnProgress
+
+from .context import in_run, run_logger
+
+
+def progress_log() -> OnProgress:
+    """Says in the log of the run when a job changes its status or has come another quarter of the way."""
+    said: tuple[str, int] | None = None
+    logger = run_logger()
+
+    async def show(job: VideoJob, state: JobState) -> None:
+        nonlocal said
+        now = (state.status, int(state.progress or 0) // 25)
+        if now != said:
+            said = now
+            progress = f" {state.progress:.0f}%" if state.progress is not None else ""
+            logger.info("Job %s at %s: %s%s", job.id, job.model or "the provider", state.status, progress)
+
+    return show
+
+
+async def show_gallery(
+    assets: Sequence[Asset], *, title: str = "Gallery", key: str = "media-gallery", links: timedelta = timedelta(days=7)
+) -> None:
+    """Leave a markdown artifact with a picture of every asset, and a player where the store can sign links.
+
+    Args:
+        assets: What to show, in order.
+        title: Heading of the artifact.
+        key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
+        links: How long the signed links work.
+    """
+    logger = run_logger()
+    if not in_run():
+        logger.debug("Not in a flow run, so there is nowhere to show the gallery")
+        return
+    try:
+        parts = await asyncio.gather(*(_entry(asset, links) for asset in assets))
+        await acreate_markdown_artifact(f"# {title}\n\n" + "\n\n---\n\n".join(parts), key=key, description=title)
+    except Exception as error:
+        logger.warning("The gallery could not be shown: %s", error)
+
+
+async def _entry(asset: Asset, links: timedelta) -> str:
+    name = asset.uri.rpartition("/")[2]
+    storage, key = storage_of(asset.uri)
+    url = await asset.aurl(links)
+    with await storage.open(key) as file:
+        poster = await asyncio.to_thread(media.poster, asset.kind, file)
+    picture = f"![{escape(name)}](data:image/jpeg;base64,{b64encode(poster).decode()})"
+    if url and asset.kind == "video":
+        picture += f'\n\n<video src="{escape(url)}" controls preload="none" width="480"></video>'
+    facts = [
+        f"{asset.width} x {asset.height}" if asset.width else None,
+        f"{asset.seconds:g} s" if asset.seconds else None,
+        f"{asset.size_bytes / 1e6:.1f} MB",
+        asset.source.model if asset.source else None,
+        f"{asset.source.cost_usd:.3f} USD" if asset.source and asset.source.cost_usd is not None else None,
+    ]
+    told = " · ".join(fact for fact in facts if fact)
+    place = f"[{asset.uri}]({url})" if url else f"`{asset.uri}`"
+    return f"## {name}\n\n{picture}\n\n{told}\n\n{place}\n\n`sha256 {asset.sha256}`"

@@ -1,0 +1,56 @@
+"""What all tasks share: when they are tried again, and how the sync twin of an async task is made."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from prefect_media.errors import MediaError
+from prefect_media.sync import run_sync
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def worth_retrying(tried: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether the error of a failed attempt is one that passes by itself."""
+    # state.data, not state.result(): the latter is a coroutine in async tasks, which nobody would await.
+    return isinstance(state.data, MediaError) and state.data.transient
+
+
+class TaskOptions(TypedDict):
+    """Options of `prefect.task` that all our tasks share."""
+
+    retries: int
+    retry_delay_seconds: Any
+    retry_jitter_factor: float
+    retry_condition_fn: Any
+    cache_policy: CachePolicy
+
+
+RETRIED: TaskOptions = {
+    "retries": 4,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": worth_retrying,
+    "cache_policy": NO_CACHE,  # the ledger knows better, and outlives the run
+}
+
+
+def sync_twin(original: Task[P, Coroutine[Any, Any, R]], **options: Any) -> Task[P, R]:
+    """The same task for sync flows: `agenerate_video` -> `generate_video`."""
+    name = original.fn.__name__.removeprefix("a")
+
+    @wraps(original.fn)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        return run_sync(original.fn(*args, **kwargs))
+
+    twin.__name__ = twin.__qualname__ = name
+    twin.__doc__ = f"The sync twin of `{original.fn.__name__}`.\n\n    {original.fn.__doc__}"
+    return task(name=original.name, **options)(twin)  # pyright: ignore[reportCallIssue, reportUnknownVariableType]

@@ -1,0 +1,108 @@
+"""Videos as Prefect tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect import task
+
+from prefect_media.assets import Asset
+from prefect_media.purchase import buy_video
+from prefect_media.requests import RemixRequest, VideoRequest
+from prefect_media.terms import OnDoubt
+
+from .context import Credentials, Store, connection_to, storage_for, terms_of
+from .reporting import progress_log
+from .retried import RETRIED, sync_twin
+
+VIDEO_TIMEOUT = timedelta(minutes=30)
+
+
+@task(name="generate_video", **RETRIED)
+async def agenerate_video(
+    credentials: Credentials,
+    request: VideoRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> Asset:
+    """Make a video and put it in the store; the same request in the same scope is bought once.
+
+    Example:
+        ```python
+        request = VideoRequest(prompt="the fox runs", model="sora-2", seconds=8, size="1280x720", image=fox)
+        clip = await agenerate_video("my-server", request)
+        ```
+
+    Args:
+        credentials: A credentials block, or the name of a saved one.
+        request: What to make, with or without the one reference image.
+        store: Where to put it: a `MediaStore`, its name, a URL or a folder. Default: `PREFECT_MEDIA_STORE`,
+            else a folder under the Prefect home.
+        scope: What the request is unique within: "run" (this flow run, its retries and restarts included),
+            "forever", or a name of your own.
+        timeout: How long to wait for the job, in seconds or as a timedelta. A job that takes longer stays on
+            record, and the next attempt resumes it.
+        on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
+        retry_failed: Buy again what failed before in this scope.
+        cancel_remote: Delete the job at the provider when this task is cancelled; by default it goes on.
+
+    Raises:
+        errors.InvalidRequest: The request can't work; nothing was sent.
+        errors.JobFailed: The provider gave up on the job.
+        errors.ContentRejected: Moderation refused the prompt, the reference or the result.
+        errors.JobTimedOut: The job was not done in time; it is billed, and can be resumed.
+        errors.SubmissionInDoubt: The reply was lost and the provider can't be asked.
+        errors.MediaError: Any other kind; see `prefect_media.errors`.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_progress=progress_log(),
+    )
+    return await buy_video(connection, request, storage, terms)
+
+
+@task(name="remix_video", **RETRIED)
+async def aremix_video(
+    credentials: Credentials,
+    request: RemixRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> Asset:
+    """Make a finished video again with a change; arguments and errors are those of `agenerate_video`.
+
+    Example:
+        ```python
+        night = await aremix_video("my-server", RemixRequest(video=clip, prompt="the same at night"))
+        ```
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_progress=progress_log(),
+    )
+    return await buy_video(connection, request, storage, terms)
+
+
+generate_video = sync_twin(agenerate_video, **RETRIED)
+remix_video = sync_twin(aremix_video, **RETRIED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .jobs import JobState, VideoJob
@@ -35,4 +35,6 @@ class Terms:
     cancel_remote: bool = False
     flow_run_id: str | None = None
     on_progress: OnProgress | None = None
-    logger: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(__name__)
+    logger: logging.Logger | logging.LoggerAdapter[Any] = field(
+        default_factory=lambda: logging.getLogger("prefect_media")
+    )

@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from PIL import Image
 
-from .lettering import caption, faded, label, put_caption
+from .lettering import caption, label, put_caption, put_label
 from .pictures import encode, graded, open_picture
 from .scenery import Scene
 
@@ -137,10 +137,17 @@ def _captioned(film: Film) -> Iterator[Image.Image]:
     for number, frame in enumerate(frames):
         share = number / _FADE if still else (number + _FADE / 2) / _FADE
         if share > 0:
-            shown, corner = faded(strip, share), faded(plate, share)
-            put_caption(frame, shown)
-            frame.paste(corner, (0, 0), corner)
+            put_caption(frame, strip, frosted=_may_have_words(film), share=min(1.0, share))
+            put_label(frame, plate, right=True, share=min(1.0, share))  # a picture's own label is on the left
         yield frame
+
+
+def _may_have_words(film: Film) -> bool:
+    """Whether its frames come from a picture or a clip that may carry a caption already."""
+    root = film
+    while root.source:
+        root = root.source
+    return root.reference is not None or root.clip is not None
 
 
 def _frames(film: Film) -> Iterator[Image.Image]:

@@ -29,12 +29,12 @@ def caption(text: str, size: tuple[int, int]) -> Image.Image:
 
 
 def label(text: str, size: tuple[int, int]) -> Image.Image:
-    """A small plate for the top left corner, as RGBA with its margin."""
+    """A small plate for a top corner, as RGBA with its margins."""
     font = _font(max(8.0, min(size) * 0.022))
     left, top, right, bottom = font.getbbox(text)
     pad, margin = font.size * 0.7, min(size) * 0.035
     wide, tall = right - left + 2 * pad, font.size * 1.15 + pad
-    plate = Image.new("RGBA", (round(wide + margin) * 2 + 2, round(tall + margin) * 2 + 2), (0, 0, 0, 0))
+    plate = Image.new("RGBA", (round(wide + 2 * margin) * 2, round(tall + 2 * margin) * 2), (0, 0, 0, 0))
     box = (margin * 2, margin * 2, (margin + wide) * 2, (margin + tall) * 2)
     ImageDraw.Draw(plate).rounded_rectangle(box, tall, (8, 8, 20, 96))
     plate = plate.reduce(2)
@@ -43,22 +43,39 @@ def label(text: str, size: tuple[int, int]) -> Image.Image:
     return plate
 
 
-def faded(strip: Image.Image, share: float) -> Image.Image:
+def put_caption(picture: Image.Image, strip: Image.Image, *, frosted: bool = False, share: float = 1.0) -> None:
+    """Paste a caption on the bottom of an RGB picture.
+
+    Args:
+        picture: Drawn on.
+        strip: What `caption` gave.
+        frosted: Whether to blur what is under it, as it may hold a caption already.
+        share: Opacity, from 0 to 1.
+    """
+    top = picture.height - strip.height
+    if frosted:
+        under = picture.crop((0, top, *picture.size))
+        few = (max(1, under.width // 32), max(1, under.height // 32))
+        blurred = under.resize(few, Image.Resampling.BOX).resize(under.size, Image.Resampling.BICUBIC)
+        fade = Image.linear_gradient("L").point([min(255, round(level * 2.4 * share)) for level in range(256)])
+        picture.paste(blurred, (0, top), fade.resize(under.size))
+    shown = _faded(strip, share)
+    picture.paste(shown, (0, top), shown)
+
+
+def put_label(picture: Image.Image, plate: Image.Image, *, right: bool = False, share: float = 1.0) -> None:
+    """Paste a label into a top corner of an RGB picture."""
+    shown = _faded(plate, share)
+    picture.paste(shown, (picture.width - plate.width if right else 0, 0), shown)
+
+
+def _faded(strip: Image.Image, share: float) -> Image.Image:
     """The strip at `share` of its opacity, from 0 to 1."""
     if share >= 1:
         return strip
     copy = strip.copy()
     copy.putalpha(strip.getchannel("A").point([round(level * share) for level in range(256)]))
     return copy
-
-
-def put_caption(picture: Image.Image, strip: Image.Image) -> None:
-    """Paste a caption on the bottom of an RGB or RGBA picture."""
-    over = (0, picture.height - strip.height)
-    if picture.mode == "RGBA":
-        picture.alpha_composite(strip, over)
-    else:
-        picture.paste(strip, over, strip)
 
 
 def _font(size: float) -> ImageFont.FreeTypeFont:

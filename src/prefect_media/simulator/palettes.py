@@ -66,7 +66,7 @@ _MOOD_WORDS = {
     "dusk": "dusk sunset evening twilight golden autumn",
     "night": "night midnight moon moonlit moonlight stars starry dark neon",
     "aurora": "aurora northern arctic polar space",
-    "ember": "desert dune dunes mars volcano fire lava canyon red",
+    "ember": "desert dune dunes mars volcano fire lava canyon",
     "meadow": "meadow green field garden jungle valley",
     "lilac": "dream dreamy fantasy lavender purple pastel magic",
     "winter": "winter snow snowy ice frozen glacier fog foggy mist misty",

@@ -10,7 +10,7 @@ from functools import lru_cache
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from .answers import ApiError, invalid
-from .lettering import caption, label, put_caption
+from .lettering import caption, label, put_caption, put_label
 from .palettes import blend
 from .scenery import Scene
 
@@ -63,9 +63,8 @@ def draw(picture: Picture) -> bytes:
     """The encoded picture; the same for the same `Picture`, always."""
     scene = Scene(f"{picture.prompt}|{picture.seed}|{picture.number}", picture.prompt, picture.size)
     image = _made_over(picture, scene) if picture.references else scene.frame(0.5)
-    put_caption(image, caption(picture.prompt, picture.size))
-    plate = label(f"{picture.model} · simulated", picture.size)
-    image.paste(plate, (0, 0), plate)
+    put_caption(image, caption(picture.prompt, picture.size), frosted=bool(picture.references))
+    put_label(image, label(f"{picture.model} · simulated", picture.size))
     if picture.transparent:
         image.putalpha(_rounded(picture.size))
     return encode(image, picture.output_format, picture.compression)
@@ -84,9 +83,9 @@ def encode(image: Image.Image, output_format: str, compression: int = 100) -> by
 def graded(image: Image.Image, scene: Scene) -> Image.Image:
     """The image in the light of another scene: what a remix does to its source."""
     mood = scene.mood
-    bright = blend(mood.sky[-1], (255, 255, 255), 0.35)
+    bright = blend(mood.sky[-1], (255, 255, 255), 0.6)
     toned = ImageOps.colorize(image.convert("L"), blend(mood.near, (0, 0, 0), 0.3), bright, mood.sky[1])
-    return Image.blend(image.convert("RGB"), toned, 0.68)
+    return Image.blend(image.convert("RGB"), toned, 0.6)
 
 
 def _made_over(picture: Picture, scene: Scene) -> Image.Image:

@@ -27,14 +27,18 @@ class Layer:
     """A cut-out and where it goes.
 
     Attributes:
-        image: RGBA.
+        image: RGB; kept apart from its mask, or Pillow would convert it anew for every frame.
+        mask: What of it is seen; None for all.
         place: Pixels from the left and top at the beginning.
         drift: Pixels it moves until the end.
+        sway: Pixels it bobs up and down on the way.
     """
 
     image: Image.Image = field(repr=False)
+    mask: Image.Image | None = field(repr=False)
     place: tuple[float, float]
     drift: tuple[float, float]
+    sway: float = 0.0
 
 
 class Scene:
@@ -59,8 +63,9 @@ class Scene:
         """The view at a moment from 0 (beginning) to 1 (end), as RGB."""
         view = self._sky.copy()
         for layer in self._layers:
-            x, y = (round(layer.place[i] + layer.drift[i] * moment) for i in (0, 1))
-            view.paste(layer.image, (x, y), layer.image)
+            x = layer.place[0] + layer.drift[0] * moment
+            y = layer.place[1] + layer.drift[1] * moment + layer.sway * math.sin(moment * 3 * math.tau)
+            view.paste(layer.image, (round(x), round(y)), layer.mask)
         return view if view.size == self.size else view.resize(self.size, Image.Resampling.LANCZOS)
 
 
@@ -111,10 +116,10 @@ def _ribbon(sky: Image.Image, color: Color, dice: random.Random) -> None:
 def _layers(mood: Mood, subject: str, size: tuple[int, int], dice: random.Random) -> list[Layer]:
     width, height = size
     unit = min(width, height)
-    layers = [_sun(mood, size, dice)]
+    paint = SUBJECTS[subject]
+    layers = [_sun(mood, size, paint.sun, dice)]
     layers += [_cloud(mood, size, dice) for _ in range(mood.clouds)]
     horizon = dice.uniform(0.5, 0.56)
-    paint = SUBJECTS[subject]
     ranges = 2 if paint.on_water else 4
     for depth in range(ranges):
         nearness = depth / max(1, ranges - 1) * (0.45 if paint.on_water else 1.0)
@@ -126,17 +131,15 @@ def _layers(mood: Mood, subject: str, size: tuple[int, int], dice: random.Random
         layers.append(_water(mood, size, horizon + 0.08, dice))
     foreground = Image.new("RGBA", (round(width * (1 + _ROOM)) * _FINE, height * _FINE), (0, 0, 0, 0))
     paint.draw(ImageDraw.Draw(foreground), foreground.size, unit * _FINE, mood, dice)
-    layers.append(_cut(foreground.reduce(_FINE), 0.0, 0.0, paint.drift * width, paint.rise * height))
+    drawn = foreground.reduce(_FINE)
+    box = drawn.getbbox() or (0, 0, 1, 1)  # without empty margins there is less to paste in every frame
+    drawn = drawn.crop(box)
+    drift = (paint.drift * width, paint.rise * height)
+    layers.append(Layer(drawn.convert("RGB"), drawn.getchannel("A"), box[:2], drift, paint.sway * unit))
     return layers
 
 
-def _cut(image: Image.Image, x: float, y: float, dx: float, dy: float) -> Layer:
-    """A layer without its empty margins: less to paste in every frame."""
-    box = image.getbbox() or (0, 0, 1, 1)
-    return Layer(image.crop(box), (x + box[0], y + box[1]), (dx, dy))
-
-
-def _sun(mood: Mood, size: tuple[int, int], dice: random.Random) -> Layer:
+def _sun(mood: Mood, size: tuple[int, int], where: tuple[float, float], dice: random.Random) -> Layer:
     width, height = size
     radius = min(size) * dice.uniform(0.055, 0.085)
     reach = round(radius * 7)
@@ -150,10 +153,9 @@ def _sun(mood: Mood, size: tuple[int, int], dice: random.Random) -> Layer:
         box = (middle - edge + shift, middle - edge - shift / 2, middle + edge + shift, middle + edge - shift / 2)
         ImageDraw.Draw(disc).ellipse(box, 0)
     alpha = ImageChops.lighter(glow, disc.reduce(2))
-    image = Image.new("RGBA", alpha.size, (*mood.sun, 255))
-    image.putalpha(alpha)
-    x, y = width * dice.uniform(0.25, 0.75), height * dice.uniform(0.26, 0.4)
-    return Layer(image, (x - reach, y - reach), (width * 0.03, -height * 0.07))
+    x, y = width * dice.uniform(*where), height * dice.uniform(0.28, 0.4)
+    light = Image.new("RGB", alpha.size, mood.sun)
+    return Layer(light, alpha, (x - reach, y - reach), (width * 0.03, -height * 0.09))
 
 
 def _cloud(mood: Mood, size: tuple[int, int], dice: random.Random) -> Layer:
@@ -167,10 +169,10 @@ def _cloud(mood: Mood, size: tuple[int, int], dice: random.Random) -> Layer:
         puff = long * 0.09 * (1.1 - abs(along) * 1.6) * dice.uniform(0.7, 1.3)
         x, y = canvas[0] / 2 + along * long, canvas[1] * 0.72 - puff * dice.uniform(0.2, 0.9)
         draw.ellipse((x - puff * 1.9, y - puff * 0.8, x + puff * 1.9, y + puff * 0.8), dice.randint(90, 150))
-    image = gradient([blend(mood.sun, (255, 255, 255), 0.4), mood.sky[-1]], canvas).convert("RGBA")
-    image.putalpha(mask.filter(ImageFilter.GaussianBlur(long * 0.018)))
+    image = gradient([blend(mood.sun, (255, 255, 255), 0.4), mood.sky[-1]], canvas)
+    soft = mask.filter(ImageFilter.GaussianBlur(long * 0.018))
     place = (dice.uniform(-0.1, 0.85) * width, dice.uniform(0.06, 0.36) * height)
-    return Layer(image, place, (width * dice.uniform(0.04, 0.1), 0))
+    return Layer(image, soft, place, (width * dice.uniform(0.05, 0.14), 0))
 
 
 def _hills(
@@ -198,9 +200,8 @@ def _hills(
     outline = [(x, y - lift * _FINE) for x, y in ridge]
     ImageDraw.Draw(mask).polygon([*outline, (width * _FINE, mask.height), (0, mask.height)], 255)
     mist = blend(color, mood.sky[-1], 0.5 * (1 - nearness) + 0.08)
-    image = gradient([color, blend(color, mist, 0.8), mist], (width, height - lift)).convert("RGBA")
-    image.putalpha(mask.reduce(_FINE))
-    return Layer(image, (0, lift), (-size[0] * (0.02 + 0.14 * nearness), 0))
+    image = gradient([color, blend(color, mist, 0.8), mist], (width, height - lift))
+    return Layer(image, mask.reduce(_FINE), (0, lift), (-size[0] * (0.02 + 0.14 * nearness), 0))
 
 
 def _water(mood: Mood, size: tuple[int, int], top: float, dice: random.Random) -> Layer:
@@ -218,4 +219,4 @@ def _water(mood: Mood, size: tuple[int, int], top: float, dice: random.Random) -
         long, thick = width * _FINE * (0.01 + 0.05 * nearness), max(1.0, height * _FINE * 0.0022 * (0.5 + nearness))
         draw.rounded_rectangle((x, y, x + long, y + thick), thick / 2, dice.randint(40, 120))
     surface.paste(Image.new("RGB", surface.size, mood.sun), (0, 0), sparkle.reduce(_FINE))
-    return Layer(surface.convert("RGBA"), (0, height - depth), (-width * 0.06, 0))
+    return Layer(surface, None, (0, height - depth), (-width * 0.1, 0))

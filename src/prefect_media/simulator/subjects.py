@@ -23,13 +23,17 @@ class Subject:
     Attributes:
         draw: Paints it with a brush on a transparent canvas of a size; `unit` is the shorter side of the view.
         drift, rise: Share of the width and height it moves from the beginning to the end.
+        sway: Share of the shorter side it bobs up and down.
         on_water: Whether it stands in a sea rather than on hills.
+        sun: Where from the left the sun may stand, as shares of the width.
     """
 
     draw: Callable[[Brush, Size, float, Mood, random.Random], None]
     drift: float = -0.2
     rise: float = 0.0
+    sway: float = 0.0
     on_water: bool = False
+    sun: tuple[float, float] = (0.25, 0.75)
 
 
 def _pines(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Random) -> None:
@@ -38,13 +42,13 @@ def _pines(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Rando
         color = blend(mood.near, mood.far, share * 0.5)
         x = -unit * 0.1
         while x < width + unit * 0.1:
-            tall = unit * dice.uniform(0.12, 0.3) * (0.8 + 0.35 * row)
-            _pine(brush, x, height * (0.93 + 0.07 * row) + unit * 0.02, tall, color)
-            x += unit * dice.uniform(0.035, 0.13)
+            tall = unit * dice.uniform(0.2, 0.42) * (0.75 + 0.3 * row)
+            _pine(brush, x, height * (0.9 + 0.06 * row), tall, color)
+            x += unit * dice.uniform(0.05, 0.17)
 
 
 def _pine(brush: Brush, x: float, foot: float, tall: float, color: Color) -> None:
-    brush.rectangle((x - tall * 0.03, foot - tall * 0.3, x + tall * 0.03, foot + tall), color)
+    brush.rectangle((x - tall * 0.03, foot - tall * 0.3, x + tall * 0.03, foot + tall * 1.0), color)
     for tier in range(5):
         top = foot - tall + tall * 0.16 * tier
         half = tall * (0.07 + 0.05 * tier)
@@ -194,8 +198,8 @@ def _birds(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Rando
 SUBJECTS: dict[str, Subject] = {
     "pines": Subject(_pines),
     "city": Subject(_city),
-    "lighthouse": Subject(_lighthouse, drift=-0.05, on_water=True),
-    "boat": Subject(_boat, drift=0.08, on_water=True),
-    "balloons": Subject(_balloons, drift=0.05, rise=-0.06),
-    "birds": Subject(_birds, drift=0.25, rise=-0.06),
+    "lighthouse": Subject(_lighthouse, drift=-0.05, on_water=True, sun=(0.5, 0.75)),
+    "boat": Subject(_boat, drift=0.1, sway=0.005, on_water=True, sun=(0.22, 0.5)),
+    "balloons": Subject(_balloons, drift=0.07, rise=-0.07, sway=0.008, sun=(0.5, 0.8)),
+    "birds": Subject(_birds, drift=0.25, rise=-0.06, sway=0.006, sun=(0.55, 0.78)),
 }

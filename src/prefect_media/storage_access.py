@@ -146,7 +146,7 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
     """What a user should know and do about an error of a bucket, without quoting it."""
     answer, _, debug = text.partition("Debug source:")
     status = _found(r"status code: (\d{3})", answer)
-    code = _found(r"<Code>(\w+)</Code>", answer)
+    code = _found(r"<Code>(\w+)</Code>", answer) or _found(r"\(code: (\w+)\)", answer)
     where = f"at {shown(endpoint)}" if endpoint else "in the cloud"
     said = " ".join(filter(None, (status, code)))
     region = _found(r"<Region>([\w-]+)</Region>", answer)
@@ -163,7 +163,7 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
         message += "set `region` to the bucket's."
     elif code in _LOGIN or status == "401":
         message = f"The credentials for {bucket} were refused ({said}); correct or renew them."
-    elif status == "403":
+    elif status == "403" or code == "AccessDenied":
         message = f"The credentials for {bucket} do not allow this ({said}); allow them to get, put, list and "
         message += "delete objects there."
     elif status == "404" or "not found" in answer[:200]:

@@ -76,7 +76,13 @@ class Bucket:
                 max_concurrency=PARTS_AT_ONCE,
             )
         )
-        upload.add_done_callback(lambda _: room.release())
+
+        def ended(upload: asyncio.Future[Any]) -> None:
+            room.release()
+            if not upload.cancelled():
+                upload.exception()  # seen; when we stopped it, the reason for that is what counts
+
+        upload.add_done_callback(ended)
         try:
             for block in head:
                 queue.put_nowait(block)
@@ -91,8 +97,6 @@ class Bucket:
         except BaseException:
             queue.put_nowait(_Stopped())
             await asyncio.wait([upload], timeout=ABORT_SECONDS)
-            if upload.done() and not upload.cancelled():
-                upload.exception()  # known; the reason for stopping is what counts
             raise
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:

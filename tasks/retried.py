@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from functools import wraps
+from types import CoroutineType
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from prefect import Task, task
@@ -43,7 +43,7 @@ RETRIED: TaskOptions = {
 }
 
 
-def sync_twin(original: Task[P, Coroutine[Any, Any, R]], **options: Any) -> Task[P, R]:
+def sync_twin(original: Task[P, CoroutineType[Any, Any, R]], **options: Any) -> Task[P, R]:
     """The same task for sync flows: `agenerate_video` -> `generate_video`."""
     name = original.fn.__name__.removeprefix("a")
 

@@ -12,7 +12,7 @@ from datetime import date
 from functools import lru_cache
 from importlib.resources import files
 from math import sqrt
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .errors import InvalidRequest, ModelRetired
 from .requests import ImageRequest, VideoRequest
@@ -109,7 +109,7 @@ class Catalog:
 @lru_cache(maxsize=1)
 def catalog() -> Catalog:
     """The catalog as shipped, read once."""
-    data = tomllib.loads(files(__package__).joinpath("catalog.toml").read_text("utf-8"))
+    data = tomllib.loads(files("prefect_media").joinpath("catalog.toml").read_text("utf-8"))
     families = {name: _family(name, row) for name, row in data["families"].items()}
     models = {
         name: Model(name, families[row["family"]], row.get("retired", {}), row.get("successor"), row["source"])
@@ -119,9 +119,12 @@ def catalog() -> Catalog:
 
 
 def _family(name: str, row: dict[str, Any]) -> Family:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    if "free_sizes" in fields:
-        fields["free_sizes"] = FreeSizes(**fields["free_sizes"])
+    fields: dict[str, Any] = {}
+    for field, value in row.items():
+        if field == "free_sizes":
+            fields[field] = FreeSizes(**value)
+        else:
+            fields[field] = tuple(cast(list[Any], value)) if isinstance(value, list) else value
     return Family(name=name, **fields)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -165,7 +165,7 @@ class Ledger:
         return Claim(mine, version) if version is not None else None
 
     @asynccontextmanager
-    async def held(self, claim: Claim) -> AsyncIterator[None]:
+    async def held(self, claim: Claim) -> AsyncGenerator[None]:
         """Keep the lease alive while a paid request is in the air."""
 
         stop = asyncio.Event()

@@ -75,13 +75,14 @@ def image_facts(data: bytes) -> Facts:
 def video_facts(file: IO[bytes]) -> Facts:
     """Width, height and duration of a video; nothing is known of files that can't be read."""
     import av
+    from av.error import FFmpegError
 
     try:
-        with av.open(file) as container:
+        with av.open(file, "r") as container:
             stream: Any = container.streams.video[0]
             length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             return Facts(stream.codec_context.width, stream.codec_context.height, round(float(length), 3) or None)
-    except (av.FFmpegError, IndexError):
+    except (FFmpegError, IndexError):
         return Facts()
 
 
@@ -107,8 +108,9 @@ def poster(kind: str, file: IO[bytes]) -> bytes:
 def _frame(file: IO[bytes]) -> Any:
     import av
 
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         stream = container.streams.video[0]
         if container.duration:
             container.seek(container.duration // 3)
-        return next(container.decode(stream)).to_image()
+        frame: Any = next(container.decode(stream))
+        return frame.to_image()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -24,7 +24,7 @@ def _plain(value: Any) -> Any:
         raise ValueError(f"exactly one reference image is possible, {len(value)} were given; choose one")  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes):
         return "data:application/octet-stream;base64," + base64.b64encode(value).decode()
     return value
 
@@ -65,7 +65,7 @@ class MediaRequest(BaseModel):
     @classmethod
     def _explain_unknown_fields(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            unknown = [str(name) for name in data if name not in cls.model_fields]  # pyright: ignore[reportUnknownVariableType]
+            unknown = [name for name in cast(dict[str, Any], data) if name not in cls.model_fields]
             if unknown:
                 raise ValueError(
                     f"{cls.__name__} has no field {', '.join(unknown)}; its fields are "

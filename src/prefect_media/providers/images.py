@@ -53,7 +53,7 @@ async def create(connection: Connection, request: ImageRequest) -> Pictures:
 
 
 def _read(answer: Answer) -> Pictures:
-    body = cast(Mapping[str, Any], answer.body) if isinstance(answer.body, Mapping) else {}
+    body = cast(dict[str, Any], answer.body if isinstance(answer.body, dict) else {})
     rows = cast(list[Mapping[str, Any]], body.get("data") or [])
     if not rows:
         raise SubmissionInDoubt("the provider answered without any image", request_id=answer.request_id)

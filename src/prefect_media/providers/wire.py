@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -106,7 +106,7 @@ async def ask(
 
 
 @asynccontextmanager
-async def open_stream(connection: Connection, url: str) -> AsyncIterator[httpx2.Response]:
+async def open_stream(connection: Connection, url: str) -> AsyncGenerator[httpx2.Response]:
     """GET a body of any size, to be read piece by piece while the context is open."""
     import httpx2
 
@@ -231,8 +231,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     if milliseconds := _number(headers.get("retry-after-ms")):
         return milliseconds / 1000
     text = headers.get("retry-after")
-    if text is None or (seconds := _number(text)) is not None:
-        return seconds if text is not None else None
+    if text is None:
+        return None
+    if (seconds := _number(text)) is not None:
+        return seconds
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time())
     except ValueError:

@@ -185,6 +185,24 @@ async def test_reading_what_is_not_there(store):
         assert not caught.value.transient
 
 
+@pytest.mark.parametrize("size", [10, 3 * MB])
+async def test_open_seeks_and_reads(store, size):
+    data = os.urandom(size)
+    await store.put("a/b.bin", data, content_type="application/octet-stream")
+
+    def read(file):
+        with file:
+            start = file.read(5)
+            file.seek(-5, os.SEEK_END)
+            end = file.read()
+            file.seek(0)
+            return start, end, file.read()
+
+    assert await asyncio.to_thread(read, await store.open("a/b.bin")) == (data[:5], data[-5:], data)
+    with pytest.raises(StoreError):
+        await store.open("a/nothing.bin")
+
+
 async def test_delete(store):
     await store.put("a", b"1", content_type="text/plain")
     await store.delete("a")

@@ -18,7 +18,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from prefect_media.errors import StoreError
 from prefect_media.storage_address import address_of, parse_address, shown
@@ -64,6 +64,7 @@ class Place(Protocol):
     async def put(self, key: str, data: bytes, content_type: str) -> None: ...
     async def read(self, key: str) -> bytes: ...
     def stream(self, key: str) -> AsyncIterator[bytes]: ...
+    async def open(self, key: str) -> IO[bytes]: ...
     async def size(self, key: str) -> int | None: ...
     async def copy(self, key: str, target_key: str) -> None: ...
     async def sign(self, key: str, expires_in: timedelta) -> str | None: ...
@@ -193,6 +194,11 @@ class Storage:
         full = self._full(key)
         async for block in (await self._place()).stream(full):
             yield block
+
+    async def open(self, key: str) -> IO[bytes]:
+        """`key` as a file to read and seek in, from a thread. Of a bucket's object only what is read is fetched."""
+        full = self._full(key)
+        return await (await self._place()).open(full)
 
     async def size(self, key: str) -> int | None:
         """The size of `key` in bytes, or None when it is not there."""

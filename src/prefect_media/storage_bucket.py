@@ -1,17 +1,20 @@
 """A bucket of S3 (or anything that speaks it), Google Cloud Storage or Azure, as a place to store things."""
 
 import asyncio
+import io
 import json
 import os
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from prefect_media.errors import StoreError
 from prefect_media.storage_access import endpoint_of, explain, open_bucket
 
 if TYPE_CHECKING:
+    from obstore import ReadableFile
+
     from prefect_media.storage import StorageOptions
 
 WHOLE_BYTES = 8 * 1024 * 1024
@@ -21,6 +24,9 @@ PART_BYTES = 5 * 1024 * 1024  # the least S3 takes
 PARTS_AT_ONCE = 4
 BLOCKS_AHEAD = 2
 ABORT_SECONDS = 20.0
+
+READ_AHEAD = 256 * 1024
+"""What a reader fetches at once: the index of a video usually fits."""
 
 SIGN_DAYS = 7
 
@@ -125,6 +131,12 @@ class Bucket:
                 return
             yield bytes(block)
 
+    async def open(self, key: str) -> IO[bytes]:
+        from obstore import open_reader
+
+        with self._explained(key):
+            return io.BufferedReader(_Reader(await asyncio.to_thread(open_reader, self.store, key)), READ_AHEAD)
+
     async def size(self, key: str) -> int | None:
         from obstore import head_async
 
@@ -213,6 +225,30 @@ class Bucket:
         except (BaseError, OSError) as error:
             # `from None`: the original quotes headers and bodies, which can hold keys and signatures
             raise explain(str(error), self.name, key, self.endpoint, self.profile) from None
+
+
+class _Reader(io.RawIOBase):
+    """An object of a bucket as a file, read in pieces."""
+
+    def __init__(self, file: "ReadableFile") -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        piece = bytes(self.file.read(len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 class _Stopped(Exception):

@@ -79,6 +79,11 @@ class Folder:
                     return
                 yield block
 
+    async def open(self, key: str) -> IO[bytes]:
+        path = self._path(key)
+        with _explained(path):
+            return await asyncio.to_thread(path.open, "rb")
+
     async def size(self, key: str) -> int | None:
         return await asyncio.to_thread(_size, self._path(key))
 

@@ -12,7 +12,7 @@ from ..catalog import catalog
 from ..errors import SubmissionInDoubt
 from ..requests import ImageRequest
 from .client import Connection
-from .wire import Answer, ask
+from .wire import Answer, ask, fields_of
 
 FIELDS = ("size", "quality", "style", "background", "output_format", "output_compression", "moderation")
 
@@ -53,7 +53,7 @@ async def create(connection: Connection, request: ImageRequest) -> Pictures:
 
 
 def _read(answer: Answer) -> Pictures:
-    body = cast(dict[str, Any], answer.body if isinstance(answer.body, dict) else {})
+    body = fields_of(answer.body)
     rows = cast(list[Mapping[str, Any]], body.get("data") or [])
     if not rows:
         raise SubmissionInDoubt("the provider answered without any image", request_id=answer.request_id)

@@ -16,7 +16,7 @@ from ..errors import InvalidRequest, JobExpired, SubmissionInDoubt
 from ..jobs import JobState, VideoJob
 from ..requests import RemixRequest, VideoRequest
 from .client import Connection
-from .wire import Answer, Upload, ask, look_again_after, open_stream
+from .wire import Answer, Upload, ask, fields_of, look_again_after, open_stream
 
 if TYPE_CHECKING:
     import httpx2
@@ -94,7 +94,7 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
     for _ in range(pages):
         query = urlencode({"limit": 100, "order": "desc", **({"after": after} if after else {})})
         answer = await ask(connection, "get", f"{connection.url('/videos')}?{query}")
-        page = cast(dict[str, Any], answer.body) if isinstance(answer.body, dict) else {}
+        page = fields_of(answer.body)
         rows = cast(list[object], page.get("data") or [])
         for row in rows:
             state = JobState.parse(row)

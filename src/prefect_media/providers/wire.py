@@ -254,5 +254,10 @@ def _number(text: str | None) -> float | None:
         return None
 
 
+def fields_of(body: object) -> Mapping[str, Any]:
+    """The fields of a JSON object; none where it is something else."""
+    return cast(Mapping[str, Any], body) if isinstance(body, Mapping) else {}
+
+
 def _string(value: object) -> str | None:
     return None if value is None else str(value)

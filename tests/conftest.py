@@ -1,0 +1,116 @@
+"""What tests share: Prefect's engine, Prefect's server, an S3 server, and stores in them.
+
+Nothing here is used unless a test asks for it, so tests of the core stay at milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+# Before anything imports prefect: the tests touch neither the profile nor the server nor the keys of whoever runs them.
+for name in list(os.environ):
+    if name.startswith(("PREFECT_", "OPENAI_", "AZURE_OPENAI_", "AWS_")):
+        del os.environ[name]
+HOME = tempfile.mkdtemp(prefix="prefect-media-tests-")
+os.environ["PREFECT_HOME"] = HOME
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+def pytest_unconfigure():
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect():
+    """Prefect's engine with a server of its own in the background: ask for it to run flows and tasks in a test."""
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        PREFECT_SERVER_ANALYTICS_ENABLED,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    settings = {
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread keeps every sync flow waiting for a second
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=60):
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """A real `prefect server` in a process of its own, for tests with workers and command lines.
+
+    Has `url`, `api_url`, `home`, `env` for the subprocesses of a test, and `run("deploy", "--all")` for the
+    `prefect` command. It has nothing to do with the engine in this process.
+    """
+    from prefect_media.demo_servers import PrefectServer
+
+    with PrefectServer() as server:
+        yield server
+
+
+class Buckets:
+    """An S3 server: `url`, and a `store()` in a bucket of its own as often as you like."""
+
+    def __init__(self, server):
+        self.server = server
+        self.url = server.url
+        self.key, self.secret = server.KEY, server.SECRET
+
+    def bucket(self):
+        """The name of a fresh, empty bucket."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        self.server.create(name)
+        return name
+
+    def store(self, prefix=""):
+        """A `MediaStore` in a fresh bucket."""
+        from prefect_media.blocks import MediaStore
+
+        return MediaStore(
+            url=f"s3://{self.bucket()}/{prefix}",
+            endpoint_url=self.url,
+            region="us-east-1",
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+        )
+
+    @property
+    def env(self):
+        """The environment of a subprocess that is to reach the buckets by `s3://` URLs alone."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+        }
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server behind a real socket; `s3.store()` is a `MediaStore` in a bucket of its own."""
+    from prefect_media.demo_servers import BucketServer
+
+    with BucketServer() as server:
+        yield Buckets(server)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path: Path):
+    """An empty `MediaStore`, once in a folder and once in a bucket."""
+    from prefect_media.blocks import MediaStore
+
+    if request.param == "folder":
+        return MediaStore(url=str(tmp_path / "store"))
+    return request.getfixturevalue("s3").store("some/prefix")

@@ -9,7 +9,7 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from .assets import Asset
 from .jobs import VideoJob
@@ -29,18 +29,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-MediaInput = Annotated[
-    Asset | str | Path | bytes,
-    BeforeValidator(_plain),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "description": "A path, an http(s) or s3 URL, or a data URL."},
-                {"$ref": "#/$defs/Asset"},
-            ]
-        }
-    ),
-]
+MediaInput = Annotated[Asset | str | Path | bytes, BeforeValidator(_plain, json_schema_input_type=str | Asset)]
 """A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
 
 

@@ -1,0 +1,135 @@
+"""The tree of errors: drawn as it is, picklable, and reached from every answer a provider gives."""
+
+import pickle
+import re
+
+import pytest
+
+from prefect_media import errors
+from prefect_media.errors import MediaError
+from prefect_media.providers import videos, wire
+from prefect_media.simulator import Fault
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MediaError)]
+
+
+def test_the_drawing_shows_every_error_where_it_belongs():
+    drawn = {}
+    stack = []
+    for line in errors.__doc__.splitlines():
+        if match := re.match(r"([│ ]*)(?:├── |└── )?([A-Z]\w+)(?: +(↻))?", line):
+            depth = len(match[1]) // 4 + ("──" in line)
+            if match[2] not in vars(errors):
+                continue
+            del stack[depth:]
+            drawn[match[2]] = (stack[-1] if stack else "Exception", bool(match[3]))
+            stack.append(match[2])
+    assert drawn == {kind.__name__: (kind.__base__.__name__, kind.transient) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_survive_pickling_with_everything_they_know(kind):
+    error = kind("no", job_id="video_1", request_id="req_1", status_code=400, code="x", transient=False)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert (str(again), again.details, again.job_id, again.transient) == ("no", error.details, "video_1", False)
+
+
+OPENAI = {"error": {"message": "said so", "type": "t", "param": None, "code": "c"}}
+MODERATION = {
+    "error": {
+        "message": "Your request was rejected. safety_violations=[violence, self-harm].",
+        "type": "image_generation_user_error",
+        "code": "moderation_blocked",
+        "moderation_details": {"moderation_stage": "input", "categories": ["violence"]},
+    }
+}
+NO_DETAILS = {"error": {"message": "No. safety_violations=[violence,sexual].", "code": "moderation_blocked"}}
+AZURE = {"error": {"code": "contentFilter", "message": "The response was filtered."}}
+QUOTA = {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}}
+
+ANSWERS = [
+    # status, body, headers -> error when it was paid for, error when it was only a look, part of the message
+    (400, OPENAI, {}, errors.InvalidRequest, errors.InvalidRequest, "said so"),
+    (400, MODERATION, {}, errors.ContentRejected, errors.ContentRejected, "rejected"),
+    (400, NO_DETAILS, {}, errors.ContentRejected, errors.ContentRejected, "rejected"),
+    (400, AZURE, {}, errors.ContentRejected, errors.ContentRejected, "filtered"),
+    (401, OPENAI, {}, errors.AuthenticationFailed, errors.AuthenticationFailed, "check the key"),
+    (403, OPENAI, {}, errors.AuthenticationFailed, errors.AuthenticationFailed, "check the key"),
+    (404, {"detail": "Not Found"}, {}, errors.InvalidRequest, errors.JobExpired, "Not Found"),
+    (410, OPENAI, {}, errors.ModelRetired, errors.ModelRetired, "no longer serves"),
+    (422, {"detail": [{"loc": ["body", "prompt"], "msg": "missing"}]}, {}, errors.InvalidRequest, None, "missing"),
+    (429, OPENAI, {"retry-after": "900"}, errors.RateLimited, None, "no more requests"),
+    (429, QUOTA, {"x-should-retry": "false"}, errors.QuotaExceeded, errors.QuotaExceeded, "no quota left"),
+    (500, OPENAI, {}, errors.SubmissionInDoubt, None, "failed while taking a paid request"),
+    (502, "<html><h1>Bad   gateway</h1></html>", {}, errors.SubmissionInDoubt, None, "Bad gateway"),
+    (503, "", {"retry-after": "900"}, errors.ProviderUnavailable, None, "overloaded"),
+    (503, "", {}, errors.SubmissionInDoubt, None, "503"),
+    (504, OPENAI, {}, errors.SubmissionInDoubt, None, "said so"),
+    (200, "<html>Sign in</html>", {}, errors.SubmissionInDoubt, errors.ProviderUnavailable, "text/html"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "when_paid", "when_looked", "said"), ANSWERS)
+async def test_what_an_answer_means(media_simulator, status, body, headers, when_paid, when_looked, said):
+    connection = media_simulator.credentials.connection()
+    fault = Fault("*", "/videos", "answer", times=None, status=status, body=body, headers=headers)
+    media_simulator.faults.append(fault)
+    with pytest.raises(MediaError) as caught:
+        await wire.ask(connection, "post", connection.url("/videos"), form={"prompt": "x"}, paid=True)
+    assert type(caught.value) is when_paid
+    assert said in str(caught.value)
+    assert caught.value.status_code == status
+    assert fault.hits == 1, "a paid request is sent once, whatever the answer"
+    if when_looked:
+        with pytest.raises(MediaError) as caught:
+            await videos.look(connection, "video_1")
+        assert type(caught.value) is when_looked
+    assert not media_simulator.jobs
+
+
+async def test_moderation_says_what_it_objected_to(media_simulator):
+    connection = media_simulator.credentials.connection()
+    for body, stage, categories in ((MODERATION, "input", ("violence",)), (NO_DETAILS, None, ("violence", "sexual"))):
+        media_simulator.faults.append(Fault("POST", "/videos", "answer", status=400, body=body))
+        with pytest.raises(errors.ContentRejected) as caught:
+            await wire.ask(connection, "post", connection.url("/videos"), form={"prompt": "x"}, paid=True)
+        assert (caught.value.stage, caught.value.categories) == (stage, categories)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "900"}, 900),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+async def test_retry_after_is_read_in_all_its_forms(media_simulator, headers, seconds):
+    connection = media_simulator.credentials.connection()
+    media_simulator.faults.append(Fault("POST", "/videos", "answer", status=429, body=OPENAI, headers=headers))
+    with pytest.raises(errors.RateLimited) as caught:
+        await wire.ask(connection, "post", connection.url("/videos"), form={"prompt": "x"}, paid=True)
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("where", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])
+async def test_a_server_that_is_not_there_has_certainly_taken_nothing(where):
+    from prefect_media import OpenAICredentials
+
+    connection = OpenAICredentials(base_url=where).connection()
+    with pytest.raises(errors.ProviderUnavailable, match="nothing was bought"):
+        await wire.ask(connection, "post", connection.url("/videos"), form={"prompt": "x"}, paid=True)
+
+
+@pytest.mark.parametrize("action", ["refuse", "lose_reply"])
+async def test_a_connection_that_breaks_leaves_a_doubt(media_simulator, action):
+    connection = media_simulator.credentials.connection()
+    media_simulator.faults.append(Fault("POST", "/videos", action))
+    with pytest.raises(errors.SubmissionInDoubt):
+        await wire.ask(
+            connection, "post", connection.url("/videos"), form={"prompt": "x", "model": "sora-2"}, paid=True
+        )
+    assert len(media_simulator.jobs) == (action == "lose_reply")

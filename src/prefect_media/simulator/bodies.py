@@ -80,8 +80,10 @@ class Body:
             raise ApiError(400, "We could not parse the body of your request.")
         return cls(fields)
 
-    def get(self, name: str) -> Any:
-        return self.fields.get(name)
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field as it came; null counts as absent."""
+        value = self.fields.get(name)
+        return default if value is None else value
 
     def only(self, known: Collection[str]) -> None:
         """Refuse fields the model doesn't know."""

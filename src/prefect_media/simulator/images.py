@@ -51,7 +51,7 @@ class Images:
         if len(sent) > _MOST_REFERENCES:
             raise invalid(name, f"Too many images: at most {_MOST_REFERENCES} are allowed, got {len(sent)}.")
         references = [await picture_bytes(each, name, self._state) for each in sent]
-        first, *_ = [open_picture(each, name) for each in references]
+        first, *_ = [await asyncio.to_thread(open_picture, each, name) for each in references]
         mask: bytes | None = None
         if body.get("mask") is not None:
             mask = await picture_bytes(body.get("mask"), "mask", self._state)
@@ -85,7 +85,7 @@ class Images:
         n = body.whole("n", 1, family.most, 1)
         size = family.check_size(body.get("size"))
         azure = is_azure(request.url.path)
-        quality = body.get("quality") or "auto"
+        quality = body.get("quality", "auto")
         if family.qualities is not None:
             quality = body.choice("quality", family.qualities, "auto")
         output_format = body.choice("output_format", ("png", "jpeg") if azure else ("png", "jpeg", "webp"), "png")
@@ -118,7 +118,7 @@ class Images:
                 compression,
                 transparent,
                 number,
-                str(body.get("seed") or ""),
+                str(body.get("seed", "")),
                 tuple(references),
                 mask,
             )

@@ -83,7 +83,7 @@ def encode(image: Image.Image, output_format: str, compression: int = 100) -> by
 def graded(image: Image.Image, scene: Scene) -> Image.Image:
     """The image in the light of another scene: what a remix does to its source."""
     mood = scene.mood
-    bright = blend(mood.sky[-1], (255, 255, 255), 0.6)
+    bright = blend(mood.sun, (255, 255, 255), 0.3)
     toned = ImageOps.colorize(image.convert("L"), blend(mood.near, (0, 0, 0), 0.3), bright, mood.sky[1])
     return Image.blend(image.convert("RGB"), toned, 0.6)
 

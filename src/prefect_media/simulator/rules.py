@@ -79,9 +79,10 @@ class ImageFamily:
     edits: bool = True
     url_by_default: bool = False
 
-    def check_size(self, size: str | None) -> tuple[int, int]:
+    def check_size(self, value: object) -> tuple[int, int]:
         """Width and height in pixels of a size that is served."""
-        if size is None or (size == "auto" and not self.url_by_default):
+        size = self.default_size if value is None else str(value)
+        if size == "auto" and not self.url_by_default:
             size = self.default_size
         if not callable(self.sizes) and size not in self.sizes:
             raise bad_value("size", size, [*self.sizes, *([] if self.url_by_default else ["auto"])])
@@ -147,8 +148,9 @@ class VideoFamily:
     seconds: tuple[str, ...] | None
     fields: tuple[str, ...] | None
 
-    def check_size(self, size: str) -> tuple[int, int]:
+    def check_size(self, value: object) -> tuple[int, int]:
         """Width and height in pixels of a size that is served."""
+        size = value if isinstance(value, str) else str(value)
         if self.sizes and size not in self.sizes:
             raise bad_value("size", size, list(self.sizes))
         sides = parse_size(size)

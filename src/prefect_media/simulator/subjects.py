@@ -45,6 +45,8 @@ def _pines(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Rando
             tall = unit * dice.uniform(0.2, 0.42) * (0.75 + 0.3 * row)
             _pine(brush, x, height * (0.9 + 0.06 * row), tall, color)
             x += unit * dice.uniform(0.05, 0.17)
+        if row:
+            brush.rectangle((0, height * 0.94, width, height), color)
 
 
 def _pine(brush: Brush, x: float, foot: float, tall: float, color: Color) -> None:

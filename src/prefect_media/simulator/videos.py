@@ -30,22 +30,22 @@ class Videos:
 
     async def create(self, request: Request) -> Response:
         body = Body.of(request)
-        model = body.get("model") or "sora-2"
-        if not isinstance(model, str):
-            raise invalid("model", "Invalid type for 'model': expected a string.", code="invalid_type")
+        model = body.get("model", "sora-2")
+        if not isinstance(model, str) or not model:
+            raise invalid("model", "Invalid type for 'model': expected a name.", code="invalid_type")
         self._state.serve(model)
         family = video_family(model)
         if family.fields is not None:
             body.only(family.fields)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
-        size = family.check_size(body.get("size") or "720x1280")
-        seconds = family.check_seconds(body.get("seconds") or "4")
+        size = family.check_size(body.get("size", "720x1280"))
+        seconds = family.check_seconds(body.get("seconds", "4"))
         reference: bytes | None = None
         if body.get("input_reference") is not None:
             reference = await picture_bytes(body.get("input_reference"), "input_reference", self._state)
-            if open_picture(reference, "input_reference").size != size:
+            if (await asyncio.to_thread(open_picture, reference, "input_reference")).size != size:
                 raise reference_size_mismatch()
-        film = Film(prompt, model, size, seconds, seed=str(body.get("seed") or ""), reference=reference)
+        film = Film(prompt, model, size, seconds, seed=str(body.get("seed", "")), reference=reference)
         return self._accept("generate", film)
 
     async def remix(self, request: Request) -> Response:
@@ -54,21 +54,20 @@ class Videos:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
         source = self._finished(request.path_params["id"])
-        return self._accept("remix", self._regraded(prompt, source), source)
+        return self._accept("remix", _regraded(prompt, source.film), source)
 
     async def edit(self, request: Request) -> Response:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
-        source, footage = await self._footage(body)
-        return self._accept("edit", self._regraded(prompt, footage), source)
+        source, film = await self._footage(body)
+        return self._accept("edit", _regraded(prompt, film), source)
 
     async def extend(self, request: Request) -> Response:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
         if body.get("seconds") is None:
             raise missing("seconds")
-        source, footage = await self._footage(body)
-        film = self._film(footage)
+        source, film = await self._footage(body)
         family = video_family(film.model)
         if family.seconds and str(body.get("seconds")) not in EXTENSION_SECONDS:
             raise bad_value("seconds", body.get("seconds"), list(EXTENSION_SECONDS))
@@ -167,28 +166,22 @@ class Videos:
             raise ApiError(400, f"Video with id '{job_id}' is not completed.", param="video")
         return job
 
-    async def _footage(self, body: Body) -> tuple[Job | None, Job | bytes]:
+    async def _footage(self, body: Body) -> tuple[Job | None, Film]:
         """What is to be edited or extended: a job of ours, or an uploaded clip."""
         video = body.get("video")
         if video is None:
             raise missing("video")
         if isinstance(video, Upload):
-            if await asyncio.to_thread(measure, video.data) is None:
+            clip = await asyncio.to_thread(measure, video.data)
+            if clip is None:
                 raise invalid("video", "Invalid video file.")
-            return None, video.data
+            return None, Film("", "sora-2", clip.size, clip.seconds, clip=video.data)
         reference = cast(dict[str, Any], video) if isinstance(video, dict) else {}
         if not isinstance(reference.get("id"), str):
             raise invalid("video", "Invalid type for 'video': expected a file or {id}.", code="invalid_type")
         job = self._finished(reference["id"])
-        return job, job
+        return job, job.film
 
-    def _film(self, footage: Job | bytes) -> Film:
-        if isinstance(footage, Job):
-            return footage.film
-        measured = measure(footage)
-        assert measured
-        return Film("", "sora-2", measured.size, measured.seconds, clip=footage)
 
-    def _regraded(self, prompt: str, footage: Job | bytes) -> Film:
-        film = self._film(footage)
-        return Film(prompt, film.model, film.size, film.seconds, source=film)
+def _regraded(prompt: str, film: Film) -> Film:
+    return Film(prompt, film.model, film.size, film.seconds, source=film)

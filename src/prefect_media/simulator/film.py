@@ -133,9 +133,9 @@ def _captioned(film: Film) -> Iterator[Image.Image]:
             yield frame
     strip = caption(film.prompt, film.size)
     plate = label(f"{film.model} · simulated", film.size)
-    still = film.reference is not None  # the first frame is to be the reference itself
+    fades = film.reference is not None or film.extends  # the first frame is to be the reference itself
     for number, frame in enumerate(frames):
-        share = number / _FADE if still else (number + _FADE / 2) / _FADE
+        share = number / _FADE if fades else 1.0
         if share > 0:
             put_caption(frame, strip, frosted=_may_have_words(film), share=min(1.0, share))
             put_label(frame, plate, right=True, share=min(1.0, share))  # a picture's own label is on the left

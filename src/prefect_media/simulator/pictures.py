@@ -66,7 +66,7 @@ def draw(picture: Picture) -> bytes:
     put_caption(image, caption(picture.prompt, picture.size), frosted=bool(picture.references))
     put_label(image, label(f"{picture.model} · simulated", picture.size))
     if picture.transparent:
-        image.putalpha(_rounded(picture.size))
+        image = _card(image)
     return encode(image, picture.output_format, picture.compression)
 
 
@@ -117,12 +117,14 @@ def _inset(base: Image.Image, references: list[Image.Image]) -> None:
         y += side + gap
 
 
-def _rounded(size: tuple[int, int]) -> Image.Image:
-    """A card with round corners on nothing, as an alpha channel."""
-    width, height = size
-    mask = Image.new("L", (width * 2, height * 2), 0)
-    edge = min(size) * 0.06
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (edge, edge, width * 2 - 1 - edge, height * 2 - 1 - edge), min(size) * 0.24, 255
-    )
-    return mask.reduce(2)
+def _card(image: Image.Image) -> Image.Image:
+    """The picture with round corners and nothing around it, as RGBA of the same size."""
+    width, height = image.size
+    edge = round(min(image.size) * 0.03)
+    small = image.resize((max(1, width - 2 * edge), max(1, height - 2 * edge)), Image.Resampling.LANCZOS)
+    mask = Image.new("L", (small.width * 2, small.height * 2), 0)
+    box = (0, 0, mask.width - 1, mask.height - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, min(image.size) * 0.1, 255)
+    card = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    card.paste(small, (edge, edge), mask.reduce(2))
+    return card

@@ -38,21 +38,21 @@ class Subject:
 
 def _pines(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Random) -> None:
     width, height = size
-    for row, share in ((0, 0.75), (1, 0.35)):
-        color = blend(mood.near, mood.far, share * 0.5)
+    for row, share in ((0, 0.42), (1, 0.12)):
+        color = blend(mood.near, mood.far, share)
+        foot = height * (0.84 + 0.07 * row)
         x = -unit * 0.1
         while x < width + unit * 0.1:
-            tall = unit * dice.uniform(0.2, 0.42) * (0.75 + 0.3 * row)
-            _pine(brush, x, height * (0.9 + 0.06 * row), tall, color)
+            _pine(brush, x, foot + unit * 0.02, unit * dice.uniform(0.2, 0.4) * (0.75 + 0.25 * row), color)
             x += unit * dice.uniform(0.05, 0.17)
-        if row:
-            brush.rectangle((0, height * 0.94, width, height), color)
+        roll = [(at, foot + unit * 0.012 * math.sin(at / unit * 4 + row)) for at in range(0, width + 16, 16)]
+        brush.polygon([(0, height), *roll, (width, height)], blend(color, mood.near, 0.35))
 
 
 def _pine(brush: Brush, x: float, foot: float, tall: float, color: Color) -> None:
-    brush.rectangle((x - tall * 0.03, foot - tall * 0.3, x + tall * 0.03, foot + tall * 1.0), color)
+    brush.rectangle((x - tall * 0.03, foot - tall * 0.3, x + tall * 0.03, foot), color)
     for tier in range(5):
-        top = foot - tall + tall * 0.16 * tier
+        top = foot - tall + tall * 0.14 * tier
         half = tall * (0.07 + 0.05 * tier)
         brush.polygon([(x, top), (x - half, top + tall * 0.26), (x + half, top + tall * 0.26)], color)
 
@@ -73,7 +73,8 @@ def _city(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Random
             columns, rows = int(wide / (pane * 2.2)), int(tall / (pane * 3))
             for column in range(columns):
                 for storey in range(rows):
-                    if dice.random() < 0.38:
+                    lamp = dice.random() < 0.38
+                    if lamp and top + pane * 3 * storey < height * 0.84:  # below is the caption
                         left = x + (wide - columns * pane * 2.2) / 2 + pane * (0.6 + 2.2 * column)
                         up = top + pane * (1.5 + 3 * storey)
                         brush.rectangle((left, up, left + pane, up + pane * 1.6), blend(wall, lit, 0.85))

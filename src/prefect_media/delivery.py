@@ -12,14 +12,17 @@ import httpx
 
 from . import media
 from .assets import Asset, AssetSource
-from .errors import DownloadCorrupt
+from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
 from .ledger import Record
 from .providers import videos
 from .providers.client import Connection, shared
 from .providers.images import Picture
 from .settings import settings
-from .storage import Storage
+from .storage import Storage, Stored
+
+HEAD_BYTES = 64
+"""How much of a body has to be seen to tell what it is."""
 
 
 async def store_video(
@@ -28,22 +31,17 @@ async def store_video(
     """Store the content of a finished job: streamed, hashed, and checked to be a whole video."""
     async with _transfers(), videos.open_content(connection, job.id) as response:
         length = response.headers.get("content-length")
-        chunks = response.aiter_raw()
-        head = await anext(chunks, b"")
+        chunks = _arriving(response.aiter_raw(), job.id)
+        head = b""
+        while len(head) < HEAD_BYTES and (chunk := await anext(chunks, b"")):
+            head += chunk
         content_type = media.expect("video", head)
         key = _media_key(record, media.SUFFIXES[content_type])
 
         async def body() -> AsyncIterator[bytes]:
             yield head
-            try:
-                async for chunk in chunks:
-                    yield chunk
-            except Exception as error:
-                raise DownloadCorrupt(
-                    f"the download of job {job.id} broke off ({type(error).__name__}); it is paid for and can be "
-                    "fetched again",
-                    job_id=job.id,
-                ) from error
+            async for chunk in chunks:
+                yield chunk
 
         stored = await storage.pour(
             key, body(), content_type=content_type, expected_size=int(length) if length else None
@@ -63,6 +61,18 @@ async def store_video(
     )
 
 
+async def _arriving(chunks: AsyncIterator[bytes], job_id: str) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            if chunk:
+                yield chunk
+    except Exception as error:
+        raise DownloadCorrupt(
+            f"the download of job {job_id} broke off ({type(error).__name__}); it is paid for and can be fetched again",
+            job_id=job_id,
+        ) from error
+
+
 async def store_image(
     storage: Storage, record: Record, index: int, count: int, picture: Picture, source: AssetSource
 ) -> Asset:
@@ -70,7 +80,7 @@ async def store_image(
     content_type = media.expect("image", data[:64])
     facts = await asyncio.to_thread(media.image_facts, data)
     key = _media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
-    stored = await storage.put(key, data, content_type=content_type)
+    stored = await _put(storage, key, data, content_type)
     return Asset(
         uri=stored.uri,
         kind="image",
@@ -81,6 +91,18 @@ async def store_image(
         height=facts.height,
         source=source.model_copy(update={"revised_prompt": picture.revised_prompt}),
     )
+
+
+async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> Stored:
+    """Store a paid image. It is tried again here: nobody else has it."""
+    for pause in (1.0, 2.0, 4.0, 8.0):
+        try:
+            return await storage.put(key, data, content_type=content_type)
+        except StoreError as error:
+            if not error.transient:
+                raise
+            await asyncio.sleep(pause)
+    return await storage.put(key, data, content_type=content_type)
 
 
 async def _download(url: str) -> bytes:

@@ -18,7 +18,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
@@ -44,6 +44,7 @@ class Lease(BaseModel):
 
     owner: str
     until: datetime
+    seconds: float = Field(default=30.0, description="Its whole length, as its owner has it set.")
 
 
 class Failure(BaseModel):
@@ -77,10 +78,19 @@ class Record(BaseModel):
     )
     lease: Lease | None = None
     job: VideoJob | None = None
+    other_jobs: tuple[str, ...] = Field(
+        default=(), description="Ids of further jobs bought for this: ones that failed before, or doubles of a race."
+    )
     assets: tuple[Asset, ...] = ()
     failure: Failure | None = None
     cost_usd: float | None = None
     flow_run_id: str | None = Field(default=None, description="The outermost flow run that asked for it.")
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """The provider's ids of all jobs that were bought for this."""
+        own = (self.job.id,) if self.job and self.job.id not in self.other_jobs else ()
+        return own + self.other_jobs
 
 
 @dataclass(slots=True)
@@ -90,10 +100,21 @@ class Claim:
     Attributes:
         record: What the ledger says.
         version: The store's version of the record, for compare-and-swap.
+        busy: Keeps a renewal of the lease and a move from crossing each other.
     """
 
     record: Record
     version: str
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
+
+    @property
+    def owner(self) -> str | None:
+        """The name we hold the lease under; None where we hold none."""
+        return self.record.lease.owner if self.record.lease else None
+
+    def doubt(self, doubtful: bool) -> None:
+        """Say whether a request of this purchase may have reached the provider and left no trace here."""
+        self.record = self.record.model_copy(update={"doubtful": doubtful})
 
     @property
     def ours(self) -> bool:
@@ -101,12 +122,15 @@ class Claim:
         return self.record.state == "intent"
 
 
+class Overtaken(Exception):
+    """We were silent for longer than our lease, and somebody else took the purchase over."""
+
+
 class Ledger:
     """The purchases of one store."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._owner = uuid4().hex
 
     async def claim(self, order: Record, *, retry_failed: bool = False) -> Claim:
         """Find the purchase, or write it down as intended, and wait while somebody else is submitting it.
@@ -118,11 +142,12 @@ class Ledger:
             errors.InvalidRequest: The key belongs to another request.
             errors.StoreError: The ledger can't be read or written.
         """
+        owner = uuid4().hex
         seen: tuple[str, float] | None = None  # the version found, and when it was first seen
         while True:
             found = await self.get(order.key)
             if found is None:
-                record = _stamped(order, lease=self._lease())
+                record = _stamped(order, lease=_lease(owner))
                 version = await self.storage.create(_path(order.key), _json(record))
                 if version is None:
                     continue  # somebody was faster, or the store took ours and its reply was lost
@@ -134,7 +159,7 @@ class Ledger:
             await self._index(record, order.flow_run_id)
             if record.state in ("submitted", "done", "in_doubt") or (record.state == "failed" and not retry_failed):
                 return Claim(record, version)
-            if record.lease and record.lease.owner == self._owner:
+            if record.lease and record.lease.owner == owner:
                 return Claim(record, version)
 
             now = asyncio.get_running_loop().time()
@@ -144,20 +169,21 @@ class Ledger:
                 continue
             # An intent nobody is working on any more, or a failure that is to be bought again.
             dead = record.state == "intent" and record.lease is not None
-            if claim := await self._take(Claim(record, version), doubtful=dead or record.doubtful):
+            if claim := await self._take(Claim(record, version), owner, doubtful=dead or record.doubtful):
                 return claim
 
     async def take_doubt(self, claim: Claim) -> Claim | None:
         """Make a purchase in doubt ours to clear up; None when somebody else was faster."""
-        return await self._take(claim, doubtful=True)
+        return await self._take(claim, uuid4().hex, doubtful=True)
 
-    async def _take(self, claim: Claim, *, doubtful: bool) -> Claim | None:
+    async def _take(self, claim: Claim, owner: str, *, doubtful: bool) -> Claim | None:
         mine = _stamped(
             claim.record,
             state="intent",
             doubtful=doubtful,
-            lease=self._lease(),
+            lease=_lease(owner),
             job=None,
+            other_jobs=claim.record.job_ids,  # still ours: never to be taken for the job of a lost reply
             failure=None,
             attempt=claim.record.attempt + 1,
         )
@@ -175,12 +201,9 @@ class Ledger:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), settings().lease_seconds / 3)
                     return
-                record = _stamped(claim.record, lease=self._lease())
                 with suppress(StoreError):  # the next renewal may work; if none does, others take it for a doubt
-                    version = await self.storage.replace(_path(record.key), _json(record), claim.version)
-                    if version is None:
-                        return  # taken over, or so it seems: `move` finds out
-                    claim.record, claim.version = record, version
+                    if not await self._renew(claim):
+                        return  # moved on, or taken over: `confirm` and `move` find out
 
         renewal = asyncio.create_task(renew())
         try:
@@ -189,25 +212,63 @@ class Ledger:
             stop.set()  # not cancelled: a renewal cut off half-way would leave us with the wrong version
             await renewal
 
+    async def confirm(self, claim: Claim) -> None:
+        """Make sure, right before paying, that the purchase is still ours to make.
+
+        Raises:
+            Overtaken: It no longer is: this process slept, or could not reach the store, for too long.
+        """
+        lease = claim.record.lease
+        if lease and datetime.now(UTC) + timedelta(seconds=lease.seconds / 2) < lease.until:
+            return  # renewed a moment ago, so nobody can have taken it over
+        if not await self._renew(claim):
+            raise Overtaken
+
+    async def _renew(self, claim: Claim) -> bool:
+        """Prolong our lease; False when it is ours no more."""
+        async with claim.busy:
+            owner = claim.owner
+            if owner is None or not claim.ours:
+                return False
+            while True:
+                record = _stamped(claim.record, lease=_lease(owner))
+                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                if version is not None:
+                    claim.record = claim.record.model_copy(update={"lease": record.lease})
+                    claim.version = version
+                    return True
+                found = await self.get(record.key)
+                if found is None or not found[0].lease or found[0].lease.owner != owner:
+                    return False
+                claim.version = found[1]  # our own write, the reply to which was lost
+
     async def move(self, claim: Claim, **changes: Any) -> Record:
         """Move a purchase on to another state, and return what the ledger says afterwards.
 
         When somebody else changed the record meanwhile, what is known for certain (a job id, an asset) is
         written over what is only intended, and never the other way round.
         """
-        while True:
-            record = _stamped(claim.record, lease=None, doubtful=False, **changes)
-            version = await self.storage.replace(_path(record.key), _json(record), claim.version)
-            if version is not None:
-                claim.record, claim.version = record, version
-                return record
-            found = await self.get(record.key)
-            if found is None:
-                raise StoreError(f"the purchase {record.key} vanished from the ledger", transient=False, key=record.key)
-            if not _outweighs(record, found[0]):
-                claim.record, claim.version = found
-                return claim.record
-            claim.version = found[1]
+        async with claim.busy:
+            doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
+            record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
+            while True:
+                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                if version is not None:
+                    claim.record, claim.version = record, version
+                    return record
+                found = await self.get(record.key)
+                if found is None:
+                    raise StoreError(
+                        f"the purchase {record.key} vanished from the ledger", transient=False, key=record.key
+                    )
+                theirs, claim.version = found
+                if theirs.lease and theirs.lease.owner == claim.owner:
+                    continue  # our own renewal, the reply to which was lost
+                merged = _merged(record, theirs)
+                if merged is theirs:
+                    claim.record = theirs
+                    return theirs
+                record = merged
 
     async def get(self, key: str) -> tuple[Record, str] | None:
         """A purchase and the version of its record; None when there is none."""
@@ -235,27 +296,35 @@ class Ledger:
         """Take a purchase off the ledger, so that the same request is bought anew."""
         await self.storage.delete(_path(key))
 
-    async def taken_jobs(self, account: dict[str, str | None]) -> set[str]:
-        """The ids of all jobs that purchases of this account have on record."""
-        return {record.job.id async for record in self.purchases() if record.job and record.account == account}
-
-    def _lease(self) -> Lease:
-        return Lease(owner=self._owner, until=datetime.now(UTC) + timedelta(seconds=settings().lease_seconds))
-
     async def _index(self, record: Record, flow_run_id: str | None = None) -> None:
         if run := flow_run_id or record.flow_run_id:
             await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
 
 
+def _merged(ours: Record, theirs: Record) -> Record:
+    """What the ledger has to say when two moved the same purchase on: no asset and no job id may get lost."""
+    winner, loser = (ours, theirs) if _outweighs(ours, theirs) else (theirs, ours)
+    missing = tuple(job_id for job_id in loser.job_ids if job_id not in winner.job_ids)
+    return winner.model_copy(update={"other_jobs": winner.other_jobs + missing}) if missing else winner
+
+
 def _outweighs(ours: Record, theirs: Record) -> bool:
     """Whether what we know has to be written although somebody else moved the purchase on."""
+    same_job = ours.job is not None and theirs.job is not None and ours.job.id == theirs.job.id
     if ours.state == "done":
         return theirs.state != "done"
     if ours.state == "submitted":
-        return theirs.state in ("intent", "in_doubt")
+        return theirs.state in ("intent", "in_doubt") or (theirs.state == "failed" and not same_job)
     if ours.state == "failed":
-        return theirs.state in ("intent", "submitted") and theirs.attempt == ours.attempt
+        return (theirs.state == "submitted" and same_job) or (
+            theirs.state == "intent" and theirs.attempt == ours.attempt
+        )
     return False
+
+
+def _lease(owner: str) -> Lease:
+    seconds = settings().lease_seconds
+    return Lease(owner=owner, until=datetime.now(UTC) + timedelta(seconds=seconds), seconds=seconds)
 
 
 def remembered(failure: Failure) -> MediaError:
@@ -285,4 +354,4 @@ def _stamped(record: Record, **changes: Any) -> Record:
 
 def _expired(lease: Lease, unchanged_for: float) -> bool:
     """Whether a lease has run out: watched unchanged for its whole length, or out of date beyond any clock skew."""
-    return unchanged_for > settings().lease_seconds or datetime.now(UTC) > lease.until + CLOCK_SKEW
+    return unchanged_for > lease.seconds or datetime.now(UTC) > lease.until + CLOCK_SKEW

@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from . import catalog, reference
 from .assets import Asset
@@ -28,7 +29,7 @@ from .errors import (
     SubmissionInDoubt,
 )
 from .jobs import VideoJob
-from .ledger import Claim, Ledger, Record, failure_of, remembered
+from .ledger import Claim, Ledger, Overtaken, Record, failure_of, remembered
 from .providers import images, videos
 from .providers.client import Connection
 from .reconcile import reconcile
@@ -36,6 +37,8 @@ from .requests import ImageRequest, RemixRequest, VideoRequest
 from .storage import Storage
 from .terms import Terms
 from .watch import watch
+
+T = TypeVar("T")
 
 
 async def buy_images(connection: Connection, request: ImageRequest, storage: Storage, terms: Terms) -> list[Asset]:
@@ -52,19 +55,24 @@ async def buy_images(connection: Connection, request: ImageRequest, storage: Sto
     if claim.record.doubtful and terms.on_doubt == "raise":
         await ledger.move(claim, state="in_doubt")
         raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
-    async with _submitting(ledger, claim):
-        try:
-            answer = await _patiently(lambda: images.create(connection, request), terms)
-        except SubmissionInDoubt as error:
-            raise _images_in_doubt(claim.record, error.message, error) from error
-    source = source_of(connection, claim.record, request.model, answer.request_id, usage=answer.usage)
-    assets = await asyncio.gather(
-        *(
-            store_image(storage, claim.record, index, len(answer.pictures), picture, source)
-            for index, picture in enumerate(answer.pictures, 1)
-        )
-    )
-    record = await ledger.move(claim, state="done", assets=tuple(assets))
+    claim.doubt(False)
+    try:
+        async with _submitting(ledger, claim):
+            try:
+                answer = await _patiently(lambda: images.create(connection, request), ledger, claim, terms)
+            except SubmissionInDoubt as error:
+                raise _images_in_doubt(claim.record, error.message, error) from error
+            claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
+            source = source_of(connection, claim.record, request.model, answer.request_id, usage=answer.usage)
+            assets = await asyncio.gather(
+                *(
+                    store_image(storage, claim.record, index, len(answer.pictures), picture, source)
+                    for index, picture in enumerate(answer.pictures, 1)
+                )
+            )
+            record = await ledger.move(claim, state="done", assets=tuple(assets))
+    except Overtaken:
+        return await buy_images(connection, request, storage, terms)
     return list(record.assets)
 
 
@@ -77,10 +85,14 @@ async def buy_video(
     if claim.record.state == "done":
         try:
             return (await _still_there(claim.record, storage, terms))[0]
-        except StoreError:
-            if job is None:
+        except StoreError as gone:
+            if job is None or not gone.details.get("missing"):
                 raise
             terms.logger.warning("The stored video of job %s is gone; downloading it again", job.id)
+            try:
+                return await finish_video(connection, job, ledger, claim, terms)
+            except JobFailed:
+                raise gone from None  # the provider has deleted it too
     assert job is not None
     return await finish_video(connection, job, ledger, claim, terms)
 
@@ -106,35 +118,48 @@ async def order_video(
     if image is not None and isinstance(request, VideoRequest):
         upload = await asyncio.to_thread(reference.fitted, image, request.size, request.fit)
 
-    claim = await ledger.claim(_order(connection, request, normal, terms), retry_failed=terms.retry_failed)
-    claim = await _settled(ledger, claim, terms)
-    if not claim.ours:
-        return claim, claim.record.job
+    def submit() -> Awaitable[VideoJob]:
+        return videos.submit(connection, request, image=upload, fingerprint=order.fingerprint)
 
-    async with _submitting(ledger, claim):
-        job = None
-        if claim.record.doubtful:
-            job = await reconcile(connection, claim.record, ledger, terms)
-        for tries_left in (1, 0):
-            if job is not None:
-                break
-            try:
-                job = await _patiently(
-                    lambda: videos.submit(connection, request, image=upload, fingerprint=claim.record.fingerprint),
-                    terms,
-                )
-            except SubmissionInDoubt as error:
-                terms.logger.warning("%s; asking the provider which jobs it has", error.message)
-                job = await reconcile(connection, claim.record, ledger, terms, error)
-                if job is None and not tries_left:
-                    raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
-        assert job is not None
-        record = await ledger.move(claim, state="submitted", job=job)
+    order = _order(connection, request, normal, terms)
+    while True:
+        claim = await ledger.claim(order, retry_failed=terms.retry_failed)
+        claim = await _settled(ledger, claim, terms)
+        if not claim.ours:
+            return claim, claim.record.job
+        with suppress(Overtaken):
+            async with _submitting(ledger, claim):
+                job = await _submitted(connection, submit, ledger, claim, terms)
+                claim.doubt(True)  # until it is on record
+                record = await ledger.move(claim, state="submitted", job=job)
+            break
     if record.job and record.job.id != job.id:
         terms.logger.error(
             "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
         )
     return claim, record.job or job
+
+
+async def _submitted(
+    connection: Connection, submit: Callable[[], Awaitable[VideoJob]], ledger: Ledger, claim: Claim, terms: Terms
+) -> VideoJob:
+    """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
+    job = await reconcile(connection, claim.record, ledger, terms) if claim.record.doubtful else None
+    for tries_left in (1, 0):
+        if job is not None:
+            break
+        claim.doubt(False)
+        try:
+            job = await _patiently(submit, ledger, claim, terms)
+        except SubmissionInDoubt as error:
+            claim.doubt(True)  # and so it stays if the provider can't be asked now
+            terms.logger.warning("%s; asking the provider which jobs it has", error.message)
+            job = await reconcile(connection, claim.record, ledger, terms, error)
+            if job is None and not tries_left:
+                claim.doubt(False)
+                raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
+    assert job is not None
+    return job
 
 
 async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
@@ -148,7 +173,8 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
             await asyncio.shield(cancel(at, job, ledger, claim))
         raise
     except (JobFailed, ContentRejected) as error:
-        await ledger.move(claim, state="failed", failure=failure_of(error))
+        if claim.record.state != "done":  # what was stored once stays on record
+            await ledger.move(claim, state="failed", failure=failure_of(error))
         raise
     record = await ledger.move(claim, state="done", assets=(asset,))
     return record.assets[0]
@@ -224,21 +250,24 @@ class _submitting:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         await self.lease.__aexit__(None, None, None)
-        if error is None:
+        if error is None or isinstance(error, Overtaken):
             return
+        paid = self.claim.record.kind == "image" and self.claim.record.doubtful
         if isinstance(error, ContentRejected):
             await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
-        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt):
-            await self.ledger.move(self.claim, state="intent")  # nothing was taken: free for the next attempt
+        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
+            # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
+            await self.ledger.move(self.claim, state="intent")
         else:
             await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
 
 
-async def _patiently(send: Callable[[], Awaitable[Any]], terms: Terms) -> Any:
+async def _patiently(send: Callable[[], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
     """Send a paid request, again only when the server said it took nothing and when to come back."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + terms.timeout
     while True:
+        await ledger.confirm(claim)
         try:
             return await send()
         except (RateLimited, ProviderUnavailable) as error:
@@ -256,6 +285,7 @@ async def _still_there(record: Record, storage: Storage, terms: Terms) -> list[A
                 f"{asset.uri} was bought before but is no longer in the store; pass another variant to buy another, "
                 f"or make it forgotten with: prefect-media jobs forget {record.key[:12]}",
                 transient=False,
+                missing=True,
                 key=record.key,
             )
     return list(record.assets)

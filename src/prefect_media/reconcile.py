@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
-from .errors import InvalidRequest, JobExpired, SubmissionInDoubt
+from .errors import InvalidRequest, JobExpired, ProviderUnavailable, RateLimited, SubmissionInDoubt
 from .jobs import JobState, VideoJob
 from .ledger import Ledger, Record
 from .providers import videos
@@ -17,6 +18,11 @@ LOOKS = (0.0, 1.0, 3.0)
 CLOCK_SKEW = 120.0
 """Seconds by which the provider's clock may differ from ours."""
 
+PAGES = 50
+"""Pages of 100 jobs looked through at most."""
+
+NO_LIST = "the provider has no list of jobs to look it up in"
+
 
 async def reconcile(
     connection: Connection, record: Record, ledger: Ledger, terms: Terms, error: SubmissionInDoubt | None = None
@@ -25,29 +31,48 @@ async def reconcile(
 
     Raises:
         errors.SubmissionInDoubt: It can't be known, and the user did not say to go on.
+        errors.ProviderUnavailable: The provider can't be asked just now; the doubt stays on record.
     """
-    why = "several jobs at the provider match"
+    why: str | None = None
     for pause in LOOKS:
         await asyncio.sleep(pause)
-        taken = await ledger.taken_jobs(record.account)
         try:
             since = record.created_at.timestamp() - CLOCK_SKEW
-            found = [
-                state
-                async for state in videos.recent(connection, since=since)
-                if state.id not in taken and _matches(state, record)
-            ]
+            listed = [state async for state in videos.recent(connection, since=since, pages=PAGES)]
         except (JobExpired, InvalidRequest):
-            why = "the provider has no list of jobs to look it up in"
+            why = NO_LIST
             break
-        if len(found) == 1:
+        except (ProviderUnavailable, RateLimited) as away:
+            if away.status_code in (200, 501):  # a page of HTML, or "not implemented"
+                why = NO_LIST
+                break
+            raise ProviderUnavailable(
+                "an earlier reply was lost, and the provider can't be asked now what it has "
+                f"({away.message.partition(';')[0]}); run the same again",
+                **{**away.details, "key": record.key},
+            ) from away
+        # Only now: a job that was on the list and is not on record yet belongs to nobody, or to somebody at work.
+        others = [other async for other in ledger.purchases() if other.account == record.account]
+        taken = {job_id for other in others for job_id in other.job_ids}
+        free = [state for state in listed if state.id not in taken]
+        found = [state for state in free if _matches(state, record) is True]
+        unsure = [state for state in free if _matches(state, record) is None]
+        if len(found) > 1:
+            why = "several jobs at the provider match"
+        elif found and any(_at_work_on_the_same(other, record) for other in others):
+            why = "another purchase of the same is being made at this moment"
+        elif found:
             terms.logger.info("Found the job of a lost reply: %s", found[0].id)
             return videos.job_of(
                 connection, found[0], fingerprint=record.fingerprint, model=record.request.get("model", "")
             )
-        if len(found) > 1:
-            break
-    else:
+        elif unsure:
+            why = "the provider's list does not say enough about its jobs"
+        elif len(listed) >= PAGES * 100:
+            why = "the provider has more jobs than can be looked through"
+        else:
+            why = None
+    if why is None:
         return None
     if terms.on_doubt == "resubmit":
         return None
@@ -58,16 +83,37 @@ async def reconcile(
     ) from error
 
 
-def _matches(state: JobState, record: Record) -> bool:
-    """Whether a job at the provider is the one that a purchase asked for, by all that both sides know."""
+def _matches(state: JobState, record: Record) -> bool | None:
+    """Whether a job at the provider is the one that a purchase asked for; None when the list says too little.
+
+    A wrong "no" buys the job again, so what a server may spell its own way (the model's name, a number) never
+    decides alone.
+    """
     wanted = record.request
     pairs = [
         (state.prompt, wanted.get("prompt")),
-        (state.model, wanted.get("model")),
         (state.size, wanted.get("size")),
-        (state.seconds, str(wanted["seconds"]) if "seconds" in wanted else None),
+        (_number(state.seconds), _number(wanted.get("seconds"))),
         (state.remixed_from, wanted.get("video")),
     ]
-    if state.prompt is None:
+    if any(theirs is not None and ours is not None and theirs != ours for theirs, ours in pairs):
         return False
-    return all(theirs is None or ours is None or theirs == ours for theirs, ours in pairs)
+    if state.remixed_from and record.operation != "remix":
+        return False
+    same_model = state.model in (None, wanted.get("model")) or "model" not in wanted
+    return True if same_model and state.prompt is not None else None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value).removesuffix("s"))
+    except ValueError:
+        return None
+
+
+def _at_work_on_the_same(other: Record, record: Record) -> bool:
+    """Whether somebody alive is submitting what looks the same at the provider, so that the job may be theirs."""
+    if other.key == record.key or other.state != "intent" or not other.lease or other.lease.until < datetime.now(UTC):
+        return False
+    told = ("prompt", "model", "size", "seconds", "video")
+    return all(other.request.get(name) == record.request.get(name) for name in told)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI, OpenAI
 
     from ..catalog import Host
@@ -106,7 +107,10 @@ def wire_client(connection: Connection) -> AsyncOpenAI:
     """The client our own requests go through: always the plain one, because URLs are built here."""
     from openai import AsyncOpenAI
 
-    return shared(("wire", connection), lambda: AsyncOpenAI(**_plain_options(connection)))
+    def make() -> AsyncOpenAI:
+        return AsyncOpenAI(**_plain_options(connection), http_client=_keyed_async(connection))
+
+    return shared(("wire", connection), make)
 
 
 def paid_slots(connection: Connection) -> asyncio.Semaphore:
@@ -121,7 +125,7 @@ def async_client(connection: Connection) -> AsyncOpenAI:
     def make() -> AsyncOpenAI:
         if is_dated(connection.api_version):
             return AsyncAzureOpenAI(**_azure_options(connection))
-        return AsyncOpenAI(**_plain_options(connection))
+        return AsyncOpenAI(**_plain_options(connection), http_client=_keyed_async(connection))
 
     try:
         asyncio.get_running_loop()
@@ -137,12 +141,10 @@ def sync_client(connection: Connection) -> OpenAI:
 
     if is_dated(connection.api_version):
         return AzureOpenAI(**_azure_options(connection))
-    return OpenAI(**_plain_options(connection))
+    return OpenAI(**_plain_options(connection), http_client=_keyed(connection))
 
 
 def _plain_options(connection: Connection) -> dict[str, Any]:
-    from openai import Omit
-
     options: dict[str, Any] = {
         "api_key": connection.api_key,
         "base_url": connection.base_url,
@@ -150,11 +152,31 @@ def _plain_options(connection: Connection) -> dict[str, Any]:
         "project": connection.project,
         "timeout": connection.request_timeout,
     }
-    if not connection.bearer:
-        options["default_headers"] = {"Authorization": Omit(), "api-key": connection.api_key}
     if connection.provider == "azure" and connection.api_version == "preview":
         options["default_query"] = {"api-version": "preview"}
     return options
+
+
+def _keyed(connection: Connection) -> httpx2.Client | None:
+    """An HTTP client that sends the key as Azure's `api-key`; the SDK's plain clients can only send a bearer."""
+    from openai import DefaultHttpxClient
+
+    def swap(request: httpx2.Request) -> None:
+        del request.headers["Authorization"]
+        request.headers["api-key"] = connection.api_key
+
+    return None if connection.bearer else DefaultHttpxClient(event_hooks={"request": [swap]})
+
+
+def _keyed_async(connection: Connection) -> httpx2.AsyncClient | None:
+    """The async twin of `_keyed`."""
+    from openai import DefaultAsyncHttpxClient
+
+    async def swap(request: httpx2.Request) -> None:
+        del request.headers["Authorization"]
+        request.headers["api-key"] = connection.api_key
+
+    return None if connection.bearer else DefaultAsyncHttpxClient(event_hooks={"request": [swap]})
 
 
 def _azure_options(connection: Connection) -> dict[str, Any]:

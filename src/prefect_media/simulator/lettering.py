@@ -3,6 +3,8 @@
 # pyright: reportUnknownMemberType=false
 # Pillow's own types name NumPy, which is not installed.
 
+from functools import lru_cache
+
 from PIL import Image, ImageDraw, ImageFont
 
 _MOST_LINES = 4
@@ -55,10 +57,8 @@ def put_caption(picture: Image.Image, strip: Image.Image, *, frosted: bool = Fal
     top = picture.height - strip.height
     if frosted:
         under = picture.crop((0, top, *picture.size))
-        few = (max(1, under.width // 32), max(1, under.height // 32))
-        blurred = under.resize(few, Image.Resampling.BOX).resize(under.size, Image.Resampling.BICUBIC)
-        fade = Image.linear_gradient("L").point([min(255, round(level * 2.4 * share)) for level in range(256)])
-        picture.paste(blurred, (0, top), fade.resize(under.size))
+        blurred = under.reduce(32).resize(under.size, Image.Resampling.BILINEAR)
+        picture.paste(blurred, (0, top), _frost(under.size, share))
     shown = _faded(strip, share)
     picture.paste(shown, (0, top), shown)
 
@@ -67,6 +67,12 @@ def put_label(picture: Image.Image, plate: Image.Image, *, right: bool = False, 
     """Paste a label into a top corner of an RGB picture."""
     shown = _faded(plate, share)
     picture.paste(shown, (picture.width - plate.width if right else 0, 0), shown)
+
+
+@lru_cache(maxsize=16)
+def _frost(size: tuple[int, int], share: float) -> Image.Image:
+    fade = Image.linear_gradient("L").point([min(255, round(level * 2.4 * share)) for level in range(256)])
+    return fade.resize(size)
 
 
 def _faded(strip: Image.Image, share: float) -> Image.Image:

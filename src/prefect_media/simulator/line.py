@@ -24,7 +24,7 @@ class _Line(H11Protocol):
         self.logger = logging.getLogger(__name__)
         self.access_log = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         app = self.app
 
@@ -71,7 +71,7 @@ class Switchboard:
         await self._closing.wait()
         server.close()
         for connection in list(state.connections):
-            connection.transport.abort()  # pyright: ignore[reportUnknownMemberType, reportOptionalMemberAccess]
+            connection.transport.abort()
         await asyncio.sleep(0)  # lets the connections learn that they are cut
 
 

@@ -72,7 +72,7 @@ class Scene:
 def gradient(stops: list[Color], size: tuple[int, int]) -> Image.Image:
     """A smooth fade from the top colour to the bottom one, as RGB."""
     column = Image.new("RGB", (1, len(stops)))
-    column.putdata(stops)  # pyright: ignore[reportUnknownMemberType]
+    column.putdata(stops)
     # Sampled between the centres of the first and last stop, so that each end has its pure colour.
     box = (0.0, 0.5, 1.0, len(stops) - 0.5)
     return column.resize((1, size[1]), Image.Resampling.BILINEAR, box=box).resize(size)
@@ -126,7 +126,7 @@ def _layers(mood: Mood, subject: str, size: tuple[int, int], dice: random.Random
         top = horizon + (0.02 if paint.on_water else 0.095) * depth
         rough = unit / height * (0.16 - 0.07 * nearness)
         color = blend(mood.far, mood.near, nearness)
-        layers.append(_hills(color, mood, size, top, rough, nearness, dice))
+        layers += _hills(color, mood, size, top, rough, nearness, dice)
     if paint.on_water:
         layers.append(_water(mood, size, horizon + 0.08, dice))
     foreground = Image.new("RGBA", (round(width * (1 + _ROOM)) * _FINE, height * _FINE), (0, 0, 0, 0))
@@ -183,7 +183,7 @@ def _hills(
     rough: float,
     nearness: float,
     dice: random.Random,
-) -> Layer:
+) -> list[Layer]:
     width, height = round(size[0] * (1 + _ROOM)), size[1]
     waves = [
         (dice.uniform(0.6, 1.4) * 2**octave, dice.random() * math.tau, rough * 0.55**octave) for octave in range(5)
@@ -201,7 +201,13 @@ def _hills(
     ImageDraw.Draw(mask).polygon([*outline, (width * _FINE, mask.height), (0, mask.height)], 255)
     mist = blend(color, mood.sky[-1], 0.5 * (1 - nearness) + 0.08)
     image = gradient([color, blend(color, mist, 0.8), mist], (width, height - lift))
-    return Layer(image, mask.reduce(_FINE), (0, lift), (-size[0] * (0.02 + 0.14 * nearness), 0))
+    drift = (-size[0] * (0.02 + 0.14 * nearness), 0.0)
+    solid = min(image.height, math.ceil(max(y for _, y in outline) / _FINE))
+    ridge_box, body_box = (0, 0, width, solid), (0, solid, width, image.height)
+    return [  # below the ridge all is opaque, and pasted at a fraction of the cost
+        Layer(image.crop(ridge_box), mask.reduce(_FINE).crop(ridge_box), (0, lift), drift),
+        Layer(image.crop(body_box), None, (0, lift + solid), drift),
+    ]
 
 
 def _water(mood: Mood, size: tuple[int, int], top: float, dice: random.Random) -> Layer:

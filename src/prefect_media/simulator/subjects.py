@@ -98,7 +98,7 @@ def _lighthouse(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.
         for spread, glow in ((0.16, 26), (0.11, 40), (0.06, 64)):
             far = x + direction * unit * 1.3
             beam = [(x, lamp), (far, lamp - unit * spread), (far, lamp + unit * spread * 0.6)]
-            _veil(brush, beam, (*warm, glow))
+            brush.polygon(beam, (*warm, glow))  # replaces what is under it, so it is drawn before the tower
     white, red = blend(mood.near, (250, 246, 238), 0.86), blend(mood.near, (206, 60, 56), 0.85)
     for band in range(5):
         low, high = band / 5, (band + 1) / 5
@@ -113,11 +113,6 @@ def _lighthouse(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.
     brush.rectangle((x - half * 1.15, foot - tall * 0.92, x + half * 1.15, foot - tall * 0.89), rock)
     brush.rectangle((x - half * 0.6, lamp - unit * 0.025, x + half * 0.6, foot - tall * 0.92), (255, 236, 170))
     brush.polygon([(x - half, lamp - unit * 0.025), (x + half, lamp - unit * 0.025), (x, lamp - unit * 0.08)], red)
-
-
-def _veil(brush: Brush, outline: list[tuple[float, float]], color: tuple[int, int, int, int]) -> None:
-    """A translucent polygon; the brush itself would replace what is under it, so nothing may be."""
-    brush.polygon(outline, color)
 
 
 def _boat(brush: Brush, size: Size, unit: float, mood: Mood, dice: random.Random) -> None:

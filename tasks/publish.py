@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 
 from prefect import task
@@ -74,7 +73,7 @@ async def _default_prefix(assets: list[Asset]) -> str:
     if run_id := await root_flow_run_id():
         return f"{flow_run.flow_name}-{run_id[:8]}"
     together = sha256("".join(asset.sha256 for asset in assets).encode()).hexdigest()
-    return f"{datetime.now(UTC):%Y-%m-%d}-{together[:8]}"
+    return f"published-{together[:8]}"
 
 
 publish = sync_twin(apublish, **RETRIED)

@@ -126,7 +126,7 @@ def _from_data_url(text: str) -> bytes:
     head, comma, body = text.partition(",")
     if not comma:
         raise InvalidRequest(
-            "the reference is a data URL without content; it has to look like data:image/png;base64,..."
+            "the reference is a data URL without content; it looks like data:image/png;base64,.... Nothing was sent"
         )
     try:
         return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+CLEAN_UP_SECONDS = 10.0
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
@@ -14,14 +16,24 @@ _loop: asyncio.AbstractEventLoop | None = None
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run `coroutine` to its end from sync code, also from inside a running event loop.
 
-    All callers share one loop, so they share its connections too. When the waiting thread is
-    interrupted (Ctrl-C, a cancelled flow run), the coroutine is cancelled.
+    All callers share one loop, so they share its connections too. When the waiting thread is interrupted
+    (Ctrl-C, a cancelled flow run), the coroutine is cancelled and gets a moment to clean up.
     """
-    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
+    ended = threading.Event()
+
+    async def run() -> T:
+        try:
+            return await coroutine
+        finally:
+            ended.set()
+
+    future = asyncio.run_coroutine_threadsafe(run(), _background_loop())
     try:
         return future.result()
-    finally:
-        future.cancel()
+    except BaseException:
+        if future.cancel():
+            ended.wait(CLEAN_UP_SECONDS)
+        raise
 
 
 def _background_loop() -> asyncio.AbstractEventLoop:

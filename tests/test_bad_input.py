@@ -1,0 +1,218 @@
+"""Input that can't work is refused before anything is sent, in one sentence that says what to do."""
+
+import pickle
+
+import pytest
+from PIL import Image
+from prefect_media.tasks import agenerate_images, agenerate_video, apublish
+from pydantic import SecretStr
+
+from prefect_media import (
+    AzureOpenAICredentials,
+    ImageRequest,
+    MediaStore,
+    OpenAICredentials,
+    RemixRequest,
+    VideoRequest,
+)
+from prefect_media.errors import AuthenticationFailed, InvalidRequest, MediaError, ModelRetired, StoreError
+from prefect_media.purchase import buy_images, buy_video
+from prefect_media.storage import storage_at
+from prefect_media.terms import Terms
+
+TERMS = Terms(scope="test", timeout=60)
+OPENAI = OpenAICredentials(api_key=SecretStr("sk-x"))
+AZURE = AzureOpenAICredentials(base_url="https://me.openai.azure.com", api_key=SecretStr("k"))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "request_", "date", "successor"),
+    [
+        (OPENAI, ImageRequest(prompt="a", model="dall-e-3"), "2026-05-12", "gpt-image-2"),
+        (OPENAI, ImageRequest(prompt="a", model="dall-e-2"), "2026-05-12", "gpt-image-2"),
+        (OPENAI, ImageRequest(prompt="a", model="gpt-image-1"), "2026-10-23", "gpt-image-2.5-flare"),
+        (OPENAI, VideoRequest(prompt="a", model="sora-2"), "2026-09-24", None),
+        (OPENAI, VideoRequest(prompt="a", model="openai/sora-2-pro"), "2026-09-24", None),
+        (AZURE, ImageRequest(prompt="a", model="dall-e-3"), "2026-03-04", "gpt-image-2"),
+        (AZURE, VideoRequest(prompt="a", model="sora-2"), "2026-10-15", None),
+    ],
+)
+async def test_a_retired_model_is_refused_with_date_and_successor(tmp_path, credentials, request_, date, successor):
+    buy = buy_images if isinstance(request_, ImageRequest) else buy_video
+    with pytest.raises(ModelRetired) as caught:
+        await buy(credentials.connection(), request_, storage_at(str(tmp_path)), TERMS)
+    assert (caught.value.date, caught.value.successor) == (date, successor)
+    assert not list(tmp_path.rglob("*.json")), "nothing was intended, so nothing is on the ledger"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model": "gpt-image-9"}, "gpt-image-2.6-flare"),
+        ({"model": "gpt-image-2", "size": "1000x1000"}, "multiples of 16"),
+        ({"model": "gpt-image-2", "quality": "hd"}, "auto, low, medium, high"),
+        ({"model": "gpt-image-1.5", "size": "512x512"}, "1024x1024, 1536x1024, 1024x1536, auto"),
+        ({"model": "gpt-image-2", "extra": {"generate_audio": True}}, "does not take generate_audio"),
+    ],
+)
+async def test_images_at_openai_itself_are_checked_first(tmp_path, fields, said):
+    request = ImageRequest(prompt="a", **fields)
+    with pytest.raises(InvalidRequest) as caught:
+        await buy_images(OPENAI.connection(), request, storage_at(str(tmp_path)), TERMS)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def png(path, size=(64, 64)):
+    Image.new("RGB", size).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("no-such-file.png", "no-such-file.png can't be read: No such file"),
+        ("/", "can't be read: Is a directory"),
+        (b"this is no image", "is not an image"),
+        (b"", "is not an image"),
+        ("data:image/png;base64", "data URL without content"),
+        ("data:image/png;base64,%%%", "not base64"),
+        ("data:text/plain,hello", "is not an image"),
+        ("http://127.0.0.1:9/fox.png", "http://127.0.0.1:9/fox.png can't be fetched: ConnectError"),
+        ("http://no-such-host.invalid/fox.png?secret=1", "http://no-such-host.invalid/fox.png can't be fetched"),
+        ("s3://no-such-bucket-here/fox.png", "s3://no-such-bucket-here"),
+        ("ftp://example.com/fox.png", "ftp"),
+    ],
+)
+async def test_a_reference_that_is_no_image(media_simulator, tmp_path, image, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    request = VideoRequest(prompt="a", model="sora-2", image=image)
+    with pytest.raises(InvalidRequest) as caught:
+        await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
+    assert said in str(caught.value)
+    assert "Nothing was sent" in str(caught.value)
+    assert "secret=1" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not media_simulator.requests
+
+
+async def test_a_reference_of_another_size_when_it_must_fit(media_simulator, tmp_path):
+    image = png(tmp_path / "fox.png")
+    request = VideoRequest(prompt="a", model="sora-2", size="1280x720", image=image, fit="error")
+    with pytest.raises(InvalidRequest, match=r"64x64.*1280x720.*fit="):
+        await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
+    assert not media_simulator.requests
+
+
+async def test_a_cut_off_reference(media_simulator, tmp_path):
+    path = tmp_path / "cut.png"
+    Image.effect_noise((256, 256), 50).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    request = VideoRequest(prompt="a", model="sora-2", image=path)
+    with pytest.raises(InvalidRequest, match="is not an image that can be read"):
+        await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
+    assert not media_simulator.requests
+
+
+async def test_an_asset_that_can_not_be_remixed_or_be_a_reference(media_simulator, tmp_path):
+    connection, place = media_simulator.credentials.connection(), storage_at(str(tmp_path))
+    [still] = await buy_images(connection, ImageRequest(prompt="a", model="gpt-image-2"), place, TERMS)
+    del media_simulator.requests[:]
+    with pytest.raises(InvalidRequest, match="names no job"):
+        await buy_video(connection, RemixRequest(prompt="b", video=still), place, TERMS)
+    film = still.model_copy(update={"kind": "video"})
+    with pytest.raises(InvalidRequest, match="has to be an image"):
+        await buy_video(connection, VideoRequest(prompt="b", model="sora-2", image=film), place, TERMS)
+    assert not media_simulator.requests
+
+
+async def test_a_store_that_can_not_be_written_costs_nothing(media_simulator, tmp_path, s3):
+    connection = media_simulator.credentials.connection()
+    (tmp_path / "file").write_text("I am no folder")
+    missing = s3.store()
+    missing = missing.model_copy(update={"url": "s3://no-such-bucket-here"})
+    for place, said in ((storage_at(str(tmp_path / "file")), "file"), (missing.storage(), "no-such-bucket-here")):
+        with pytest.raises(StoreError) as caught:
+            await buy_images(connection, ImageRequest(prompt="a", model="gpt-image-2"), place, TERMS)
+        assert said in str(caught.value)
+        assert not caught.value.transient
+    assert not media_simulator.requests
+
+
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        (OpenAICredentials(), "OPENAI_API_KEY"),
+        (AzureOpenAICredentials(base_url="https://me.openai.azure.com"), "AZURE_OPENAI_AD_TOKEN"),
+    ],
+)
+def test_no_key(credentials, said):
+    with pytest.raises(AuthenticationFailed, match=said):
+        credentials.get_client()
+
+
+@pytest.mark.parametrize(
+    "base_url", ["localhost:8000", "me.openai.azure.com", "ftp://x", "http://", "https://u:p@x/v1"]
+)
+def test_a_base_url_that_is_none(base_url):
+    for credentials in (
+        OpenAICredentials(api_key=SecretStr("k"), base_url=base_url),
+        AzureOpenAICredentials(api_key=SecretStr("k"), base_url=base_url),
+    ):
+        with pytest.raises(InvalidRequest, match="base_url") as caught:
+            credentials.connection()
+        assert "u:p" not in str(caught.value)
+
+
+def test_the_key_of_the_environment_is_used(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1/")
+    assert OpenAICredentials().connection().api_key == "sk-env"
+    assert OpenAICredentials().connection().base_url == "http://localhost:1/v1"
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "token")
+    assert AzureOpenAICredentials(base_url="https://me.openai.azure.com").connection().bearer
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scope": ""}, 'scope=""'),
+        ({"timeout": 0}, "timeout=0"),
+        ({"timeout": -5}, "timeout=-5"),
+        ({"on_doubt": "hope"}, "on_doubt='hope'"),
+        ({"store": "no-such-block"}, "store='no-such-block'"),
+    ],
+)
+async def test_task_options(prefect, media_simulator, tmp_path, options, said):
+    request = ImageRequest(prompt="a", model="gpt-image-2")
+    with pytest.raises(InvalidRequest) as caught:
+        await agenerate_images.fn(media_simulator.credentials, request, **{"store": str(tmp_path), **options})
+    assert said in str(caught.value)
+    assert not media_simulator.requests
+
+
+async def test_credentials_that_were_never_saved(prefect, tmp_path):
+    with pytest.raises(InvalidRequest, match="no saved block 'my-openai'"):
+        await agenerate_video.fn("my-openai", VideoRequest(prompt="a", model="m"), store=str(tmp_path))
+
+
+async def test_nothing_to_publish(tmp_path):
+    with pytest.raises(InvalidRequest, match="nothing to publish"):
+        await apublish.fn([], MediaStore(url=str(tmp_path)))
+
+
+def test_no_error_carries_a_key(tmp_path):
+    connection = OpenAICredentials(api_key=SecretStr("sk-very-secret"), base_url="http://127.0.0.1:9/v1").connection()
+    assert "sk-very-secret" not in repr(connection)
+    with pytest.raises(MediaError) as caught:
+        import asyncio
+
+        request = ImageRequest(prompt="a", model="m")
+        asyncio.run(buy_images(connection, request, storage_at(str(tmp_path)), TERMS))
+    assert "sk-very-secret" not in repr(caught.value) + str(caught.value)
+    assert b"sk-very-secret" not in pickle.dumps(caught.value)
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"sk-very-secret" not in path.read_bytes()

@@ -1,0 +1,326 @@
+"""Processes that buy, and that can be told where to die.
+
+`Nursery` starts this file once; that process imports everything and forks a buyer for each plan it is sent, so
+that a hundred of them cost no more than a few. A buyer is a process of its own all the same: it is killed by
+SIGKILL, at the very line that its plan names or whenever the test likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect_media import purchase
+from prefect_media.assets import Asset
+from prefect_media.delivery import store_image, store_video
+from prefect_media.errors import MediaError
+from prefect_media.ledger import Ledger
+from prefect_media.providers import images, videos
+from prefect_media.providers.client import Connection
+from prefect_media.requests import ImageRequest, RemixRequest, VideoRequest
+from prefect_media.storage import Storage, StorageOptions, storage_at
+from prefect_media.terms import Terms
+
+KINDS = {"video": VideoRequest, "remix": RemixRequest, "image": ImageRequest}
+MODEL = "boats-1"  # a model no catalog knows: any size, any length
+CLIP = {"model": MODEL, "seconds": 1, "size": "64x64"}
+
+
+# ---------------------------------------------------------------- what tests say
+
+
+def clip(prompt: str = "a paper boat", **fields: Any) -> VideoRequest:
+    """A video that costs next to nothing to make."""
+    return VideoRequest(prompt=prompt, **{**CLIP, **fields})
+
+
+def connection(simulator: Any, **fields: Any) -> Connection:
+    return Connection(**{"provider": "openai", "base_url": simulator.url, "api_key": "sk-simulated", **fields})
+
+
+def terms(scope: str = "test", **fields: Any) -> Terms:
+    return Terms(**{"scope": scope, "timeout": 60.0, **fields})
+
+
+def plan(
+    simulator: Any, storage: Storage, *requests: VideoRequest | RemixRequest | ImageRequest, **more: Any
+) -> dict[str, Any]:
+    """What a buyer is to do.
+
+    Args:
+        simulator: Where to buy.
+        storage: Where to keep it.
+        requests: What to buy, one after the other.
+        more: `scope`, `on_doubt`, `die` (the name of a point), `lease_seconds`, `request_timeout`.
+    """
+    names = {kind: name for name, kind in KINDS.items()}
+    return {
+        "base_url": simulator.url,
+        "store": storage.url,
+        "options": asdict(storage.options),
+        "requests": [[names[type(request)], request.model_dump(mode="json")] for request in requests],
+        **more,
+    }
+
+
+class Buyer:
+    """One process, as its parent sees it."""
+
+    def __init__(self, pid: int, out: Path) -> None:
+        self.pid, self._out = pid, out
+        self.ended, self.stopped = threading.Event(), threading.Event()
+        self.status: int | None = None
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """The exit code; minus the signal that killed it."""
+        assert self.ended.wait(timeout), f"the buyer still runs after {timeout} s"
+        assert self.status is not None
+        return os.waitstatus_to_exitcode(self.status)
+
+    def signal(self, number: int = signal.SIGKILL) -> None:
+        if not self.ended.is_set():
+            os.kill(self.pid, number)
+
+    def said(self) -> dict[str, Any]:
+        """What it left: {"assets": [...]} or {"error": ..., "message": ...}."""
+        return json.loads(self._out.read_text())
+
+    @property
+    def assets(self) -> list[Asset]:
+        """What it bought. Fails when it came to no good end."""
+        assert self.wait() == 0, self._out.read_text() if self._out.exists() else "killed"
+        return [Asset.model_validate(asset) for asset in self.said()["assets"]]
+
+
+class Nursery:
+    """Starts buyers; as a context manager, ends those that are left."""
+
+    def __enter__(self) -> Nursery:
+        self._folder = tempfile.TemporaryDirectory()
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_MEDIA_")}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._buyers: dict[int, Buyer] = {}
+        self._born = threading.Event()
+        self._newest: Buyer
+        self._count = 0
+        self._lock = threading.Lock()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for buyer in list(self._buyers.values()):
+            buyer.signal()
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+        self._reader.join()
+        self._folder.cleanup()
+
+    def start(self, plan: dict[str, Any]) -> Buyer:
+        assert self._process.stdin
+        with self._lock:
+            self._count += 1
+            self._born.clear()
+            self._out = Path(self._folder.name) / f"{self._count}.json"
+            print(json.dumps({**plan, "out": str(self._out)}), file=self._process.stdin, flush=True)
+            assert self._born.wait(60)
+            return self._newest
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            word, pid, status = line.split()
+            if word == "born":
+                self._newest = self._buyers[int(pid)] = Buyer(int(pid), self._out)
+                self._born.set()
+            elif word == "stopped":
+                self._buyers[int(pid)].stopped.set()
+            else:
+                buyer = self._buyers.pop(int(pid))
+                buyer.status = int(status)
+                buyer.ended.set()
+
+
+# ---------------------------------------------------------------- what the processes do
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_on(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def at(
+    place: Any, name: str, *, before: Callable[..., None] | None = None, after: Callable[..., None] | None = None
+) -> None:
+    """Have something happen whenever a function begins or has ended."""
+    original = getattr(place, name)
+
+    async def surrounded(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            before(*args, **kwargs)
+        result = await original(*args, **kwargs)
+        if after:
+            after(result)
+        return result
+
+    setattr(place, name, surrounded)
+
+
+def die_within_the_download() -> None:
+    original = Storage.pour
+
+    async def pour(self: Storage, key: str, chunks: Any, **kwargs: Any) -> Any:
+        async def broken_off() -> Any:
+            count = 0
+            async for chunk in chunks:
+                yield chunk
+                count += len(chunk)
+                if count > 2000:
+                    die()
+
+        return await original(self, key, broken_off(), **kwargs)
+
+    Storage.pour = pour  # type: ignore[method-assign]
+
+
+def die_when_running(state: Any) -> None:
+    if state.phase == "running":
+        die()
+
+
+def once(action: Callable[..., None]) -> Callable[..., None]:
+    done: list[bool] = []
+
+    def act(*args: Any, **kwargs: Any) -> None:
+        if not done:
+            done.append(True)
+            action(*args, **kwargs)
+
+    return act
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "before the request": lambda: at(videos, "submit", before=die),
+    "after the reply": lambda: at(videos, "submit", after=die),
+    "while polling": lambda: at(videos, "look", after=die_when_running),
+    "within the download": die_within_the_download,
+    "after the store": lambda: at(purchase, store_video.__name__, after=die),
+    "before the images": lambda: at(images, "create", before=die),
+    "after the images": lambda: at(images, "create", after=die),
+    "after storing the images": lambda: at(purchase, store_image.__name__, after=die),
+    "asleep with the lease": lambda: at(Ledger, "claim", after=once(sleep_on)),
+}
+
+
+async def buy(plan: dict[str, Any]) -> list[Asset]:
+    storage = storage_at(plan["store"], StorageOptions(**plan["options"]))
+    line = Connection(
+        provider="openai",
+        base_url=plan["base_url"],
+        api_key="sk-simulated",
+        request_timeout=plan.get("request_timeout", 600.0),
+    )
+    agreed = terms(plan.get("scope", "test"), on_doubt=plan.get("on_doubt", "raise"))
+    assets: list[Asset] = []
+    for kind, fields in plan["requests"]:
+        if kind == "image":
+            assets += await purchase.buy_images(line, ImageRequest(**fields), storage, agreed)
+            continue
+        before = assets[-1] if assets else None
+        if kind == "remix" and fields.get("video") == "before":
+            fields = {**fields, "video": before}
+        if kind == "video" and fields.get("image") == "before":
+            fields = {**fields, "image": before}
+        assets.append(await purchase.buy_video(line, KINDS[kind](**fields), storage, agreed))
+    return assets
+
+
+def live(plan: dict[str, Any]) -> int:
+    os.environ["PREFECT_MEDIA_LEASE_SECONDS"] = str(plan.get("lease_seconds", 0.6))
+    os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.1"
+    if point := plan.get("die"):
+        POINTS[point]()
+    try:
+        said: dict[str, Any] = {"assets": [asset.model_dump(mode="json") for asset in asyncio.run(buy(plan))]}
+    except MediaError as error:
+        said = {"error": type(error).__name__, "message": error.message}
+    out = Path(plan["out"])
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(said))
+    part.replace(out)
+    return 0 if "assets" in said else 3
+
+
+def tell(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def main() -> None:
+    import av  # noqa: F401
+    import obstore.store  # noqa: F401  # pyright: ignore
+    import openai.resources.videos  # noqa: F401
+    import PIL.PngImagePlugin  # noqa: F401
+
+    wake, bell = os.pipe()
+    os.set_blocking(bell, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(bell)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    children: set[int] = set()
+    waiting = b""
+    while True:
+        ready, _, _ = select.select([0, wake], [], [])
+        if wake in ready:
+            os.read(wake, 4096)
+        while children:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            if not pid:
+                break
+            if os.WIFSTOPPED(status):
+                tell("stopped", pid, 0)
+                continue
+            children.discard(pid)
+            tell("ended", pid, status)
+        if 0 not in ready:
+            continue
+        data = os.read(0, 1 << 16)
+        if not data:
+            return
+        *lines, waiting = (waiting + data).split(b"\n")
+        for line in lines:
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+                os.dup2(2, 1)  # the nursery's own words are not ours to mix with
+                try:
+                    os._exit(live(json.loads(line)))
+                except BaseException:
+                    import traceback
+
+                    traceback.print_exc()
+                    os._exit(1)
+            children.add(pid)
+            tell("born", pid, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -88,10 +88,11 @@ class PrefectServer:
         Raises:
             ServerFailed: It ended, or did not answer in time; the end of its log is in the message.
         """
-        assert self._process
+        process = self._process
+        assert process
         deadline = time.monotonic() + seconds
         while not self._answers():
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 raise ServerFailed(f"Prefect's server ended at once; it said:\n{self._last_words()}")
             if time.monotonic() > deadline:
                 raise ServerFailed(f"Prefect's server did not answer within {seconds:g} s:\n{self._last_words()}")

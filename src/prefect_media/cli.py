@@ -1,0 +1,140 @@
+"""The command line. Only arguments are read here: each command's own module is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+app = typer.Typer(
+    name="prefect-media",
+    help="Generative images and video as durable Prefect tasks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+jobs = typer.Typer(help="What is on the ledger: list it, look at it, finish what was left unfinished.")
+app.add_typer(jobs, name="jobs", no_args_is_help=True)
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A URL such as s3://bucket/prefix, a folder, or the name of a saved MediaStore. "
+        "Default: PREFECT_MEDIA_STORE, else the folder under the Prefect home.",
+        show_default=False,
+    ),
+]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for what is made.")] = Path("demo-output"),
+    latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 3.0,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep everything up for a look at the Prefect UI.")] = False,
+) -> None:
+    """Make a storyboard without a key: simulated provider, local bucket, local Prefect server."""
+    from .demo import run
+
+    run(output=output, latency=latency, serve=serve)
+
+
+@app.command()
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 5.0,
+) -> None:
+    """Serve the OpenAI images and videos API without a key, until Ctrl-C."""
+    from .simulate_cli import run
+
+    run(host=host, port=port, latency=latency)
+
+
+@jobs.command("list")
+def list_jobs(
+    store: StoreOption = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: intent, submitted, done, failed, in_doubt.", show_default=False),
+    ] = None,
+) -> None:
+    """Show every purchase on the ledger, oldest first."""
+    from .jobs_cli import list_purchases
+
+    list_purchases(store, state or [])
+
+
+@jobs.command("show")
+def show_job(key: Key, store: StoreOption = None) -> None:
+    """Print the record of a purchase as JSON."""
+    from .jobs_cli import show_purchase
+
+    show_purchase(store, key)
+
+
+@jobs.command("resume")
+def resume_jobs(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="[KEY]", help="Only this one; its key, or how it begins.", show_default=False),
+    ] = None,
+    store: StoreOption = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(help="Name of a saved block. Default: OPENAI_API_KEY and the like.", show_default=False),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each.")] = 1800.0,
+) -> None:
+    """Wait for the jobs that were submitted and never fetched, and store their videos. Buys nothing."""
+    from .jobs_cli import resume_purchases
+
+    resume_purchases(store, key, credentials, timeout)
+
+
+@jobs.command("forget")
+def forget_job(
+    key: Key,
+    store: StoreOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Take a purchase off the ledger, so that the same request is bought anew. The media stay."""
+    from .jobs_cli import forget_purchase
+
+    forget_purchase(store, key, sure=yes)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is one sentence and exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None or os.environ.get("PREFECT_MEDIA_DEBUG"):
+            raise
+        typer.echo(sentence, err=True)
+        sys.exit(1)
+
+
+def _sentence(error: Exception) -> str | None:
+    from pydantic import ValidationError
+
+    from .errors import MediaError
+
+    if isinstance(error, ValidationError):
+        return _complaints(error)
+    return error.message if isinstance(error, MediaError) else None
+
+
+def _complaints(error: ValidationError) -> str:
+    told = (
+        ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")]))
+        for problem in error.errors()
+    )
+    return f"{error.title} is not valid: {'; '.join(told)}"

@@ -1,0 +1,191 @@
+"""`prefect-media jobs`: the ledger from the command line, and jobs finished without any flow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import InvalidRequest, MediaError
+from .ledger import Claim, Ledger, Record, State
+from .purchase import finish_video
+from .settings import settings
+from .storage import storage_at
+from .terms import Terms
+
+if TYPE_CHECKING:
+    from .providers.client import Connection
+
+SHORT = 12
+"""Letters of a key that are shown, and enough to name a purchase by."""
+
+PIPE_WIDTH = 400
+"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
+
+
+def list_purchases(store: str | None, states: list[str]) -> None:
+    """Print a table of the purchases on the ledger, oldest first."""
+    if unknown := set(states) - set(get_args(State)):
+        raise InvalidRequest(f"There is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
+    asyncio.run(_list(store, states))
+
+
+def show_purchase(store: str | None, prefix: str) -> None:
+    """Print the record of one purchase as JSON."""
+    asyncio.run(_show(store, prefix))
+
+
+def resume_purchases(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> None:
+    """Finish what was submitted and never fetched; exit code 1 when any of it could not be."""
+    if not asyncio.run(_resume(store, prefix, credentials, timeout)):
+        raise typer.Exit(1)
+
+
+def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
+    """Take one purchase off the ledger."""
+    asyncio.run(_forget(store, prefix, sure))
+
+
+async def _list(store: str | None, states: list[str]) -> None:
+    ledger = await _ledger(store)
+    records = [record async for record in ledger.purchases() if not states or record.state in states]
+    if not records:
+        typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
+    for record in sorted(records, key=lambda record: record.created_at):
+        table.add_row(*_row(record))
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=PIPE_WIDTH)).print(table)
+
+
+def _row(record: Record) -> list[str]:
+    prompt = " ".join(str(record.request.get("prompt", "")).split())
+    model = record.request.get("model") or (record.job.model if record.job else "")
+    cost = _cost(record)
+    return [
+        record.key[:SHORT],
+        record.state,
+        record.kind if record.operation == "generate" else f"{record.kind} {record.operation}",
+        str(model),
+        record.job.id if record.job else "",
+        prompt if len(prompt) <= 32 else prompt[:31] + "…",
+        "" if cost is None else f"{cost:.3f}",
+        record.assets[0].uri if record.assets else str(record.account.get("host") or ""),
+        f"{record.created_at:%Y-%m-%d %H:%M}",
+    ]
+
+
+def _cost(record: Record) -> float | None:
+    if record.cost_usd is not None or not record.assets:
+        return record.cost_usd
+    costs = [asset.source.cost_usd if asset.source else None for asset in record.assets]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+async def _show(store: str | None, prefix: str) -> None:
+    ledger = await _ledger(store)
+    typer.echo((await _find(ledger, prefix)).record.model_dump_json(indent=2))
+
+
+async def _resume(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> bool:
+    ledger = await _ledger(store)
+    if prefix:
+        claims = [await _find(ledger, prefix)]
+    else:
+        keys = [record.key async for record in ledger.purchases() if record.state == "submitted"]
+        claims = [Claim(*found) for found in await asyncio.gather(*map(ledger.get, keys)) if found]
+    claims = [claim for claim in claims if claim.record.state == "submitted" and claim.record.job]
+    if not claims:
+        typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
+        return True
+    connections = await _connections(credentials)
+    return all(await asyncio.gather(*(_resume_one(ledger, claim, connections, timeout) for claim in claims)))
+
+
+async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection], timeout: float) -> bool:
+    record, job = claim.record, claim.record.job
+    assert job is not None
+    name = f"{record.key[:SHORT]} job {job.id}"
+    host = urlsplit(job.base_url).netloc
+    connection = next((each for each in connections if each.host == host and each.provider == job.provider), None)
+    if connection is None:
+        typer.echo(f"{name}: skipped, it was made at {host}; pass credentials for that server", err=True)
+        return False
+    typer.echo(f"{name}: waiting")
+    terms = Terms(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
+    try:
+        asset = await finish_video(connection, job, ledger, claim, terms)
+    except MediaError as error:
+        typer.echo(f"{name}: {error.message}", err=True)
+        return False
+    typer.echo(f"{name}: done, {asset.uri}")
+    return True
+
+
+async def _forget(store: str | None, prefix: str, sure: bool) -> None:
+    ledger = await _ledger(store)
+    record = (await _find(ledger, prefix)).record
+    if not sure:
+        paid = " It is paid for and was not fetched yet." if record.state == "submitted" else ""
+        if not typer.confirm(
+            f"Forget {record.key[:SHORT]} ({record.state})?{paid} The same request is then bought anew."
+        ):
+            raise typer.Exit(1)
+    await ledger.forget(record.key)
+    typer.echo(f"Forgotten: {record.key}. Its media stay where they are.")
+
+
+async def _find(ledger: Ledger, prefix: str) -> Claim:
+    """The one purchase whose key begins so."""
+    if not prefix:
+        raise InvalidRequest("The key is empty; see prefect-media jobs list")
+    paths = [path async for path, _ in ledger.storage.list(f"ledger/purchases/{prefix}") if path.endswith(".json")]
+    keys = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
+    if len(keys) > 1:
+        raise InvalidRequest(f"{len(keys)} purchases begin with {prefix!r}; give more of the key")
+    found = await ledger.get(keys[0]) if keys else None
+    if found is None:
+        raise InvalidRequest(
+            f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
+        )
+    return Claim(*found)
+
+
+async def _ledger(store: str | None) -> Ledger:
+    place = store or settings().store
+    if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
+        return Ledger(storage_at(place))
+    from .tasks.context import storage_for  # a block, or the folder under the Prefect home
+
+    return Ledger(await storage_for(place))
+
+
+async def _connections(credentials: str | None) -> list[Connection]:
+    """Where jobs can be asked about: a saved block, or whatever the environment has keys for."""
+    if credentials:
+        from .tasks.context import connection_to
+
+        return [await connection_to(credentials)]
+    from .blocks import AzureOpenAICredentials, OpenAICredentials
+
+    possible: list[Callable[[], Connection]] = []
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        possible.append(lambda: OpenAICredentials().connection())
+    if endpoint := os.environ.get("AZURE_OPENAI_ENDPOINT"):
+        possible.append(lambda: AzureOpenAICredentials(base_url=endpoint).connection())
+    if not possible:
+        raise InvalidRequest(
+            "There is no key: pass --credentials with the name of a saved block, or set OPENAI_API_KEY "
+            "(and OPENAI_BASE_URL), or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
+        )
+    return [connect() for connect in possible]

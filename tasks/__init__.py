@@ -4,6 +4,7 @@ if __name__ == "tasks":
     # Imported by its folder's name, the tasks would exist twice.
     raise ImportError("import prefect_media.tasks instead of tasks")
 
+from .cancellation import cancel_remote_jobs as cancel_remote_jobs
 from .images import agenerate_images as agenerate_images
 from .images import generate_images as generate_images
 from .publish import apublish as apublish
@@ -19,6 +20,7 @@ __all__ = [
     "agenerate_video",
     "apublish",
     "aremix_video",
+    "cancel_remote_jobs",
     "generate_images",
     "generate_video",
     "publish",

@@ -37,6 +37,7 @@ class Simulator:
         can_list: Whether `GET /videos` exists; servers that lack it answer 404.
         can_remix: Whether `POST /videos/{id}/remix` exists.
         can_delete: Whether `DELETE /videos/{id}` exists.
+        can_cancel: Whether it also ends jobs that still run, as vLLM-Omni does; OpenAI refused that.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Simulator:
         can_list: bool = True,
         can_remix: bool = True,
         can_delete: bool = True,
+        can_cancel: bool = False,
     ) -> None:
         self._host = host
         self._port = port
@@ -64,6 +66,7 @@ class Simulator:
             can_list=can_list,
             can_remix=can_remix,
             can_delete=can_delete,
+            can_cancel=can_cancel,
         )
         self._switchboard: Switchboard | None = None
 
@@ -154,6 +157,7 @@ def simulated(
     can_list: bool = True,
     can_remix: bool = True,
     can_delete: bool = True,
+    can_cancel: bool = False,
 ) -> Generator[OpenAICredentials]:
     """Credentials of a provider that costs nothing, for as long as the `with` lasts.
 
@@ -171,5 +175,6 @@ def simulated(
         can_list=can_list,
         can_remix=can_remix,
         can_delete=can_delete,
+        can_cancel=can_cancel,
     ) as simulator:
         yield simulator.credentials

@@ -127,6 +127,7 @@ class State:
     can_list: bool
     can_remix: bool
     can_delete: bool
+    can_cancel: bool
     jobs: list[Job] = field(default_factory=list[Job])
     images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
     requests: list[SeenRequest] = field(default_factory=list[SeenRequest])

@@ -107,7 +107,7 @@ class Videos:
         if not self._state.can_delete:
             return not_found_here()
         job = self._known(request.path_params["id"])
-        if job.status not in ("completed", "failed"):
+        if job.status not in ("completed", "failed") and not self._state.can_cancel:
             raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
         job.deleted = True
         return JSONResponse({"id": job.id, "object": "video.deleted", "deleted": True})

@@ -1,0 +1,69 @@
+"""Ending paid jobs at the provider when their flow run is cancelled.
+
+By default nothing is ended: a job goes on, stays on record, and the next run picks it up. A crash never cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+
+from prefect_media.errors import MediaError
+from prefect_media.ledger import Claim, Ledger
+from prefect_media.purchase import cancel, connection_of
+from prefect_media.sync import run_sync
+
+from .context import Credentials, Store, connection_to, run_logger, storage_for
+
+
+def cancel_remote_jobs(
+    credentials: Credentials, store: Store | None = None
+) -> Callable[[Flow[Any, Any], FlowRun, State[Any]], None]:
+    """A hook for `on_cancellation` that deletes the run's unfinished jobs at the provider.
+
+    Prefect calls it in the worker, after the flow's process has ended; the jobs are found on the ledger.
+
+    Example:
+        ```python
+        @flow(on_cancellation=[cancel_remote_jobs("my-server", "my-store")])
+        async def campaign(): ...
+        ```
+
+    Args:
+        credentials: The name of saved credentials (or a block) that the jobs were bought with.
+        store: The store that the flow uses: a block's name, a block, a URL or a folder.
+    """
+
+    def on_cancellation(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+        run_sync(cancel_jobs_of(str(flow_run.id), credentials, store))
+
+    return on_cancellation
+
+
+async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Store | None = None) -> list[str]:
+    """Delete the unfinished jobs of a flow run at the provider, and return their ids.
+
+    A job that can't be deleted (most servers delete finished ones only) stays on record, to be resumed.
+    """
+    connection = await connection_to(credentials)
+    ledger = Ledger(await storage_for(store))
+    logger = run_logger()
+    ended: list[str] = []
+    async for purchase in ledger.purchases_of(flow_run_id):
+        found = await ledger.get(purchase.key)
+        if found is None or found[0].state != "submitted" or (job := found[0].job) is None:
+            continue
+        if found[0].account != connection.account:
+            logger.warning("Job %s belongs to another account; it goes on", job.id)
+            continue
+        try:
+            await cancel(connection_of(job, connection), job, ledger, Claim(*found))
+        except MediaError as error:
+            logger.warning("Job %s could not be ended and goes on: %s", job.id, error)
+        else:
+            logger.info("Ended job %s", job.id)
+            ended.append(job.id)
+    return ended

@@ -57,6 +57,19 @@ def simulate(
     run(host=host, port=port, latency=latency)
 
 
+@app.command("recover-crashed")
+def recover_crashed(
+    flow: Annotated[
+        str | None, typer.Option(help="Only runs of the flow of this name. Default: all.", show_default=False)
+    ] = None,
+) -> None:
+    """Create a Prefect automation that runs crashed flow runs again; the ledger buys nothing twice."""
+    from .tasks.recovery import crash_recovery
+
+    automation = crash_recovery(flow).create(_sync=True)
+    typer.echo(f"Created the automation {automation.name!r} ({automation.id}); see prefect automation ls")
+
+
 @jobs.command("list")
 def list_jobs(
     store: StoreOption = None,

@@ -58,14 +58,22 @@ async def show_gallery(
 
 
 async def _entry(asset: Asset, links: timedelta) -> str:
-    name = asset.uri.rpartition("/")[2]
+    """One asset as markdown. The pages of Prefect 3 differ in what they show, and this they all can.
+
+    Both show pictures from data URIs, which outlive every link. The classic pages play `<video>`, the new ones
+    leave it out. A picture inside a markdown link comes out as text in the classic ones, so that is HTML.
+    """
+    name = escape(asset.uri.rpartition("/")[2])
     storage, key = storage_of(asset.uri)
     url = await asset.aurl(links)
     with await storage.open(key) as file:
         poster = await asyncio.to_thread(media.poster, asset.kind, file)
-    picture = f"![{escape(name)}](data:image/jpeg;base64,{b64encode(poster).decode()})"
-    if url and asset.kind == "video":
-        picture += f'\n\n<video src="{escape(url)}" controls preload="none" width="480"></video>'
+    cells = [f'<img src="data:image/jpeg;base64,{b64encode(poster).decode()}" alt="{name}">']
+    if url:
+        link = escape(url)
+        cells[0] = f'<a href="{link}">{cells[0]}</a>'
+        if asset.kind == "video":
+            cells.append(f'<video src="{link}" controls preload="metadata" width="{media.POSTER_WIDTH}"></video>')
     facts = [
         f"{asset.width} x {asset.height}" if asset.width else None,
         f"{asset.seconds:g} s" if asset.seconds else None,
@@ -73,6 +81,12 @@ async def _entry(asset: Asset, links: timedelta) -> str:
         asset.source.model if asset.source else None,
         f"{asset.source.cost_usd:.3f} USD" if asset.source and asset.source.cost_usd is not None else None,
     ]
-    told = " · ".join(fact for fact in facts if fact)
-    place = f"[{asset.uri}]({url})" if url else f"`{asset.uri}`"
-    return f"## {name}\n\n{picture}\n\n{told}\n\n{place}\n\n`sha256 {asset.sha256}`"
+    return "\n\n".join(
+        (
+            f"## [{name}]({url})" if url else f"## {name}",
+            f"<table><tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></table>",
+            " · ".join(fact for fact in facts if fact),
+            f"`{asset.uri}`",
+            f"`sha256 {asset.sha256}`",
+        )
+    )

@@ -66,7 +66,19 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
         console.print(results(console, manifest, NAMES))
         _tell(console, manifest, output, time.monotonic() - began)
         if serve:
-            _keep_up(console, prefect, bucket, simulator, run_id)
+            gallery = asyncio.run(_gallery_id())
+            _keep_up(
+                console,
+                {
+                    "Flow run": f"{prefect.url}/runs/flow-run/{run_id}",
+                    "Gallery": f"{prefect.url}/artifacts/artifact/{gallery}",
+                    "Provider": simulator.url,
+                    "Bucket": f"{bucket.url}/{BUCKET}",
+                    "Log": str(log),
+                },
+            )
+        else:
+            _say_what_next(console)
 
 
 @contextmanager
@@ -219,11 +231,27 @@ def _check(simulator: Simulator) -> None:
         raise MediaError(f"The demo bought something else than one image, one video and one remix: {bought}")
 
 
+async def _gallery_id() -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    async with get_client() as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["storyboard"]))
+        [gallery] = await client.read_artifacts(artifact_filter=wanted)
+    return str(gallery.id)
+
+
 def _tell(console: Console, manifest: Manifest, output: Path, seconds: float) -> None:
     for line in (
         f"\nPublished in [bold]{manifest.uri.rpartition('/')[0]}[/], copied to [bold]{output.resolve()}[/]",
         f"Done in {seconds:.0f} s. It cost [bold]nothing[/]: the simulator sold 1 image and 2 videos, "
         "exactly one of each.",
+    ):
+        console.print(line, soft_wrap=True)
+
+
+def _say_what_next(console: Console) -> None:
+    for line in (
         "\nNext",
         "  [bold]prefect-media demo --serve[/]                the same, with the Prefect UI to look around in",
         "  [bold]prefect-media simulate[/]                    a provider to develop against without a key",
@@ -232,14 +260,9 @@ def _tell(console: Console, manifest: Manifest, output: Path, seconds: float) ->
         console.print(line, soft_wrap=True)
 
 
-def _keep_up(console: Console, prefect: PrefectServer, bucket: BucketServer, simulator: Simulator, run_id: str) -> None:
-    for what, address in (
-        ("Flow run", f"{prefect.url}/runs/flow-run/{run_id}"),
-        ("Gallery", f"{prefect.url}/artifacts/key/storyboard"),
-        ("Provider", simulator.url),
-        ("Bucket", f"{bucket.url}/{BUCKET}"),
-        ("Log", str(prefect.home / "demo.log")),
-    ):
+def _keep_up(console: Console, places: dict[str, str]) -> None:
+    console.print()
+    for what, address in places.items():
         console.print(f"{what:<10} {address}", soft_wrap=True)
     console.print("\nEverything stays up until Ctrl-C.")
     threading.Event().wait()

@@ -111,7 +111,6 @@ def test_a_family_gives_a_deployment_its_rules():
         (image(size="512x512"), "655,360"),
         (image(size="3840x3840"), "8,294,400"),
         (image(model="gpt-image-1.5", size="1792x1024"), "1024x1024, 1536x1024, 1024x1536, auto"),
-        (image(model="dall-e-3", n=2), "1 to 1"),
         (image(model="dall-e-3", quality="high"), "standard, hd"),
         (image(model="dall-e-3", style="loud"), "vivid, natural"),
         (image(model="dall-e-2", size="1792x1024"), "256x256, 512x512, 1024x1024"),

@@ -35,6 +35,9 @@ class AssetSource(BaseModel):
     remixed_from: str | None = Field(default=None, description="Job id of the video this one was made from.")
     usage: Mapping[str, Any] | None = Field(default=None, description="Tokens, as the provider counted them.")
     cost_usd: float | None = Field(default=None, description="Cost in USD; None where the price is unknown.")
+    estimated_usd: float | None = Field(
+        default=None, description="What it was thought to cost beforehand, in USD; None where nobody can say."
+    )
 
 
 class Asset(BaseModel):

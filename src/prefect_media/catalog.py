@@ -1,100 +1,132 @@
-"""What each model can do, and when it is gone. The facts are in catalog.toml; here they are applied.
+"""What each model can do, what it costs, and when it is gone: catalog.toml, read and looked things up in.
 
-A model the catalog doesn't know (an Azure deployment's own name, a model of another server) passes with the
-checks that hold everywhere; only a host whose models are all known refuses an unknown name.
+`check` is the way in for a request: it resolves the model's name and the aspect ratio, refuses a model that is
+gone and everything `rules.py` knows can't work, and warns, once, of a model that is going.
 """
 
+from __future__ import annotations
+
 import logging
-import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
-from math import sqrt
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .errors import InvalidRequest, ModelRetired
-from .requests import ImageRequest, VideoRequest
 from .settings import settings
+from .sizes import FreeSizes
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .requests import ImageEditRequest, ImageRequest, VideoRequest
 
+R = TypeVar("R", "ImageRequest", "ImageEditRequest", "VideoRequest")
+Logger = logging.Logger | logging.LoggerAdapter[Any]
 Host = Literal["openai", "azure", "other"]
 """Whose servers these are: OpenAI's own, Azure's own, or anybody's who speaks the same protocol."""
+Kind = Literal["image", "video"]
+Status = Literal["alive", "retiring", "retired", "unknown"]
 
-VIDEO_ONLY_EXTRAS = ("seed", "negative_prompt", "generate_audio")
-"""Fields that other video models know and no model of this catalog takes."""
+HOSTS: tuple[Host, ...] = ("openai", "azure", "other")
+NEAR = 30
+"""Days before the end of a model from which on its use is warned of."""
 
-GENERIC_SIZES = ["1280x720", "720x1280", "1024x1024", "1280x800", "800x1280"]
-"""What an aspect ratio means for a model the catalog doesn't know."""
+N_MAX = 10
+"""Images in one purchase where the catalog knows no other number."""
 
-
-@dataclass(frozen=True, slots=True)
-class FreeSizes:
-    """Any WIDTHxHEIGHT within these limits, in pixels."""
-
-    multiple: int
-    min_ratio: float
-    max_ratio: float
-    min_pixels: int
-    max_pixels: int
-    max_edge: int
-
-    def complaint(self, width: int, height: int) -> str | None:
-        """Why this size is not possible, or None."""
-        if width % self.multiple or height % self.multiple:
-            return f"both edges must be multiples of {self.multiple}"
-        if max(width, height) > self.max_edge:
-            return f"no edge may be longer than {self.max_edge}"
-        if not self.min_ratio <= width / height <= self.max_ratio:
-            return "the ratio must lie between 1:3 and 3:1"
-        if not self.min_pixels <= width * height <= self.max_pixels:
-            return f"the area must lie between {self.min_pixels:,} and {self.max_pixels:,} pixels"
-        return None
-
-    def best(self, ratio: float) -> str:
-        """The size of about one megapixel that comes closest to `ratio` (width / height)."""
-        height = round(sqrt(1024 * 1024 / ratio) / self.multiple) * self.multiple
-        candidates = [
-            (w, h)
-            for h in range(height - 8 * self.multiple, height + 9 * self.multiple, self.multiple)
-            for w in (round(h * ratio / self.multiple) * self.multiple,)
-            if self.complaint(w, h) is None
-        ]
-        width, height = min(candidates, key=lambda wh: (abs(wh[0] / wh[1] - ratio), abs(wh[1] - height)))
-        return f"{width}x{height}"
+_default_logger = logging.getLogger(__name__)
+_warned: set[tuple[str, Host]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What every row says of itself."""
+
+    source: str
+    checked: date
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRow(Row):
+    """What is the same for all models of one host. Empty `formats` means: what the model has."""
+
+    name: str
+    formats: tuple[str, ...] = ()
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need(Row):
+    """A field (or one value of it) that only works with certain output formats."""
+
+    field: str
+    value: str | None = None
+    output_format: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(Row):
+    """USD: tokens per million, images by size and quality, videos per second by size. None: unknown."""
+
+    name: str
+    text_in: float | None = None
+    text_cached: float | None = None
+    image_in: float | None = None
+    image_cached: float | None = None
+    image_out: float | None = None
+    per_image: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    per_second: dict[str, float] | float | None = None
+    hosts: tuple[Host, ...] = HOSTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family(Row):
     """The rules that models of one family share. An empty tuple means: the field is not taken."""
 
     name: str
-    kind: Literal["image", "video"]
-    source: str
+    kind: Kind
     sizes: tuple[str, ...] = ()
     free_sizes: FreeSizes | None = None
     seconds: tuple[int, ...] = ()
     n_max: int = 1
+    prompt_max: int = 32_000
     qualities: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     backgrounds: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    preview_formats: tuple[str, ...] = ()
     moderations: tuple[str, ...] = ()
+    fidelities: tuple[str, ...] = ()
+    complexities: tuple[str, ...] = ()
+    edit_images: int = 0
+    markup: bool = False
+    streams: bool = False
+    safety_identifier: bool = False
     url_answers: bool = False
-    note: str = ""
+    gif_pixels: int | None = None
+    refuses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One model: its family and its dates."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(Row):
+    """One model: its family, its price and its dates."""
 
     name: str
     family: Family
-    retired: dict[Host, date]
-    successor: str | None
-    source: str
+    price: Price | None = None
+    retired: dict[Host, date] = field(default_factory=dict[Host, date])
+    successor: str | None = None
+    unseen: tuple[Host, ...] = ()
+
+    def status(self, host: Host, today: date | None = None) -> Status:
+        """How the model stands on a host; "retiring" from the day on that its end is announced."""
+        end = self.retired.get(host)
+        if end is None:
+            return "unknown" if host in self.unseen else "alive"
+        return "retired" if (today or date.today()) >= end else "retiring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +134,11 @@ class Catalog:
     """All of catalog.toml."""
 
     checked: date
+    hosts: dict[Host, HostRow]
+    needs: tuple[Need, ...]
+    instead: dict[str, str]
     families: dict[str, Family]
+    prices: dict[str, Price]
     models: dict[str, Model]
 
 
@@ -110,22 +146,68 @@ class Catalog:
 def catalog() -> Catalog:
     """The catalog as shipped, read once."""
     data = tomllib.loads(files("prefect_media").joinpath("catalog.toml").read_text("utf-8"))
-    families = {name: _family(name, row) for name, row in data["families"].items()}
-    models = {
-        name: Model(name, families[row["family"]], row.get("retired", {}), row.get("successor"), row["source"])
-        for name, row in data["models"].items()
-    }
-    return Catalog(data["checked"], families, models)
+    prices = {name: _price(name, row) for name, row in data["prices"].items()}
+    families: dict[str, Family] = {}
+    for name, row in data["families"].items():
+        values = _frozen(row)
+        like = values.pop("like", None)
+        families[name] = (
+            replace(families[like], **{"name": name, "note": "", **values}) if like else Family(name=name, **values)
+        )
+    models: dict[str, Model] = {}
+    for name, row in data["models"].items():
+        values = _frozen(row)
+        family, price = families[values.pop("family")], prices.get(values.pop("price", ""))
+        models[name] = Model(name=name, family=family, price=price, **values)
+    hosts = {name: HostRow(**_frozen(row)) for name, row in data["hosts"].items()}
+    needs = tuple(Need(**_frozen(row)) for row in data["needs"])
+    return Catalog(data["checked"], cast(dict[Host, HostRow], hosts), needs, data["instead"], families, prices, models)
 
 
-def _family(name: str, row: dict[str, Any]) -> Family:
-    fields: dict[str, Any] = {}
-    for field, value in row.items():
-        if field == "free_sizes":
-            fields[field] = FreeSizes(**value)
-        else:
-            fields[field] = tuple(cast(list[Any], value)) if isinstance(value, list) else value
-    return Family(name=name, **fields)
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        values[name] = tuple(cast(list[Any], value)) if isinstance(value, list) else value
+    if limits := row.get("free_sizes"):
+        values["free_sizes"] = FreeSizes(**limits)
+    return values
+
+
+def _price(name: str, row: dict[str, Any]) -> Price:
+    return Price(name=name, **_frozen(row))
+
+
+@lru_cache(maxsize=8)
+def own_prices(path: str) -> dict[str, Price]:
+    """Prices of your own, by model name, from a TOML file with `[prices."MODEL"]` rows like the catalog's.
+
+    Raises:
+        errors.InvalidRequest: The file can't be read.
+    """
+    try:
+        rows = tomllib.loads(Path(path).expanduser().read_text("utf-8"))["prices"]
+        known = {"source": path, "checked": date.today()}
+        return {name: _price(name, {**known, **row}) for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(
+            f"PREFECT_MEDIA_PRICES={path} can't be read as a price list: {error!r}; it is a TOML file with rows such "
+            'as [prices."my-model"] and per_second = 0.05 in it'
+        ) from None
+
+
+def price_of(model: str, host: Host, family: str | None = None) -> Price | None:
+    """What a model costs on a host; None where that is not known.
+
+    Args:
+        model: Model or deployment; one the catalog doesn't know costs what the model does that `family` names.
+        host: Whose servers it runs on.
+        family: Name of a model or family of the catalog.
+    """
+    if (path := settings().prices) and (own := own_prices(path).get(plain_name(model))):
+        return own
+    known = catalog().models.get(plain_name(model)) or catalog().models.get(family or "")
+    price = known.price if known else catalog().prices.get(family or "")
+    return price if price and host in price.hosts else None
 
 
 def plain_name(model: str) -> str:
@@ -134,27 +216,80 @@ def plain_name(model: str) -> str:
     return rest if rest in catalog().models else model
 
 
+def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Family | None:
+    """The rules of a model; None where nobody told us.
+
+    Raises:
+        errors.InvalidRequest: The family is unknown, the model makes something else, or the host is known not to
+            serve it.
+    """
+    data = catalog()
+    model = data.models.get(name)
+    rules = model.family if model else None
+    if model is None and family is not None:
+        named = data.models.get(family)
+        rules = named.family if named else data.families.get(family)
+        if rules is None:
+            raise InvalidRequest(
+                f"model_family={family!r} is not in the catalog; it knows {', '.join(data.families)}. "
+                "Leave it out for a model of another kind. Nothing was sent"
+            )
+    if rules is not None and rules.kind != kind:
+        raise InvalidRequest(
+            f"model={name!r} makes {rules.kind}s, not {kind}s; the models for {kind}s are "
+            f"{', '.join(m.name for m in data.models.values() if m.family.kind == kind)}. Nothing was sent"
+        )
+    if rules is None and data.hosts[host].closed and settings().validation == "strict":
+        alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]
+        known = ", ".join(alive) or "no video model since 2026-09-24"
+        raise InvalidRequest(
+            f"model={name!r} is not a model of {data.hosts[host].name}; it serves {known}. Nothing was sent. "
+            "If it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
+        )
+    return rules
+
+
+def most_at_once(request: ImageRequest | ImageEditRequest, host: Host, family: str | None = None) -> int:
+    """How many images of a request one purchase can hold."""
+    if request.output_format == "svg":
+        return 1
+    rules = rules_of(plain_name(request.model), "image", host, request.model_family or family)
+    return rules.n_max if rules else N_MAX
+
+
 def check(
-    request: ImageRequest | VideoRequest, host: Host, *, family: str | None = None, today: date | None = None
-) -> ImageRequest | VideoRequest:
+    request: R,
+    host: Host,
+    *,
+    family: str | None = None,
+    partial_images: int = 0,
+    today: date | None = None,
+    logger: Logger = _default_logger,
+) -> R:
     """The request as it can be sent: model name and aspect ratio resolved, everything within the rules.
 
     Args:
         request: What is wanted.
         host: Whose servers it goes to; models retire at different dates on different hosts.
-        family: The family whose rules apply, for a model name the catalog doesn't know.
+        family: The family whose rules apply, for a model name the catalog doesn't know; the request's own wins.
+        partial_images: How many previews are wanted while an image is made.
         today: The date to check against; today's by default.
+        logger: Where to warn.
 
     Raises:
         errors.ModelRetired: The model is gone on this host.
         errors.InvalidRequest: Everything else that can't work, all complaints in one message.
     """
+    from . import rules as checks
+    from .requests import VideoRequest
+
     name = plain_name(request.model)
-    model = catalog().models.get(name)
-    if model is not None:
-        _check_alive(model, host, today or date.today())
-    rules = _rules(request, name, model, host, family)
-    complaints = _complaints(request, name, rules)
+    if model := catalog().models.get(name):
+        _check_alive(model, host, today or date.today(), logger)
+    kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
+    family = request.model_family or family
+    rules = rules_of(name, kind, host, family)
+    complaints = checks.complaints(request, name, rules, host, partial_images)
     if complaints:
         message = "; ".join(complaints)
         if settings().validation == "strict":
@@ -166,15 +301,21 @@ def check(
             logger.warning("The catalog says this can't work, sent all the same: %s", message)
     changes: dict[str, Any] = {"model": name}
     if request.aspect_ratio and not request.size:
-        changes |= {"size": _size_for(request.aspect_ratio, rules), "aspect_ratio": None}
+        changes |= {"size": checks.size_for(request.aspect_ratio, rules), "aspect_ratio": None}
     return request.model_copy(update=changes)
 
 
-def _check_alive(model: Model, host: Host, today: date) -> None:
-    gone = model.retired.get(host)
-    if gone is None or today < gone:
+def _check_alive(model: Model, host: Host, today: date, logger: Logger) -> None:
+    end = model.retired.get(host)
+    if end is None:
         return
     where = {"openai": "at api.openai.com", "azure": "on Azure", "other": "here"}[host]
+    if today < end:
+        if (end - today).days <= NEAR and (model.name, host) not in _warned:
+            _warned.add((model.name, host))
+            instead = f"move to {model.successor}" if model.successor else "it has no successor there"
+            logger.warning("%s will be switched off %s on %s; %s", model.name, where, end, instead)
+        return
     instead = (
         f"use {model.successor} instead"
         if model.successor
@@ -182,103 +323,7 @@ def _check_alive(model: Model, host: Host, today: date) -> None:
         "(vLLM-Omni, SGLang, LiteLLM, ...)"
     )
     raise ModelRetired(
-        f"{model.name} was switched off {where} on {gone}; {instead}. Nothing was sent",
-        date=gone.isoformat(),
+        f"{model.name} was switched off {where} on {end}; {instead}. Nothing was sent",
+        date=end.isoformat(),
         successor=model.successor,
     )
-
-
-def _rules(
-    request: ImageRequest | VideoRequest, name: str, model: Model | None, host: Host, family: str | None
-) -> Family | None:
-    kind = "image" if isinstance(request, ImageRequest) else "video"
-    if model is None and family is not None:
-        if family not in catalog().families:
-            raise InvalidRequest(
-                f"model_family={family!r} is not in the catalog; it knows {', '.join(catalog().families)}"
-            )
-        rules = catalog().families[family]
-    else:
-        rules = model.family if model else None
-    if rules is not None and rules.kind != kind:
-        raise InvalidRequest(f"{name} makes {rules.kind}s, not {kind}s. Nothing was sent")
-    if rules is None and host == "openai" and settings().validation == "strict":
-        alive = [m.name for m in catalog().models.values() if m.family.kind == kind and "openai" not in m.retired]
-        known = ", ".join(alive) or "no video model since 2026-09-24"
-        raise InvalidRequest(
-            f"model={request.model!r} is not a model of api.openai.com; it serves {known}. Nothing was sent. "
-            "If it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
-        )
-    return rules
-
-
-def _complaints(request: ImageRequest | VideoRequest, name: str, rules: Family | None) -> list[str]:
-    said: list[str] = []
-    if request.size and request.aspect_ratio:
-        said.append(f"size={request.size!r} and aspect_ratio={request.aspect_ratio!r} exclude each other; give one")
-    if rules is None:
-        return said
-
-    if complaint := _size_complaint(request.size, rules):
-        said.append(f"{name} can't make size={request.size!r}: {complaint}")
-    for field in VIDEO_ONLY_EXTRAS:
-        if field in request.extra:
-            said.append(f"{name} does not take {field} (given: {request.extra[field]!r}); leave it out")
-
-    if isinstance(request, VideoRequest):
-        if request.seconds is not None and request.seconds not in rules.seconds:
-            said.append(f"{name} can't make seconds={request.seconds}; possible are {_listed(rules.seconds)}")
-        return said
-
-    if request.n > rules.n_max:
-        said.append(f"{name} can't make n={request.n} images at once; possible are 1 to {rules.n_max}")
-    choices = {
-        "quality": rules.qualities,
-        "style": rules.styles,
-        "background": rules.backgrounds,
-        "output_format": rules.formats,
-        "moderation": rules.moderations,
-    }
-    for field, allowed in choices.items():
-        value = getattr(request, field)
-        if value is None or value in allowed:
-            continue
-        if allowed:
-            said.append(f"{name} can't make {field}={value!r}; possible are {_listed(allowed)}")
-        else:
-            said.append(f"{name} does not take {field} (given: {value!r}); leave it out")
-    output_format = request.output_format or "png"
-    if request.output_compression is not None and output_format not in ("jpeg", "webp"):
-        said.append(
-            f"output_compression={request.output_compression} needs output_format jpeg or webp, not {output_format}"
-        )
-    if request.background == "transparent" and output_format == "jpeg":
-        said.append("background='transparent' needs output_format png or webp, not jpeg")
-    return said
-
-
-def _size_complaint(size: str | None, rules: Family) -> str | None:
-    if size is None or size in rules.sizes:
-        return None
-    if rules.free_sizes and (match := re.fullmatch(r"(\d+)x(\d+)", size)):
-        width, height = int(match[1]), int(match[2])
-        return rules.free_sizes.complaint(width, height) if width and height else "an edge is 0"
-    return f"possible are {_listed(rules.sizes)}"
-
-
-def _size_for(aspect_ratio: str, rules: Family | None) -> str:
-    across, down = (int(part) for part in aspect_ratio.split(":"))
-    ratio = across / down
-    if rules and rules.free_sizes:
-        return rules.free_sizes.best(ratio)
-    sizes = [size for size in (rules.sizes if rules else GENERIC_SIZES) if size != "auto"]
-    return min(sizes, key=lambda size: abs(_ratio(size) - ratio))
-
-
-def _ratio(size: str) -> float:
-    width, height = (int(part) for part in size.split("x"))
-    return width / height
-
-
-def _listed(values: tuple[Any, ...]) -> str:
-    return ", ".join(str(value) for value in values)

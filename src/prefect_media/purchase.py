@@ -199,7 +199,11 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
 def _order(
     connection: Connection, request: ImageRequest | VideoRequest | RemixRequest, normal: dict[str, Any], terms: Terms
 ) -> Record:
-    normal = {name: value for name, value in sorted(normal.items()) if value not in (None, {}, [])}
+    normal = {
+        name: value
+        for name, value in sorted(normal.items())
+        if value not in (None, {}, []) and name != "model_family"  # whose rules hold changes nothing that is bought
+    }
     fingerprint = _digest({"operation": request.operation, "request": normal})
     now = datetime.now(UTC)
     return Record(

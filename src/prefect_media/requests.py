@@ -9,19 +9,19 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from .assets import Asset
 from .jobs import VideoJob
 
-Operation = Literal["generate", "remix"]
+Operation = Literal["generate", "edit", "remix"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
 
 
 def _plain(value: Any) -> Any:
     """Bytes and paths as strings, so that a request is the same in Python, in JSON and in the Prefect UI."""
     if isinstance(value, list | tuple):
-        raise ValueError(f"exactly one reference image is possible, {len(value)} were given; choose one")  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError(f"exactly one picture is possible here, {len(value)} were given; choose one")  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, bytes):
@@ -63,7 +63,49 @@ class MediaRequest(BaseModel):
         return data  # pyright: ignore[reportUnknownVariableType]
 
 
-class ImageRequest(MediaRequest):
+class ImageOptions(MediaRequest):
+    """What can be said of images, whether they are made or edited. What a model takes of it, the catalog knows."""
+
+    model: str = Field(min_length=1, description='Model or Azure deployment, for example "gpt-image-2".')
+    model_family: str | None = Field(
+        default=None,
+        description='Whose rules and prices hold for a name of your own, for example "gpt-image-2"; never sent.',
+    )
+    size: str | None = Field(
+        default=None, pattern=r"^(auto|\d+x\d+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
+    )
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="Turned into the best size the model has; give this or size."
+    )
+    quality: str | None = Field(
+        default=None, description='"auto", "low", "medium", "high"; some models have "xhigh" and "max".'
+    )
+    n: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="How many images; more than the model makes at once are several purchases.",
+    )
+    background: str | None = Field(default=None, description='"transparent", "opaque" or "auto".')
+    output_format: str | None = Field(
+        default=None, description='"png", "jpeg" or "webp"; some models have "gif" and "svg".'
+    )
+    output_compression: int | None = Field(
+        default=None, ge=0, le=100, description="Compression level in per cent, for jpeg and webp."
+    )
+    frame_count: int | None = Field(default=None, ge=2, le=16, description="Frames of a GIF.")
+    frame_duration_ms: int | None = Field(
+        default=None, ge=10, le=655_350, description="How long a GIF shows each frame, in milliseconds."
+    )
+    complexity: str | None = Field(
+        default=None, description='How much is planned before it is drawn: "low", "medium" or "high".'
+    )
+    safety_identifier: str | None = Field(
+        default=None, max_length=512, description="A hash that stands for your end user, against abuse."
+    )
+
+
+class ImageRequest(ImageOptions):
     """One or several images from a prompt.
 
     Example:
@@ -72,22 +114,38 @@ class ImageRequest(MediaRequest):
         ```
     """
 
-    model: str = Field(min_length=1, description='Model or Azure deployment, for example "gpt-image-2".')
-    size: str | None = Field(
-        default=None, pattern=r"^(auto|\d+x\d+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
-    )
-    aspect_ratio: AspectRatio | None = Field(
-        default=None, description="Turned into the best size the model has; give this or size."
-    )
-    quality: str | None = Field(default=None, description='For example "low", "high"; "hd" for DALL-E 3.')
     style: str | None = Field(default=None, description='"vivid" or "natural"; DALL-E 3 only.')
-    n: int = Field(default=1, ge=1, le=10, description="How many images; they are one purchase.")
-    background: str | None = Field(default=None, description='"transparent", "opaque" or "auto".')
-    output_format: str | None = Field(default=None, description='"png", "jpeg" or "webp".')
-    output_compression: int | None = Field(
-        default=None, ge=0, le=100, description="Compression level in per cent, for jpeg and webp."
-    )
     moderation: str | None = Field(default=None, description='"auto" or "low".')
+
+
+class ImageEditRequest(ImageOptions):
+    """One or several images made from others, as the prompt says.
+
+    Example:
+        ```python
+        ImageEditRequest(prompt="put a hat on the fox", model="gpt-image-2", images=["fox.png", "hat.png"])
+        ```
+    """
+
+    operation: ClassVar[Operation] = "edit"
+
+    images: tuple[MediaInput, ...] = Field(
+        min_length=1, max_length=16, description="What to start from: 1 to 16 pictures; a mask is for the first."
+    )
+    mask: MediaInput | None = Field(
+        default=None, description="PNG of the first picture's size; what is transparent in it is made anew."
+    )
+    markup: MediaInput | None = Field(
+        default=None, description="Transparent PNG of the first picture's size with marks that guide the edit."
+    )
+    input_fidelity: str | None = Field(
+        default=None, description='How closely to keep to the pictures, "high" or "low"; some models only.'
+    )
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _one_is_several(cls, images: Any) -> Any:
+        return (images,) if isinstance(images, str | bytes | Path | Asset) else images
 
 
 class VideoRequest(MediaRequest):
@@ -100,6 +158,10 @@ class VideoRequest(MediaRequest):
     """
 
     model: str = Field(min_length=1, description='Model or Azure deployment, for example "sora-2".')
+    model_family: str | None = Field(
+        default=None,
+        description='Whose rules and prices hold for a name of your own, for example "sora-2"; never sent.',
+    )
     seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.")
     size: str | None = Field(default=None, pattern=r"^\d+x\d+$", description='"WIDTHxHEIGHT" in pixels.')
     aspect_ratio: AspectRatio | None = Field(

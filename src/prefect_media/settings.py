@@ -20,6 +20,10 @@ class Settings(BaseSettings):
         default="strict",
         description="What to do with a request the catalog says can't work: refuse it, warn, or say nothing.",
     )
+    prices: str | None = Field(
+        default=None,
+        description="TOML file with prices of your own, by model, in the catalog's form; they go before the catalog's.",
+    )
     max_transfers: int = Field(default=4, ge=1, description="Downloads and uploads at once in this process.")
     lease_seconds: float = Field(
         default=30.0,

@@ -179,6 +179,11 @@ class AzureOpenAICredentials(MediaCredentials):
         title="Entra Bearer Token",
         description="A bearer token to use in place of a key; AZURE_OPENAI_AD_TOKEN if left out.",
     )
+    use_entra_id: bool = Field(
+        default=False,
+        title="Use Entra ID",
+        description="Log in with azure-identity (environment, workload or managed identity, az login) instead.",
+    )
     model_family: str | None = Field(
         default=None,
         description="Whose rules deployments with names of their own follow, such as gpt-image-2.",
@@ -196,25 +201,26 @@ class AzureOpenAICredentials(MediaCredentials):
         api_version = in_query[0] if in_query else self.api_version
         if api_version in ("v1", "latest", ""):
             api_version = None
-        root = f"{url.scheme}://{url.netloc}{url.path.partition('/openai')[0].rstrip('/')}"
+        root = f"{url.scheme}://{url.netloc}{_prefix(url.path)}"
 
         token = _secret(self.azure_ad_token)
         key = _secret(self.api_key)
-        if not token and not key:
+        if not token and not key and not self.use_entra_id:
             token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
             key = os.environ.get("AZURE_OPENAI_API_KEY")
         if not token and key and _is_token(key):
             token = key
-        if not token and not key:
+        if not token and not key and not self.use_entra_id:
             raise AuthenticationFailed(
-                "There is no Azure OpenAI key or token: set api_key or azure_ad_token on the credentials block, "
-                "or AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"
+                "There is no Azure OpenAI key or token: set api_key, azure_ad_token or use_entra_id on the credentials "
+                "block, or AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"
             )
         return Connection(
             provider="azure",
             base_url=f"{root}/openai/v1",
             api_key=token or key or "",
-            bearer=bool(token),
+            bearer=not key or bool(token),
+            entra=not key and not token,
             api_version=api_version,
             model_family=self.model_family,
             request_timeout=self.request_timeout,
@@ -232,6 +238,16 @@ def _checked(base_url: str) -> str:
     if parts.username or parts.password:
         raise InvalidRequest("base_url carries a password; put it into api_key instead")
     return base_url
+
+
+def _prefix(path: str) -> str:
+    """What comes before /openai in a pasted endpoint: nothing, or the path of an API gateway.
+
+    Foundry's project endpoints (/api/projects/NAME) and its /models path belong to other APIs of the same resource.
+    """
+    for other in ("/openai", "/api/projects", "/models"):
+        path = path.partition(other)[0]
+    return path.rstrip("/")
 
 
 def _secret(value: SecretStr | None) -> str | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
+
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI, OpenAI
@@ -39,6 +41,8 @@ class Connection:
     api_key: str = field(repr=False)
     bearer: bool = True
     """Whether the key goes into `Authorization: Bearer`; otherwise into Azure's `api-key` header."""
+    entra: bool = False
+    """Whether azure-identity provides the bearer token in place of a key."""
     api_version: str | None = None
     organization: str | None = None
     project: str | None = None
@@ -99,18 +103,15 @@ def shared(key: Any, make: Callable[[], T]) -> T:
     with _lock:
         things = _by_loop.setdefault(asyncio.get_running_loop(), {})
         if key not in things:
+            for loop in [loop for loop in _by_loop if loop.is_closed()]:
+                del _by_loop[loop]
             things[key] = make()
         return things[key]
 
 
 def wire_client(connection: Connection) -> AsyncOpenAI:
     """The client our own requests go through: always the plain one, because URLs are built here."""
-    from openai import AsyncOpenAI
-
-    def make() -> AsyncOpenAI:
-        return AsyncOpenAI(**_plain_options(connection), http_client=_keyed_async(connection))
-
-    return shared(("wire", connection), make)
+    return shared(("wire", connection), lambda: _plain_async(connection))
 
 
 def paid_slots(connection: Connection) -> asyncio.Semaphore:
@@ -120,12 +121,12 @@ def paid_slots(connection: Connection) -> asyncio.Semaphore:
 
 def async_client(connection: Connection) -> AsyncOpenAI:
     """The SDK client a user gets: shared on the running event loop, a new one outside of any."""
-    from openai import AsyncAzureOpenAI, AsyncOpenAI
+    from openai import AsyncAzureOpenAI
 
     def make() -> AsyncOpenAI:
         if is_dated(connection.api_version):
             return AsyncAzureOpenAI(**_azure_options(connection))
-        return AsyncOpenAI(**_plain_options(connection), http_client=_keyed_async(connection))
+        return _plain_async(connection)
 
     try:
         asyncio.get_running_loop()
@@ -141,12 +142,19 @@ def sync_client(connection: Connection) -> OpenAI:
 
     if is_dated(connection.api_version):
         return AzureOpenAI(**_azure_options(connection))
-    return OpenAI(**_plain_options(connection), http_client=_keyed(connection))
+    secret = token_provider(_scope(connection)) if connection.entra else connection.api_key
+    return OpenAI(api_key=secret, **_plain_options(connection), http_client=_keyed(connection))
+
+
+def _plain_async(connection: Connection) -> AsyncOpenAI:
+    from openai import AsyncOpenAI
+
+    secret = async_token_provider(_scope(connection)) if connection.entra else connection.api_key
+    return AsyncOpenAI(api_key=secret, **_plain_options(connection), http_client=_keyed_async(connection))
 
 
 def _plain_options(connection: Connection) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "api_key": connection.api_key,
         "base_url": connection.base_url,
         "organization": connection.organization,
         "project": connection.project,
@@ -155,6 +163,10 @@ def _plain_options(connection: Connection) -> dict[str, Any]:
     if connection.provider == "azure" and connection.api_version == "preview":
         options["default_query"] = {"api-version": "preview"}
     return options
+
+
+def _scope(connection: Connection) -> str:
+    return DATED_SCOPE if is_dated(connection.api_version) else V1_SCOPE
 
 
 def _keyed(connection: Connection) -> httpx2.Client | None:
@@ -180,8 +192,12 @@ def _keyed_async(connection: Connection) -> httpx2.AsyncClient | None:
 
 
 def _azure_options(connection: Connection) -> dict[str, Any]:
+    if connection.entra:
+        secret = {"azure_ad_token_provider": token_provider(_scope(connection))}
+    else:
+        secret = {"azure_ad_token" if connection.bearer else "api_key": connection.api_key}
     return {
-        "azure_ad_token" if connection.bearer else "api_key": connection.api_key,
+        **secret,
         "azure_endpoint": connection.base_url.removesuffix("/openai/v1"),
         "api_version": connection.api_version,
         "timeout": connection.request_timeout,

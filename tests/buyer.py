@@ -64,7 +64,7 @@ def plan(
         simulator: Where to buy.
         storage: Where to keep it.
         requests: What to buy, one after the other.
-        more: `scope`, `on_doubt`, `die` (the name of a point), `lease_seconds`, `request_timeout`.
+        more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`.
     """
     names = {kind: name for name, kind in KINDS.items()}
     return {
@@ -237,13 +237,13 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
         provider="openai",
         base_url=plan["base_url"],
         api_key="sk-simulated",
-        request_timeout=plan.get("request_timeout", 600.0),
     )
     agreed = terms(plan.get("scope", "test"), on_doubt=plan.get("on_doubt", "raise"))
+    again = terms(agreed.scope, on_doubt="resubmit" if plan.get("resubmit_images") else agreed.on_doubt)
     assets: list[Asset] = []
     for kind, fields in plan["requests"]:
         if kind == "image":
-            assets += await purchase.buy_images(line, ImageRequest(**fields), storage, agreed)
+            assets += await purchase.buy_images(line, ImageRequest(**fields), storage, again)
             continue
         before = assets[-1] if assets else None
         if kind == "remix" and fields.get("video") == "before":

@@ -14,6 +14,7 @@ from prefect_media.ledger import Ledger
 from prefect_media.providers import videos
 from prefect_media.purchase import buy_images, buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
+from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage import storage_at
 
@@ -31,8 +32,13 @@ def simulator():
 
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch):
-    """The pauses between two looks at the provider's list are for real servers; ours lists a job at once."""
+    """The pauses between two looks are for real servers; ours lists a job at once and is done in no time."""
     monkeypatch.setattr("prefect_media.reconcile.LOOKS", (0.0, 0.3, 0.6))
+    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
+    settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 @pytest.fixture

@@ -51,12 +51,12 @@ async def reconcile(
                 f"({away.message.partition(';')[0]}); run the same again",
                 **{**away.details, "key": record.key},
             ) from away
+        alike = [(state, sure) for state in listed if (sure := _matches(state, record)) is not False]
         # Only now: a job that was on the list and is not on record yet belongs to nobody, or to somebody at work.
-        others = [other async for other in ledger.purchases() if other.account == record.account]
+        others = [other async for other in ledger.purchases() if other.account == record.account] if alike else []
         taken = {job_id for other in others for job_id in other.job_ids}
-        free = [state for state in listed if state.id not in taken]
-        found = [state for state in free if _matches(state, record) is True]
-        unsure = [state for state in free if _matches(state, record) is None]
+        found = [state for state, sure in alike if sure and state.id not in taken]
+        unsure = [state for state, sure in alike if not sure and state.id not in taken]
         if len(found) > 1:
             why = "several jobs at the provider match"
         elif found and any(_at_work_on_the_same(other, record) for other in others):

@@ -180,6 +180,12 @@ def status_error(error: APIStatusError, paid: bool) -> MediaError:
         return ModelRetired(f"{host} no longer serves this model: {said}{reference}", **about)
     if status == 404 and not paid:
         return JobExpired(f"{host} does not know it: {said}{reference}", **about)
+    if status == 404:
+        url = str(error.request.url).partition("?")[0]
+        hint = "check base_url, and the model that the server serves"
+        if code == "DeploymentNotFound":
+            hint = "model has to be the name of a deployment; a new one takes some minutes to appear"
+        return InvalidRequest(f"nothing answers at {url}: {said}{reference}; {hint}. Nothing was bought", **about)
     if status == 503 and (wait := _retry_after(headers)) is not None:
         return ProviderUnavailable(f"{host} is overloaded: {said}{reference}", retry_after=wait, **about)
     if status >= 500 or status == 408:

@@ -46,6 +46,16 @@ MODERATION = {
 }
 NO_DETAILS = {"error": {"message": "No. safety_violations=[violence,sexual].", "code": "moderation_blocked"}}
 AZURE = {"error": {"code": "contentFilter", "message": "The response was filtered."}}
+AZURE_INNER = {
+    "error": {
+        "code": "content_policy_violation",
+        "message": "Your prompt was filtered.",
+        "inner_error": {
+            "code": "ResponsibleAIPolicyViolation",
+            "content_filter_result": {"violence": {"filtered": True}, "hate": {"filtered": False}},
+        },
+    }
+}
 QUOTA = {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}}
 
 ANSWERS = [
@@ -66,6 +76,9 @@ ANSWERS = [
     (503, "", {"retry-after": "900"}, errors.ProviderUnavailable, None, "overloaded"),
     (503, "", {}, errors.SubmissionInDoubt, None, "503"),
     (504, OPENAI, {}, errors.SubmissionInDoubt, None, "said so"),
+    (200, OPENAI, {}, errors.SubmissionInDoubt, errors.ProviderUnavailable, "said so"),
+    (200, MODERATION, {}, errors.ContentRejected, errors.ContentRejected, "rejected"),
+    (400, AZURE_INNER, {}, errors.ContentRejected, None, "filtered"),
     (200, "<html>Sign in</html>", {}, errors.SubmissionInDoubt, errors.ProviderUnavailable, "text/html"),
 ]
 
@@ -90,7 +103,11 @@ async def test_what_an_answer_means(media_simulator, status, body, headers, when
 
 async def test_moderation_says_what_it_objected_to(media_simulator):
     connection = media_simulator.credentials.connection()
-    for body, stage, categories in ((MODERATION, "input", ("violence",)), (NO_DETAILS, None, ("violence", "sexual"))):
+    for body, stage, categories in (
+        (MODERATION, "input", ("violence",)),
+        (NO_DETAILS, None, ("violence", "sexual")),
+        (AZURE_INNER, None, ("violence",)),
+    ):
         media_simulator.faults.append(Fault("POST", "/videos", "answer", status=400, body=body))
         with pytest.raises(errors.ContentRejected) as caught:
             await wire.ask(connection, "post", connection.url("/videos"), form={"prompt": "x"}, paid=True)

@@ -15,8 +15,9 @@ from urllib.parse import quote, urlencode
 from ..errors import InvalidRequest, JobExpired, SubmissionInDoubt
 from ..jobs import JobState, VideoJob
 from ..requests import RemixRequest, VideoRequest
+from .answers import look_again_after
 from .client import Connection
-from .wire import Answer, Upload, ask, fields_of, look_again_after, open_stream
+from .wire import Answer, Upload, ask, fields_of, open_stream
 
 if TYPE_CHECKING:
     import httpx2

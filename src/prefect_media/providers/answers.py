@@ -1,0 +1,193 @@
+"""What a provider's failure means: from exceptions and error bodies of every shape to the tree of errors.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import (
+    AuthenticationFailed,
+    ContentRejected,
+    InvalidRequest,
+    JobExpired,
+    MediaError,
+    ModelRetired,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    SubmissionInDoubt,
+)
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import APIConnectionError, APIStatusError
+
+MODERATION_CODES = {
+    "moderation_blocked",
+    "content_policy_violation",
+    "contentFilter",
+    "content_filter",
+    "sentinel_block",
+    "ResponsibleAIPolicyViolation",
+}
+
+
+class explained:
+    """Turns what the SDK raises into the tree of errors.py."""
+
+    def __init__(self, paid: bool) -> None:
+        self.paid = paid
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        from openai import APIConnectionError, APIStatusError
+
+        if isinstance(error, APIStatusError):
+            raise status_error(error, self.paid) from error
+        if isinstance(error, APIConnectionError):
+            raise connection_error(error, self.paid) from error
+
+
+def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
+    """What a failure without an answer means. Only a connection that never stood proves that nothing was taken."""
+    import httpx2
+
+    cause = error.__cause__
+    host = error.request.url.host
+    what = f"{type(cause).__name__}: {cause}" if cause else str(error)
+    if not paid or isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return ProviderUnavailable(f"{host} could not be reached ({what}); nothing was bought")
+    return SubmissionInDoubt(f"the reply of {host} to a paid request was lost ({what})")
+
+
+def status_error(error: APIStatusError, paid: bool) -> MediaError:
+    """What an HTTP error answer means."""
+    return _meaning(error.response, _fields(error.body, error.response), paid)
+
+
+def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaError | None:
+    """What an answer with status 200 means that carries nothing but an error; None for an honest answer."""
+    if not isinstance(body, Mapping):
+        return None
+    row = cast(Mapping[str, Any], body)
+    if not row.get("error") or row.get("id") or row.get("data"):
+        return None
+    return _meaning(response, _fields(row, response), paid)
+
+
+def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
+    status, headers, host = response.status_code, response.headers, response.request.url.host
+    code = _string(fields.get("code")) or _string(fields.get("type"))
+    said = _string(fields.get("message")) or "no explanation"
+    request_id = request_id_of(headers)
+    about: dict[str, Any] = {"status_code": status, "code": code, "request_id": request_id}
+    reference = f" (HTTP {status}, request id {request_id})" if request_id else f" (HTTP {status})"
+
+    if (moderation := _moderation(fields, said, code)) is not None:
+        sentence = f"{host} rejected the content: {said}{reference}; change the prompt"
+        return ContentRejected(sentence, **about, **moderation)
+    if status in (401, 403):
+        return AuthenticationFailed(f"{host} refused the credentials: {said}{reference}; check the key", **about)
+    if status == 429:
+        if code == "insufficient_quota":
+            return QuotaExceeded(f"the account at {host} has no quota left: {said}{reference}", **about)
+        wait = retry_after(headers)
+        return RateLimited(f"{host} takes no more requests now: {said}{reference}", retry_after=wait, **about)
+    if status == 410:
+        return ModelRetired(f"{host} no longer serves this model: {said}{reference}", **about)
+    if status == 404 and not paid:
+        return JobExpired(f"{host} does not know it: {said}{reference}", **about)
+    if status == 404:
+        url = str(response.request.url).partition("?")[0]
+        hint = "check base_url, and the model that the server serves"
+        if code == "DeploymentNotFound":
+            hint = "model has to be the name of a deployment; a new one takes some minutes to appear"
+        return InvalidRequest(f"nothing answers at {url}: {said}{reference}; {hint}. Nothing was bought", **about)
+    if status == 503 and (wait := retry_after(headers)) is not None:
+        return ProviderUnavailable(f"{host} is overloaded: {said}{reference}", retry_after=wait, **about)
+    if status >= 500 or status in (200, 408):
+        if paid:
+            return SubmissionInDoubt(f"{host} failed while taking a paid request: {said}{reference}", **about)
+        return ProviderUnavailable(f"{host} failed: {said}{reference}", **about)
+    return InvalidRequest(f"{host} refused the request: {said}{reference}; nothing was bought", **about)
+
+
+def not_json(response: httpx2.Response, paid: bool) -> MediaError:
+    """What an answer means that should have been JSON."""
+    kind = response.headers.get("content-type", "nothing")
+    said = f"{response.request.url.host} answered HTTP {response.status_code} with {kind} where JSON was expected"
+    about: dict[str, Any] = {"status_code": response.status_code, "request_id": request_id_of(response.headers)}
+    return SubmissionInDoubt(said, **about) if paid else ProviderUnavailable(said, **about)
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of the request: `x-request-id`, or Azure's `apim-request-id`."""
+    return headers.get("x-request-id") or headers.get("apim-request-id")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the server asked us to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    if (seconds := _number(text)) is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def look_again_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the server asked us to wait before the next look at a job."""
+    milliseconds = _number(headers.get("openai-poll-after-ms"))
+    return milliseconds / 1000 if milliseconds is not None else retry_after(headers)
+
+
+def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
+    """The error's fields, whatever the shape: OpenAI's object, FastAPI's `detail`, plain text, HTML, nothing."""
+    if isinstance(body, Mapping):
+        row = cast(Mapping[str, Any], body)
+        if isinstance(row.get("error"), Mapping):
+            row = cast(Mapping[str, Any], row["error"])
+        if "message" in row:
+            return row
+        if detail := row.get("detail") or row.get("error"):
+            return {**row, "message": detail if isinstance(detail, str) else json.dumps(detail)}
+        return row
+    text = re.sub(r"<[^>]*>|\s+", " ", response.text).strip()
+    return {"message": text[:300]} if text else {}
+
+
+def _moderation(fields: Mapping[str, Any], said: str, code: str | None) -> dict[str, Any] | None:
+    """Stage and categories of what moderation objected to; None where it was not moderation."""
+    inner = cast(Mapping[str, Any], fields.get("innererror") or fields.get("inner_error") or {})
+    if not {code, fields.get("type"), inner.get("code")} & {*MODERATION_CODES, "image_generation_user_error"}:
+        return None
+    details = cast(Mapping[str, Any], fields.get("moderation_details") or {})
+    filters = cast(Mapping[str, Mapping[str, Any]], inner.get("content_filter_result") or {})
+    categories = details.get("categories") or [name for name, result in filters.items() if result.get("filtered")]
+    if not categories and (match := re.search(r"safety_violations=\[([^\]]*)\]", said)):
+        categories = [word.strip() for word in match[1].split(",") if word.strip()]
+    return {"stage": details.get("moderation_stage"), "categories": tuple(categories)}
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _string(value: object) -> str | None:
+    return None if value is None else str(value)

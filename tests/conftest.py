@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,40 @@ def prefect_server():
 
     with PrefectServer() as server:
         yield server
+
+
+class Family:
+    """A process and all it starts, told by a mark in the environment that children inherit."""
+
+    def __init__(self):
+        self.env = {"PREFECT_MEDIA_TEST_FAMILY": uuid.uuid4().hex}
+
+    def members(self):
+        """The command lines of those that are alive, by their process ids."""
+        [mark] = (f"{name}={value}".encode() for name, value in self.env.items())
+        alive = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended meanwhile, or is not ours to look at
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    alive[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return alive
+
+    def gone(self, within=10.0):
+        """Whether nobody is left, now or a little later."""
+        deadline = time.monotonic() + within
+        while self.members() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.members()
+
+
+@pytest.fixture
+def family():
+    """Give `family.env` to a process; `family.gone()` tells whether it and its children are."""
+    family = Family()
+    yield family
+    for process in family.members():
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 class Buckets:

@@ -64,7 +64,7 @@ def recover_crashed(
     ] = None,
 ) -> None:
     """Create a Prefect automation that runs crashed flow runs again; the ledger buys nothing twice."""
-    from .tasks.recovery import crash_recovery
+    from prefect_media.tasks.recovery import crash_recovery
 
     automation = crash_recovery(flow).create(_sync=True)
     typer.echo(f"Created the automation {automation.name!r} ({automation.id}); see prefect automation ls")

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
@@ -42,6 +42,12 @@ NAMES = ("1-still.png", "2-motion.mp4", "3-remix.mp4")
 def run(*, output: Path, latency: float, serve: bool) -> None:
     """Start the servers, run the flow, show what came of it, and take everything down again."""
     need_extra("demo", NEEDED)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(
+            f"The folder {output} can't be made ({error.strerror}); choose another with --output"
+        ) from None
     console = Console(highlight=False)
     began = time.monotonic()
     with _interruptible(console) as stack:
@@ -56,9 +62,13 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
         console.print("[dim]The models are the simulator's: nothing leaves this machine or is paid for.[/]\n")
         simulator, bucket = _servers(console, stack, prefect, latency)
         console.print()
+        from prefect.exceptions import TerminationSignal
+
         try:
-            manifest, run_id = asyncio.run(_story(console, simulator))
+            manifest = asyncio.run(_story(console, simulator))
             asyncio.run(_save(manifest, output))
+        except TerminationSignal:  # while a flow runs, Prefect takes SIGTERM for itself
+            raise SystemExit(128 + signal.SIGTERM) from None
         except Exception as error:
             raise MediaError(f"{last_words(log)}\n\nThe demo failed: {error}") from error
         _check(simulator)
@@ -66,12 +76,12 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
         console.print(results(console, manifest, NAMES))
         _tell(console, manifest, output, time.monotonic() - began)
         if serve:
-            gallery = asyncio.run(_gallery_id())
+            run_id, gallery_id = asyncio.run(_pages())
             _keep_up(
                 console,
                 {
                     "Flow run": f"{prefect.url}/runs/flow-run/{run_id}",
-                    "Gallery": f"{prefect.url}/artifacts/artifact/{gallery}",
+                    "Gallery": f"{prefect.url}/artifacts/artifact/{gallery_id}",
                     "Provider": simulator.url,
                     "Bucket": f"{bucket.url}/{BUCKET}",
                     "Log": str(log),
@@ -82,7 +92,7 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
 
 
 @contextmanager
-def _interruptible(console: Console) -> Iterator[ExitStack]:
+def _interruptible(console: Console) -> Generator[ExitStack]:
     """Ctrl-C and SIGTERM take the same way out, and nothing breaks off the clearing up."""
     ended_by = signal.SIGINT
 
@@ -106,7 +116,7 @@ def _interruptible(console: Console) -> Iterator[ExitStack]:
 
 
 @contextmanager
-def _environment(env: dict[str, str]) -> Iterator[None]:
+def _environment(env: dict[str, str]) -> Generator[None]:
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(env)
@@ -172,7 +182,7 @@ def _let_prefect_finish() -> None:
 async def _save_blocks(simulator: Simulator, bucket: BucketServer) -> str:
     from pydantic import SecretStr
 
-    from .blocks import MediaStore
+    from prefect_media.blocks import MediaStore
 
     def store(prefix: str) -> MediaStore:
         return MediaStore(
@@ -189,9 +199,10 @@ async def _save_blocks(simulator: Simulator, bucket: BucketServer) -> str:
     return "demo (credentials), demo and demo-bucket (stores)"
 
 
-async def _story(console: Console, simulator: Simulator) -> tuple[Manifest, str]:
+async def _story(console: Console, simulator: Simulator) -> Manifest:
     """Run the flow as anybody would, with blocks by name, and draw how far the provider has come."""
-    from .flows.storyboard import storyboard
+    from prefect_media.flows.storyboard import storyboard
+
     from .requests import ImageRequest, VideoRequest
 
     flow = asyncio.ensure_future(
@@ -202,23 +213,20 @@ async def _story(console: Console, simulator: Simulator) -> tuple[Manifest, str]
             remix=REMIX,
             store="demo",
             destination="demo-bucket",
-            return_state=True,
         )
     )
     with Steps(console, simulator) as steps:
         while not flow.done():
             steps.draw()
             await asyncio.wait({flow}, timeout=0.1)
-        state = flow.result()
-        manifest = await state.aresult()
+        manifest = flow.result()
         steps.finish()
-    return manifest, str(state.state_details.flow_run_id)
+    return manifest
 
 
 async def _save(manifest: Manifest, output: Path) -> None:
     from .storage import storage_of
 
-    output.mkdir(parents=True, exist_ok=True)
     for asset, name in zip(manifest.assets, NAMES, strict=True):
         await asset.asave_to(output / name)
     storage, key = storage_of(manifest.uri)
@@ -231,14 +239,13 @@ def _check(simulator: Simulator) -> None:
         raise MediaError(f"The demo bought something else than one image, one video and one remix: {bought}")
 
 
-async def _gallery_id() -> str:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+async def _pages() -> tuple[str, str]:
+    """The ids of the flow run and of the gallery it left."""
+    from prefect.artifacts import Artifact
 
-    async with get_client() as client:
-        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["storyboard"]))
-        [gallery] = await client.read_artifacts(artifact_filter=wanted)
-    return str(gallery.id)
+    gallery = await Artifact.aget("storyboard")
+    assert gallery is not None
+    return str(gallery.flow_run_id), str(gallery.id)
 
 
 def _tell(console: Console, manifest: Manifest, output: Path, seconds: float) -> None:

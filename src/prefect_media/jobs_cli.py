@@ -165,7 +165,7 @@ async def _ledger(store: str | None) -> Ledger:
     place = store or settings().store
     if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
         return Ledger(storage_at(place))
-    from .tasks.context import storage_for  # a block, or the folder under the Prefect home
+    from prefect_media.tasks.context import storage_for  # a block, or the folder under the Prefect home
 
     return Ledger(await storage_for(place))
 
@@ -173,10 +173,10 @@ async def _ledger(store: str | None) -> Ledger:
 async def _connections(credentials: str | None) -> list[Connection]:
     """Where jobs can be asked about: a saved block, or whatever the environment has keys for."""
     if credentials:
-        from .tasks.context import connection_to
+        from prefect_media.tasks.context import connection_to
 
         return [await connection_to(credentials)]
-    from .blocks import AzureOpenAICredentials, OpenAICredentials
+    from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
 
     possible: list[Callable[[], Connection]] = []
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):

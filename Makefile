@@ -1,0 +1,52 @@
+# Everything here works on a fresh checkout with Python 3.11 or later and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(wildcard src/prefect_media/*.py src/prefect_media/*/*.py src/prefect_media/*.toml src/prefect_media/*/*.toml \
+	blocks/*.py tasks/*.py flows/*.py)
+
+.PHONY: demo test lint lock build clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
+	$(BIN)/prefect-media demo
+
+test: $(VENV)/installed
+	$(BIN)/pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+build: $(VENV)/installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+lock:  # needs uv
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# The packages of the lock, each with its hash.
+$(VENV)/locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	touch $@
+
+# Ourselves, editable. Strict mode links every file by itself, so a new or removed file needs another installation:
+# the list of files is kept, and is newer than the installation when it has changed.
+$(VENV)/installed: $(VENV)/locked pyproject.toml $(VENV)/files
+	rm -rf build/__editable__.*
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict -e .
+	touch $@
+
+$(VENV)/files: $(VENV)/locked FORCE
+	@echo $(sort $(SOURCES)) | cmp -s - $@ || echo $(sort $(SOURCES)) > $@
+
+FORCE:

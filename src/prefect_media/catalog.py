@@ -20,9 +20,9 @@ from .settings import settings
 from .sizes import FreeSizes
 
 if TYPE_CHECKING:
-    from .requests import ImageEditRequest, ImageRequest, VideoRequest
+    from .requests import ImageOptions, VideoRequest
 
-R = TypeVar("R", "ImageRequest", "ImageEditRequest", "VideoRequest")
+R = TypeVar("R", bound="ImageOptions | VideoRequest")
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 Host = Literal["openai", "azure", "other"]
 """Whose servers these are: OpenAI's own, Azure's own, or anybody's who speaks the same protocol."""
@@ -56,6 +56,7 @@ class HostRow(Row):
     name: str
     formats: tuple[str, ...] = ()
     closed: bool = False
+    default_quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class Price(Row):
     image_in: float | None = None
     image_cached: float | None = None
     image_out: float | None = None
+    text_out: float | None = None
     per_image: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     per_second: dict[str, float] | float | None = None
     hosts: tuple[Host, ...] = HOSTS
@@ -249,7 +251,7 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
     return rules
 
 
-def most_at_once(request: ImageRequest | ImageEditRequest, host: Host, family: str | None = None) -> int:
+def most_at_once(request: ImageOptions, host: Host, family: str | None = None) -> int:
     """How many images of a request one purchase can hold."""
     if request.output_format == "svg":
         return 1

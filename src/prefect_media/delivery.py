@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from inspect import isawaitable
 from typing import Any, cast
 
 import httpx
 
-from . import media
+from . import costs, media
 from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
 from .ledger import Record
 from .providers import videos
 from .providers.client import Connection, shared
-from .providers.images import Picture
+from .providers.images import OnPreview, Picture, Reply
+from .requests import ImageEditRequest, ImageRequest
 from .settings import settings
 from .storage import Storage, Stored
+from .terms import Terms
+
+ANSWERS_AT_ONCE = 2
+"""Answers with images in memory at once, of however many requests are in the air."""
 
 HEAD_BYTES = 64
 """How much of a body has to be seen to tell what it is."""
@@ -57,8 +64,35 @@ async def store_video(
         width=facts.width,
         height=facts.height,
         seconds=facts.seconds,
-        source=source_of(connection, record, job.model, None, job_id=job.id, remixed_from=state.remixed_from),
+        source=source_of(
+            connection,
+            record,
+            job.model,
+            None,
+            job_id=job.id,
+            remixed_from=state.remixed_from,
+            **_video_costs(connection, record, state, facts),
+        ),
     )
+
+
+def _video_costs(connection: Connection, record: Record, state: JobState, facts: media.Facts) -> dict[str, Any]:
+    """What was asked for, by what the server says it made, or else by what the file is."""
+    model, host = record.request.get("model") or state.model or "", connection.catalog_host
+    family = connection.model_family
+    asked = record.request.get("seconds"), record.request.get("size")
+    made = _seconds(state.seconds) or facts.seconds, state.size or f"{facts.width}x{facts.height}"
+    return {
+        "cost_usd": costs.of_video(model, host, *made, family=family),
+        "estimated_usd": costs.of_video(model, host, *asked, family=family),
+    }
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
 
 
 async def _arriving(chunks: AsyncIterator[bytes], job_id: str) -> AsyncIterator[bytes]:
@@ -71,6 +105,57 @@ async def _arriving(chunks: AsyncIterator[bytes], job_id: str) -> AsyncIterator[
             f"the download of job {job_id} broke off ({type(error).__name__}); it is paid for and can be fetched again",
             job_id=job_id,
         ) from error
+
+
+async def store_images(
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest,
+    reply: Reply,
+    storage: Storage,
+    record: Record,
+    terms: Terms,
+) -> list[Asset]:
+    """Store the pictures of one answer as they arrive, and note on each what it was made with and what it cost.
+
+    Raises:
+        errors.SubmissionInDoubt: The answer broke off.
+    """
+    assets: list[Asset] = []
+    bare = source_of(connection, record, request.model, reply.request_id)
+    # A stream takes as long as the model does; a whole answer is only fetched when there is room for it.
+    async with nullcontext() if reply.streams else _in_memory():
+        async for picture in reply.pictures(_previews(terms)):
+            index = len(assets) + 1
+            assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
+    host, family = connection.catalog_host, request.model_family or connection.model_family
+    usd = costs.of_images(request.model, host, reply.usage, family)
+    more = {
+        "usage": reply.usage,
+        "cost_usd": costs.shared(usd, len(assets)),
+        "estimated_usd": costs.shared(costs.estimate(request, host, family), request.n),
+    }
+    return [
+        asset.model_copy(
+            update={"source": bare.model_copy(update={**more, "revised_prompt": row.get("revised_prompt")})}
+        )
+        for asset, row in zip(assets, reply.rows, strict=True)
+    ]
+
+
+def _previews(terms: Terms) -> OnPreview | None:
+    if terms.on_partial is None:
+        return None
+    show = terms.on_partial
+
+    async def preview(picture: bytes, number: int) -> None:
+        try:
+            told = show(picture, number)
+            if isawaitable(told):
+                await told
+        except Exception as error:
+            terms.logger.warning("A preview could not be shown: %s", error)
+
+    return preview
 
 
 async def store_image(
@@ -139,6 +224,11 @@ def source_of(connection: Connection, record: Record, model: str, request_id: st
         created_at=datetime.now(UTC),
         **more,
     )
+
+
+def _in_memory() -> asyncio.Semaphore:
+    """Bounds the answers with images that this process reads at once; the others wait on their lines."""
+    return shared("in memory", lambda: asyncio.Semaphore(ANSWERS_AT_ONCE))
 
 
 def _transfers() -> asyncio.Semaphore:

@@ -10,14 +10,16 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from . import catalog, reference
 from .assets import Asset
-from .delivery import source_of, store_image, store_video
+from .costs import total
+from .delivery import store_images, store_video
+from .edits import EditFiles, prepared
 from .errors import (
     ContentRejected,
     InvalidRequest,
@@ -30,10 +32,12 @@ from .errors import (
 )
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Overtaken, Record, failure_of, remembered
+from .parts import Part, joined, split
 from .providers import images, videos
 from .providers.client import Connection
+from .providers.images import Reply
 from .reconcile import reconcile
-from .requests import ImageRequest, RemixRequest, VideoRequest
+from .requests import ImageEditRequest, ImageOptions, ImageRequest, RemixRequest, VideoRequest
 from .storage import Storage
 from .terms import Terms
 from .watch import watch
@@ -41,13 +45,27 @@ from .watch import watch
 T = TypeVar("T")
 
 
-async def buy_images(connection: Connection, request: ImageRequest, storage: Storage, terms: Terms) -> list[Asset]:
-    """Images, bought once and stored."""
-    request = cast(ImageRequest, catalog.check(request, connection.catalog_host, family=connection.model_family))
-    ledger = Ledger(storage)
-    claim = await ledger.claim(
-        _order(connection, request, request.model_dump(mode="json"), terms), retry_failed=terms.retry_failed
+async def buy_images(
+    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, terms: Terms
+) -> list[Asset]:
+    """Images, made or edited, bought once and stored; more than the model makes at once are several purchases."""
+    host, family = connection.catalog_host, connection.model_family
+    request = catalog.check(
+        request, host, family=family, partial_images=terms.partial_images, logger=terms.logger
     )
+    files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
+    parts = split(request, catalog.most_at_once(request, host, family))
+    return await joined([_buy_part(connection, part, files, storage, terms) for part in parts])
+
+
+async def _buy_part(
+    connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms
+) -> list[Asset]:
+    """One purchase of images: one paid request."""
+    request = part.request
+    normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
+    ledger = Ledger(storage)
+    claim = await ledger.claim(_order(connection, request, normal, terms), retry_failed=terms.retry_failed)
     claim = await _settled(ledger, claim, terms)
     if claim.record.state == "done":
         return await _still_there(claim.record, storage, terms)
@@ -57,22 +75,20 @@ async def buy_images(connection: Connection, request: ImageRequest, storage: Sto
         raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
     claim.doubt(False)
     try:
-        async with _submitting(ledger, claim):
+        async with _submitting(ledger, claim), AsyncExitStack() as stack:
+
+            def send() -> AbstractAsyncContextManager[Reply]:
+                return images.post(connection, request, files.uploads, partial_images=terms.partial_images)
+
             try:
-                answer = await _patiently(lambda: images.create(connection, request), ledger, claim, terms)
+                reply = await _patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
+                claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
+                assets = await store_images(connection, request, reply, storage, claim.record, terms)
             except SubmissionInDoubt as error:
                 raise _images_in_doubt(claim.record, error.message, error) from error
-            claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
-            source = source_of(connection, claim.record, request.model, answer.request_id, usage=answer.usage)
-            assets = await asyncio.gather(
-                *(
-                    store_image(storage, claim.record, index, len(answer.pictures), picture, source)
-                    for index, picture in enumerate(answer.pictures, 1)
-                )
-            )
-            record = await ledger.move(claim, state="done", assets=tuple(assets))
+            record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
     except Overtaken:
-        return await buy_images(connection, request, storage, terms)
+        return await _buy_part(connection, part, files, storage, terms)
     return list(record.assets)
 
 
@@ -104,7 +120,9 @@ async def order_video(
     image: bytes | None = None
     normal = request.model_dump(mode="json")
     if isinstance(request, VideoRequest):
-        request = cast(VideoRequest, catalog.check(request, connection.catalog_host, family=connection.model_family))
+        request = catalog.check(
+            request, connection.catalog_host, family=connection.model_family, logger=terms.logger
+        )
         normal = request.model_dump(mode="json", exclude={"image"})
         if request.image is not None:
             image = await reference.load(request.image)
@@ -176,7 +194,7 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
         if claim.record.state != "done":  # what was stored once stays on record
             await ledger.move(claim, state="failed", failure=failure_of(error))
         raise
-    record = await ledger.move(claim, state="done", assets=(asset,))
+    record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     return record.assets[0]
 
 
@@ -197,7 +215,10 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
 
 
 def _order(
-    connection: Connection, request: ImageRequest | VideoRequest | RemixRequest, normal: dict[str, Any], terms: Terms
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest | VideoRequest | RemixRequest,
+    normal: dict[str, Any],
+    terms: Terms,
 ) -> Record:
     normal = {
         name: value
@@ -209,7 +230,7 @@ def _order(
     return Record(
         key=_digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
         scope=terms.scope,
-        kind="image" if isinstance(request, ImageRequest) else "video",
+        kind="image" if isinstance(request, ImageOptions) else "video",
         operation=request.operation,
         account=connection.account,
         fingerprint=fingerprint,

@@ -8,7 +8,7 @@ from .catalog import Family, Host, catalog
 from .sizes import GENERIC_SIZES, closest, parsed, ratio_of
 
 if TYPE_CHECKING:
-    from .requests import ImageEditRequest, ImageRequest, VideoRequest
+    from .requests import ImageEditRequest, ImageOptions, VideoRequest
 
 GIF_FRAMES = 9
 """Frames of a GIF that says nothing of them (openai-python 3.54.0)."""
@@ -23,7 +23,7 @@ NOT_EXTRA = {
 
 
 def complaints(
-    request: ImageRequest | ImageEditRequest | VideoRequest,
+    request: ImageOptions | VideoRequest,
     name: str,
     rules: Family | None,
     host: Host,
@@ -59,7 +59,7 @@ def _video(request: VideoRequest, name: str, rules: Family) -> list[str]:
     return said
 
 
-def _image(request: ImageRequest | ImageEditRequest, name: str, rules: Family) -> list[str]:
+def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
     from .requests import ImageEditRequest, ImageRequest
 
     said = _common(request, name, rules)
@@ -108,7 +108,7 @@ def _edit(request: ImageEditRequest, name: str, rules: Family) -> list[str]:
     return said
 
 
-def _common(request: ImageRequest | ImageEditRequest | VideoRequest, name: str, rules: Family) -> list[str]:
+def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> list[str]:
     said: list[str] = []
     gif = getattr(request, "output_format", None) == "gif"
     if complaint := _size_complaint(request.size, rules, gif=gif):
@@ -122,7 +122,7 @@ def _common(request: ImageRequest | ImageEditRequest | VideoRequest, name: str, 
     return said
 
 
-def _misplaced(request: ImageRequest | ImageEditRequest) -> list[str]:
+def _misplaced(request: ImageOptions) -> list[str]:
     said = [
         f"extra={{{name!r}: ...}} can't be sent; {remedy}"
         for name, remedy in NOT_EXTRA.items()
@@ -134,7 +134,7 @@ def _misplaced(request: ImageRequest | ImageEditRequest) -> list[str]:
     ]
 
 
-def _formats(request: ImageRequest | ImageEditRequest, name: str, rules: Family | None, host: Host) -> list[str]:
+def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host) -> list[str]:
     said: list[str] = []
     row = catalog().hosts[host]
     allowed = (*rules.formats, *rules.preview_formats) if rules else row.formats
@@ -158,7 +158,7 @@ def _formats(request: ImageRequest | ImageEditRequest, name: str, rules: Family 
     return said
 
 
-def _previews(request: ImageRequest | ImageEditRequest, name: str, rules: Family | None) -> list[str]:
+def _previews(request: ImageOptions, name: str, rules: Family | None) -> list[str]:
     said: list[str] = []
     if rules and not rules.streams:
         said.append(f"{name} shows no previews while it works; leave on_partial and preview out")

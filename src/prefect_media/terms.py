@@ -11,6 +11,8 @@ from .jobs import JobState, VideoJob
 
 OnDoubt = Literal["raise", "resubmit"]
 OnProgress = Callable[[VideoJob, JobState], Awaitable[None]]
+OnPartial = Callable[[bytes, int], object]
+"""Takes a preview of an image and its number, from 0; may be async. What it raises is only logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Terms:
         cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
         flow_run_id: The outermost flow run, for the index.
         on_progress: Called with each new look at a video job.
+        on_partial: Called with each preview of an image that is being made.
+        partial_images: How many previews of an image to ask for; 0 asks for none.
         logger: Where to say what is going on.
     """
 
@@ -35,6 +39,8 @@ class Terms:
     cancel_remote: bool = False
     flow_run_id: str | None = None
     on_progress: OnProgress | None = None
+    on_partial: OnPartial | None = None
+    partial_images: int = 0
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(
         default_factory=lambda: logging.getLogger("prefect_media")
     )

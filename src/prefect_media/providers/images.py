@@ -1,20 +1,37 @@
-"""Images on the wire: `POST /images/generations`."""
+"""Images on the wire: `POST /images/generations` and `POST /images/edits`, whole or with previews.
+
+One request is one purchase, sent once. Its pictures are handed out one by one while the answer arrives, so that
+an answer with ten of them never is in memory as a whole.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ..catalog import catalog
+from ..catalog import catalog, plain_name
 from ..errors import SubmissionInDoubt
-from ..requests import ImageRequest
-from .client import Connection
-from .wire import Answer, ask, fields_of
+from ..requests import ImageEditRequest, ImageRequest
+from .answers import explained, hidden_error, not_json, request_id_of
+from .arriving import NotBase64, PictureReader
+from .client import Connection, paid_slots, wire_client
+from .wire import Upload, fields_of
 
-FIELDS = ("size", "quality", "style", "background", "output_format", "output_compression", "moderation")
+if TYPE_CHECKING:
+    import httpx2
+
+FIELDS = (
+    *("size", "quality", "style", "background", "output_format", "output_compression", "moderation"),
+    *("frame_count", "frame_duration_ms", "complexity", "safety_identifier", "input_fidelity"),
+)
+"""Fields of a request that go to the server under their own names, where they are set."""
+
+OnPreview = Callable[[bytes, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,49 +40,175 @@ class Picture:
 
     data: bytes | None = field(repr=False)
     url: str | None
-    revised_prompt: str | None
+    revised_prompt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """The answer to one purchase of images."""
+class Reply:
+    """The answer to one purchase of images, while it arrives.
 
-    pictures: list[Picture]
-    usage: Mapping[str, Any] | None
-    request_id: str | None
+    Attributes:
+        request_id: The provider's id of the HTTP request.
+        rows: What is said of each picture, in the order they were handed out; complete after the last one.
+        usage: Tokens, as the provider counted them; known after the last picture.
+    """
+
+    def __init__(self, response: httpx2.Response, connection: Connection) -> None:
+        self._response, self._connection = response, connection
+        self.request_id = request_id_of(response.headers)
+        self.rows: list[Mapping[str, Any]] = []
+        self.usage: Mapping[str, Any] | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the pictures are still being made, with previews on the way."""
+        return self._response.headers.get("content-type", "").startswith("text/event-stream")
+
+    async def pictures(self, on_preview: OnPreview | None = None) -> AsyncIterator[Picture]:
+        """The pictures, each as soon as it is there.
+
+        Args:
+            on_preview: Called with each preview and its number, from 0.
+
+        Raises:
+            errors.SubmissionInDoubt: The answer broke off or can't be read; images can't be asked for again.
+            errors.ContentRejected: Moderation refused the result.
+        """
+        found = self._events(on_preview) if self.streams else self._whole()
+        count = 0
+        with _lost(self._connection, self.request_id):
+            async for picture in found:
+                count += 1
+                yield picture
+        if not count:
+            raise self._doubt("the provider answered without any image")
+
+    async def _whole(self) -> AsyncIterator[Picture]:
+        reader = PictureReader()
+        try:
+            async for piece in self._response.aiter_bytes():
+                done = reader.feed(piece)
+                while done:
+                    yield Picture(bytes(done.pop(0)), None)
+            body = reader.finish()
+        except NotBase64:
+            raise self._doubt("the provider answered with an image that is not base64") from None
+        except ValueError:
+            raise not_json(self._response, paid=True) from None
+        async for picture in self._around(fields_of(body)):
+            yield picture
+
+    async def _around(self, body: Mapping[str, Any]) -> AsyncIterator[Picture]:
+        """What the JSON around the pictures says: links to further ones, usage, errors."""
+        if error := hidden_error(self._response, body, paid=True):
+            raise error
+        rows = [fields_of(row) for row in cast(list[object], body.get("data") or [])]
+        self.rows = [row for row in rows if isinstance(row.get("b64_json"), int)]
+        for row in rows:
+            if isinstance(row.get("b64_json"), int):
+                continue
+            if not row.get("url"):
+                raise self._doubt("the provider answered with an image that has neither content nor a link")
+            self.rows.append(row)
+            yield Picture(None, str(row["url"]))
+        usage = fields_of(body.get("usage"))
+        if body.get("svg_usage"):
+            usage = {**usage, "svg_usage": body["svg_usage"]}
+        self.usage = usage or None
+
+    async def _events(self, on_preview: OnPreview | None) -> AsyncIterator[Picture]:
+        from openai import APIError, AsyncStream
+
+        stream = AsyncStream(cast_to=object, response=self._response, client=wire_client(self._connection))
+        try:
+            async for event in stream:
+                row = fields_of(event)
+                kind = str(row.get("type", ""))
+                if kind.endswith(".partial_image"):
+                    if on_preview:
+                        await on_preview(self._decoded(row), int(row.get("partial_image_index") or 0))
+                elif kind.endswith(".completed"):
+                    self.rows.append({name: value for name, value in row.items() if name != "b64_json"})
+                    self.usage = fields_of(row.get("usage")) or None
+                    yield Picture(self._decoded(row), None)
+        except json.JSONDecodeError:
+            raise self._doubt("the provider's stream broke off within an event") from None
+        except APIError as error:
+            if type(error) is not APIError:
+                raise
+            said = {"error": error.body or error.message}
+            raise hidden_error(self._response, said, paid=True) or self._doubt(error.message) from None
+
+    def _decoded(self, row: Mapping[str, Any]) -> bytes:
+        try:
+            return base64.b64decode(row.get("b64_json") or "", validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            raise self._doubt("the provider answered with an image that is not base64") from None
+
+    def _doubt(self, said: str) -> SubmissionInDoubt:
+        return SubmissionInDoubt(said, request_id=self.request_id)
 
 
-async def create(connection: Connection, request: ImageRequest) -> Pictures:
-    """Buy images: one request, one purchase.
+@asynccontextmanager
+async def post(
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest,
+    uploads: list[tuple[str, Upload]] | None = None,
+    *,
+    partial_images: int = 0,
+) -> AsyncGenerator[Reply]:
+    """Buy images: one request, sent once; what comes back is read while the context is open.
+
+    Args:
+        connection: Where to and as whom.
+        request: What to make.
+        uploads: The files of an edit.
+        partial_images: How many previews to ask for, 0 to 3.
 
     Raises:
-        errors.SubmissionInDoubt: The reply was lost or unreadable; images can't be asked for again.
+        errors.SubmissionInDoubt: The reply was lost.
         errors.MediaError: Anything else; then nothing was bought.
     """
-    body: dict[str, Any] = {"model": request.model, "prompt": request.prompt, "n": request.n}
-    body |= {name: value for name in FIELDS if (value := getattr(request, name)) is not None}
-    model = catalog().models.get(request.model)
+    import httpx2
+
+    fields = _fields(request, partial_images)
+    options: dict[str, Any] = {"headers": {"X-Stainless-Raw-Response": "stream"}}
+    if isinstance(request, ImageEditRequest):
+        options["headers"]["Content-Type"] = "multipart/form-data"
+        url, files = connection.images_url("edits", request.model), {"files": uploads or []}
+    else:
+        url, files = connection.images_url("generations", request.model), {}
+    async with paid_slots(connection):
+        client = wire_client(connection).with_options(max_retries=0)  # a retry would buy again after a lost reply
+        send: Any = client.post
+        with _lost(connection, None):
+            response: httpx2.Response = await send(url, cast_to=httpx2.Response, body=fields, options=options, **files)
+        try:
+            yield Reply(response, connection)
+        finally:
+            await response.aclose()
+
+
+def _fields(request: ImageRequest | ImageEditRequest, partial_images: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model": request.model, "prompt": request.prompt, "n": request.n}
+    fields |= {name: value for name in FIELDS if (value := getattr(request, name, None)) is not None}
+    model = catalog().models.get(plain_name(request.model_family or request.model))
     if model and model.family.url_answers and "response_format" not in request.extra:
-        body["response_format"] = "b64_json"  # the bytes come with the answer, so no link can expire
-    body |= request.extra
-    url = connection.images_url("generations", request.model)
-    return _read(await ask(connection, "post", url, json_body=body, paid=True))
+        fields["response_format"] = "b64_json"  # the bytes come with the answer, so no link can expire
+    if partial_images:
+        fields |= {"stream": True, "partial_images": partial_images}
+    return fields | request.extra
 
 
-def _read(answer: Answer) -> Pictures:
-    body = fields_of(answer.body)
-    rows = cast(list[Mapping[str, Any]], body.get("data") or [])
-    if not rows:
-        raise SubmissionInDoubt("the provider answered without any image", request_id=answer.request_id)
-    return Pictures([_picture(row) for row in rows], body.get("usage"), answer.request_id)
+@contextmanager
+def _lost(connection: Connection, request_id: str | None) -> Generator[None]:
+    """Says of an answer that broke off that it is lost."""
+    import httpx2
 
-
-def _picture(row: Mapping[str, Any]) -> Picture:
-    encoded, url = row.get("b64_json"), row.get("url")
-    if not encoded and not url:
-        raise SubmissionInDoubt("the provider answered with an image that has neither content nor a link")
     try:
-        data = base64.b64decode(encoded, validate=True) if encoded else None
-    except (binascii.Error, ValueError):
-        raise SubmissionInDoubt("the provider answered with an image that is not base64") from None
-    return Picture(data, url, row.get("revised_prompt"))
+        with explained(paid=True):
+            yield
+    except httpx2.HTTPError as error:
+        raise SubmissionInDoubt(
+            f"the answer of {connection.host} to a paid request broke off ({type(error).__name__}: {error})",
+            request_id=request_id,
+        ) from error

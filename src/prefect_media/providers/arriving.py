@@ -1,0 +1,105 @@
+"""Pictures out of a JSON answer while it arrives, so that no answer is ever in memory as a whole.
+
+Nothing in this file does any input or output.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from typing import Any
+
+_OPENS = re.compile(rb'"b64_json"\s*:\s*"')
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([^u]))")
+_LONGEST_OPENING = 64
+"""Bytes looked back at, because the opening may be cut by the end of a piece."""
+
+
+class NotBase64(ValueError):
+    """A picture's content is not base64."""
+
+
+class PictureReader:
+    """Reads `{"data": [{"b64_json": ...}, ...], ...}` piece by piece.
+
+        for piece in body:
+            for picture in reader.feed(piece):
+                ...                      # decoded bytes, as soon as its last byte is there
+        answer = reader.finish()         # the rest of the JSON
+
+    In the answer each picture that was handed out is replaced by its number, from 0, as an int.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._encoded = bytearray()  # of the picture being read, what is not decoded yet
+        self._picture: bytearray | None = None
+        self._count = 0
+
+    def feed(self, piece: bytes) -> list[bytearray]:
+        """Take the next piece of the body; the pictures that are complete with it.
+
+        Raises:
+            NotBase64: A picture's content is not base64.
+        """
+        done: list[bytearray] = []
+        while piece:
+            piece = self._outside(piece) if self._picture is None else self._inside(piece, done)
+        return done
+
+    def finish(self) -> Any:
+        """The JSON around the pictures.
+
+        Raises:
+            ValueError: It is not JSON, or broke off.
+        """
+        if self._picture is not None:
+            raise ValueError("the answer broke off within a picture")
+        return json.loads(self._rest)
+
+    def _outside(self, piece: bytes) -> bytes:
+        start = max(0, len(self._rest) - _LONGEST_OPENING)
+        self._rest += piece
+        opening = _OPENS.search(self._rest, start)
+        if opening is None:
+            return b""
+        piece = bytes(self._rest[opening.end() :])
+        del self._rest[opening.end() - 1 :]
+        self._picture = bytearray()
+        return piece
+
+    def _inside(self, piece: bytes, done: list[bytearray]) -> bytes:
+        assert self._picture is not None
+        content, quote, piece = piece.partition(b'"')  # base64 has no quotes, so none can be escaped
+        self._encoded += content
+        self._decode(last=bool(quote))
+        if quote:
+            if self._picture:
+                self._rest += str(self._count).encode()
+                self._count += 1
+                done.append(self._picture)
+            else:
+                self._rest += b"null"
+            self._picture = None
+        return piece
+
+    def _decode(self, *, last: bool) -> None:
+        assert self._picture is not None
+        kept = bytearray()
+        if b"\\" in self._encoded:  # JSON may write / as \\/ and + as \\u002b
+            tail = self._encoded.rfind(b"\\")
+            if not last and not _ESCAPE.match(self._encoded, tail):  # cut by the end of a piece
+                kept = self._encoded[tail:]
+                del self._encoded[tail:]
+            self._encoded = bytearray(_ESCAPE.sub(_unescaped, self._encoded))
+        whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
+        try:
+            self._picture += binascii.a2b_base64(memoryview(self._encoded)[:whole].tobytes(), strict_mode=True)
+        except binascii.Error as error:
+            raise NotBase64(str(error)) from None
+        self._encoded = self._encoded[whole:] + kept
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return chr(int(found[1], 16)).encode() if found[1] else found[2]

@@ -57,6 +57,20 @@ def simulate(
     run(host=host, port=port, latency=latency)
 
 
+@app.command()
+def doctor(
+    credentials: Annotated[
+        str | None,
+        typer.Option(help="Name of a saved block. Default: OPENAI_API_KEY and the like.", show_default=False),
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Check addresses, key, models, clock and store, and say what to do; buys nothing."""
+    from .doctor import run
+
+    run(store, credentials)
+
+
 @app.command("recover-crashed")
 def recover_crashed(
     flow: Annotated[

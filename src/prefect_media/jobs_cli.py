@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlsplit
 
@@ -13,11 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_places import connections_of, storage_of_name
 from .errors import InvalidRequest, MediaError
 from .ledger import Claim, Ledger, Record, State
 from .purchase import finish_video
-from .settings import settings
-from .storage import storage_at
 from .terms import Terms
 
 if TYPE_CHECKING:
@@ -54,7 +50,7 @@ def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
 
 
 async def _list(store: str | None, states: list[str]) -> None:
-    ledger = await _ledger(store)
+    ledger = Ledger(await storage_of_name(store))
     records = [record async for record in ledger.purchases() if not states or record.state in states]
     if not records:
         typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
@@ -93,12 +89,12 @@ def _cost(record: Record) -> float | None:
 
 
 async def _show(store: str | None, prefix: str) -> None:
-    ledger = await _ledger(store)
+    ledger = Ledger(await storage_of_name(store))
     typer.echo((await _find(ledger, prefix)).record.model_dump_json(indent=2))
 
 
 async def _resume(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> bool:
-    ledger = await _ledger(store)
+    ledger = Ledger(await storage_of_name(store))
     if prefix:
         claims = [await _find(ledger, prefix)]
     else:
@@ -108,7 +104,7 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
     if not claims:
         typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
         return True
-    connections = await _connections(credentials)
+    connections = await connections_of(credentials)
     return all(await asyncio.gather(*(_resume_one(ledger, claim, connections, timeout) for claim in claims)))
 
 
@@ -133,7 +129,7 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
 
 
 async def _forget(store: str | None, prefix: str, sure: bool) -> None:
-    ledger = await _ledger(store)
+    ledger = Ledger(await storage_of_name(store))
     record = (await _find(ledger, prefix)).record
     if not sure:
         paid = " It is paid for and was not fetched yet." if record.state == "submitted" else ""
@@ -159,33 +155,3 @@ async def _find(ledger: Ledger, prefix: str) -> Claim:
             f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
         )
     return Claim(*found)
-
-
-async def _ledger(store: str | None) -> Ledger:
-    place = store or settings().store
-    if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
-        return Ledger(storage_at(place))
-    from prefect_media.tasks.context import storage_for  # a block, or the folder under the Prefect home
-
-    return Ledger(await storage_for(place))
-
-
-async def _connections(credentials: str | None) -> list[Connection]:
-    """Where jobs can be asked about: a saved block, or whatever the environment has keys for."""
-    if credentials:
-        from prefect_media.tasks.context import connection_to
-
-        return [await connection_to(credentials)]
-    from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
-
-    possible: list[Callable[[], Connection]] = []
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        possible.append(lambda: OpenAICredentials().connection())
-    if endpoint := os.environ.get("AZURE_OPENAI_ENDPOINT"):
-        possible.append(lambda: AzureOpenAICredentials(base_url=endpoint).connection())
-    if not possible:
-        raise InvalidRequest(
-            "There is no key: pass --credentials with the name of a saved block, or set OPENAI_API_KEY "
-            "(and OPENAI_BASE_URL), or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
-        )
-    return [connect() for connect in possible]

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
+from email.utils import formatdate
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,6 +71,8 @@ class FrontDesk:
 
         name = b"apim-request-id" if is_azure(path) else b"x-request-id"
         reply.headers.append((name, (str(uuid.uuid4()) if is_azure(path) else f"req_{uuid.uuid4().hex}").encode()))
+        if all(header != b"date" for header, _ in reply.headers):
+            reply.headers.append((b"date", formatdate(usegmt=True).encode()))
         seen.status = reply.status
         await _send(reply, fault, scope, send)
 

@@ -1,0 +1,46 @@
+"""Which store and which provider a command is about: by name, by URL, or from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InvalidRequest
+from .settings import settings
+from .storage import Storage, storage_at
+
+if TYPE_CHECKING:
+    from .providers.client import Connection
+
+
+async def storage_of_name(store: str | None) -> Storage:
+    """The store of a URL, a folder or a saved block; the default one for None. Imports Prefect only for blocks."""
+    place = store or settings().store
+    if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
+        return storage_at(place)
+    from .tasks.context import storage_for  # a block, or the folder under the Prefect home
+
+    return await storage_for(place)
+
+
+async def connections_of(credentials: str | None) -> list[Connection]:
+    """Where jobs can be asked about: a saved block, or whatever the environment has keys for."""
+    if credentials:
+        from prefect_media.tasks.context import connection_to
+
+        return [await connection_to(credentials)]
+    from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
+
+    possible: list[Callable[[], Connection]] = []
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        possible.append(lambda: OpenAICredentials().connection())
+    if endpoint := os.environ.get("AZURE_OPENAI_ENDPOINT"):
+        possible.append(lambda: AzureOpenAICredentials(base_url=endpoint).connection())
+    if not possible:
+        raise InvalidRequest(
+            "There is no key: pass --credentials with the name of a saved block, or set OPENAI_API_KEY "
+            "(and OPENAI_BASE_URL), or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
+        )
+    return [connect() for connect in possible]

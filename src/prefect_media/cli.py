@@ -80,7 +80,7 @@ def recover_crashed(
     """Create a Prefect automation that runs crashed flow runs again; the ledger buys nothing twice."""
     from prefect_media.tasks.recovery import crash_recovery
 
-    automation = crash_recovery(flow).create(_sync=True)
+    automation = asyncio.run(crash_recovery(flow).acreate())
     typer.echo(f"Created the automation {automation.name!r} ({automation.id}); see prefect automation ls")
 
 

@@ -336,6 +336,17 @@ async def test_variants_in_parallel_each_keep_their_own_job(simulator, storage):
     assert {job.id for job in simulator.jobs} == {asset.source.job_id for asset in assets}
 
 
+async def test_a_siblings_job_is_not_taken_for_ones_own(simulator, storage):
+    """One variant was never taken, the other's job is on the list before it is on record: it is not adopted."""
+    simulator.faults.append(Fault(*SUBMIT, "refuse"))
+    simulator.faults.append(Fault(*SUBMIT, "hold_reply", seconds=0.6))
+    first, second = await asyncio.gather(
+        *(buy_video(connection(simulator), clip(variant=number), storage, terms()) for number in range(2))
+    )
+    assert {job.id for job in simulator.jobs} == {first.source.job_id, second.source.job_id}
+    assert len(simulator.jobs) == 2
+
+
 async def test_a_cancelled_submission_is_cleared_up_by_the_next(simulator, storage):
     """Cancelled with the request in the air: in doubt on record, then adopted."""
     fault = Fault(*SUBMIT, "hold_reply", seconds=30)

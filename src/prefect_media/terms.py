@@ -22,11 +22,13 @@ class Terms:
     Attributes:
         scope: What the purchase is unique within, such as a flow run.
         timeout: Seconds to wait for the result.
+        queue_timeout: Seconds a video job may wait in the provider's queue; None leaves it to `timeout`.
         on_doubt: What to do when it can't be known whether the provider took the request.
         retry_failed: Whether to buy again what failed before in this scope.
         cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
         flow_run_id: The outermost flow run, for the index.
         on_progress: Called with each new look at a video job.
+        on_stall: Called when a video job has not moved for a while, once for each such while.
         on_partial: Called with each preview of an image that is being made.
         partial_images: How many previews of an image to ask for; 0 asks for none.
         logger: Where to say what is going on.
@@ -38,7 +40,9 @@ class Terms:
     retry_failed: bool = False
     cancel_remote: bool = False
     flow_run_id: str | None = None
+    queue_timeout: float | None = None
     on_progress: OnProgress | None = None
+    on_stall: OnProgress | None = None
     on_partial: OnPartial | None = None
     partial_images: int = 0
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(

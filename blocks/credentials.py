@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-Dialect = Literal["openai"]
+Dialect = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm", "new-api", "openrouter"]
+"""The tables of providers/dialects.toml."""
 
 
 class MediaCredentials(CredentialsBlock):
@@ -106,7 +107,7 @@ class OpenAICredentials(MediaCredentials):
     organization: str | None = Field(default=None, description="OpenAI organization to bill.")
     project: str | None = Field(default=None, description="OpenAI project to bill.")
     dialect: Dialect | None = Field(
-        default=None, description="How the server speaks the Videos API; OpenAI's way if left out."
+        default=None, description="How the server speaks the Videos API; found out by a free request if left out."
     )
 
     def connection(self) -> Connection:
@@ -129,7 +130,7 @@ class OpenAICredentials(MediaCredentials):
             api_key=api_key or "no-key",  # servers of one's own often want none, but the SDK insists on a value
             organization=self.organization,
             project=self.project,
-            dialect=self.dialect or "openai",
+            dialect=self.dialect or ("openai" if base_url == OPENAI_URL else "auto"),
             request_timeout=self.request_timeout,
             max_concurrency=self.max_concurrency,
         )
@@ -222,6 +223,7 @@ class AzureOpenAICredentials(MediaCredentials):
             bearer=not key or bool(token),
             entra=not key and not token,
             api_version=api_version,
+            dialect="azure",
             model_family=self.model_family,
             request_timeout=self.request_timeout,
             max_concurrency=self.max_concurrency,

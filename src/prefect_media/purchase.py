@@ -22,7 +22,6 @@ from .delivery import store_images, store_video
 from .edits import EditFiles, prepared
 from .errors import (
     ContentRejected,
-    InvalidRequest,
     JobFailed,
     MediaError,
     ProviderUnavailable,
@@ -37,7 +36,7 @@ from .providers import images, videos
 from .providers.client import Connection
 from .providers.images import Reply
 from .reconcile import reconcile
-from .requests import ImageEditRequest, ImageOptions, ImageRequest, RemixRequest, VideoRequest
+from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .storage import Storage
 from .terms import Terms
 from .watch import watch
@@ -93,7 +92,7 @@ async def _buy_part(
 
 
 async def buy_video(
-    connection: Connection, request: VideoRequest | RemixRequest, storage: Storage, terms: Terms
+    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, terms: Terms
 ) -> Asset:
     """A video, bought once, watched to its end and stored."""
     ledger = Ledger(storage)
@@ -114,7 +113,7 @@ async def buy_video(
 
 
 async def order_video(
-    connection: Connection, request: VideoRequest | RemixRequest, ledger: Ledger, terms: Terms
+    connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, terms: Terms
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and say which."""
     image: bytes | None = None
@@ -128,9 +127,7 @@ async def order_video(
             image = await reference.load(request.image)
             normal["image"] = hashlib.sha256(image).hexdigest()
     else:
-        if not request.source_job_id:
-            raise InvalidRequest("only a video that a job made can be remixed; this Asset names no job")
-        normal["video"] = request.source_job_id
+        normal["video"] = videos.source_of_variation(request)
 
     upload = None
     if image is not None and isinstance(request, VideoRequest):
@@ -148,6 +145,7 @@ async def order_video(
         with suppress(Overtaken):
             async with _submitting(ledger, claim):
                 job = await _submitted(connection, submit, ledger, claim, terms)
+                job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record
                 record = await ledger.move(claim, state="submitted", job=job)
             break
@@ -216,7 +214,7 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
 
 def _order(
     connection: Connection,
-    request: ImageRequest | ImageEditRequest | VideoRequest | RemixRequest,
+    request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
     normal: dict[str, Any],
     terms: Terms,
 ) -> Record:

@@ -93,12 +93,13 @@ def _matches(state: JobState, record: Record) -> bool | None:
     pairs = [
         (state.prompt, wanted.get("prompt")),
         (state.size, wanted.get("size")),
-        (_number(state.seconds), _number(wanted.get("seconds"))),
         (state.remixed_from, wanted.get("video")),
     ]
+    if record.operation != "extend":  # asked for are the seconds to add, listed is the length of the whole
+        pairs.append((_number(state.seconds), _number(wanted.get("seconds"))))
     if any(theirs is not None and ours is not None and theirs != ours for theirs, ours in pairs):
         return False
-    if state.remixed_from and record.operation != "remix":
+    if state.remixed_from and record.operation == "generate":
         return False
     same_model = state.model in (None, wanted.get("model")) or "model" not in wanted
     return True if same_model and state.prompt is not None else None

@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from .assets import Asset
 from .jobs import VideoJob
 
-Operation = Literal["generate", "edit", "remix"]
+Operation = Literal["generate", "edit", "remix", "extend"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
 
 
@@ -173,7 +174,27 @@ class VideoRequest(MediaRequest):
     )
 
 
-class RemixRequest(MediaRequest):
+class VideoVariation(MediaRequest):
+    """What remixes, edits and extensions of a finished video share."""
+
+    video: Asset | VideoJob | str = Field(description="The finished video: an Asset, a VideoJob or a job id.")
+
+    @property
+    def source_job_id(self) -> str | None:
+        """The provider's id of the video to start from; None for an Asset that no job made."""
+        if isinstance(self.video, Asset):
+            return self.video.source.job_id if self.video.source else None
+        return self.video.id if isinstance(self.video, VideoJob) else self.video
+
+    @property
+    def source_host(self) -> str | None:
+        """Host name of the server that made the video; None where only an id is known."""
+        if isinstance(self.video, Asset):
+            return self.video.source.host if self.video.source else None
+        return urlsplit(self.video.base_url).netloc if isinstance(self.video, VideoJob) else None
+
+
+class RemixRequest(VideoVariation):
     """A finished video made again with a change, described by the prompt.
 
     Example:
@@ -184,11 +205,28 @@ class RemixRequest(MediaRequest):
 
     operation: ClassVar[Operation] = "remix"
 
-    video: Asset | VideoJob | str = Field(description="The video to remix: an Asset, a VideoJob or a job id.")
 
-    @property
-    def source_job_id(self) -> str | None:
-        """The provider's id of the video to remix; None for an Asset that no job made."""
-        if isinstance(self.video, Asset):
-            return self.video.source.job_id if self.video.source else None
-        return self.video.id if isinstance(self.video, VideoJob) else self.video
+class VideoEditRequest(VideoVariation):
+    """A finished video with one thing in it changed, described by the prompt, and the rest kept.
+
+    Example:
+        ```python
+        VideoEditRequest(video=asset, prompt="give the fox a red scarf")
+        ```
+    """
+
+    operation: ClassVar[Operation] = "edit"
+
+
+class VideoExtendRequest(VideoVariation):
+    """A finished video that goes on, as the prompt says; the result is the whole of it.
+
+    Example:
+        ```python
+        VideoExtendRequest(video=asset, prompt="the fox looks back", seconds=4)
+        ```
+    """
+
+    operation: ClassVar[Operation] = "extend"
+
+    seconds: int = Field(ge=1, description="How many seconds to add.")

@@ -48,7 +48,8 @@ class Connection:
     api_version: str | None = None
     organization: str | None = None
     project: str | None = None
-    dialect: str = "openai"
+    dialect: str = field(default="openai", compare=False)
+    """How the server speaks, a name in dialects.toml or "auto"; the same connection whatever it says."""
     model_family: str | None = None
     request_timeout: float = 600.0
     """Seconds to wait for one HTTP answer."""

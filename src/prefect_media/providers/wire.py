@@ -39,6 +39,7 @@ async def ask(
     form: Mapping[str, Any] | None = None,
     files: list[tuple[str, Upload]] | None = None,
     paid: bool = False,
+    retries: int | None = None,
 ) -> Answer:
     """Send one request and read the JSON answer.
 
@@ -51,13 +52,14 @@ async def ask(
         files: Files to send beside `form`.
         paid: Whether taking the request costs money. Then it is sent once, and when it can't be known
             whether it was taken, `errors.SubmissionInDoubt` is raised.
+        retries: How often the SDK may send an unpaid request again; None leaves it to the SDK.
 
     Raises:
         errors.MediaError: One of the tree, with status, code and request id.
     """
     import httpx2
 
-    options: dict[str, Any] = {"max_retries": 0} if paid else {}
+    options: dict[str, Any] = {}
     if json_body is not None:
         options["body"] = json_body
     if form is not None:
@@ -69,8 +71,8 @@ async def ask(
             await stack.enter_async_context(paid_slots(connection))
         with explained(paid):
             client = wire_client(connection)
-            if paid:
-                client = client.with_options(max_retries=options.pop("max_retries"))
+            if paid or retries is not None:
+                client = client.with_options(max_retries=0 if paid else retries or 0)
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     try:

@@ -1,0 +1,204 @@
+"""How each kind of server speaks the Videos API: dialects.toml, read and put to use.
+
+`dialect_of` is the way in: what the credentials or the job say, else what the server gives away in its answer to
+`GET /models`, which is free, asked once per process and server. In doubt it is OpenAI's.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import quote, urlsplit
+
+from ..errors import InvalidRequest, MediaError
+from .wire import Upload, ask, fields_of
+
+if TYPE_CHECKING:
+    from .client import Connection
+
+AUTO = "auto"
+"""In place of a dialect's name: find out."""
+
+Route = Literal["create", "look", "list", "content", "delete", "cancel", "remix", "edit", "extend"]
+Method = Literal["get", "post", "delete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBy:
+    """What tells a server from others; empty where nothing does."""
+
+    host: str = ""
+    owned_by: str = ""
+    model_field: str = ""
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One table of dialects.toml; the fields are explained there."""
+
+    name: str
+    title: str
+    source: str
+    checked: date
+    note: str = ""
+    routes: Mapping[str, str]
+    body: Literal["multipart", "json"]
+    body_with_reference: Literal["multipart", "json"] | None = None
+    seconds: Literal["text", "number"]
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    reference: str
+    reference_value: Any = None
+    nested: Literal["brackets", "json"]
+    answers: Mapping[str, str] = field(default_factory=dict[str, str])
+    media: str = ""
+    poll_hint: str = ""
+    known_by: KnownBy = field(default_factory=KnownBy)
+
+    def can(self, route: Route) -> bool:
+        """Whether servers of this kind have an operation."""
+        return route in self.routes
+
+    def route(self, route: Route, job_id: str = "") -> tuple[Method, str]:
+        """HTTP method and path of an operation.
+
+        Raises:
+            errors.InvalidRequest: Servers of this kind lack it (`unsupported` names it).
+        """
+        if route not in self.routes:
+            raise InvalidRequest(f"{self.title} can't {route} videos; nothing was sent", unsupported=route)
+        method, _, path = self.routes[route].partition(" ")
+        return cast(Method, method.lower()), path.replace("{id}", quote(job_id, safe=""))
+
+    def order(self, fields: Mapping[str, Any], extra: Mapping[str, Any], image: Upload | None) -> dict[str, Any]:
+        """A new job as arguments of `wire.ask`: a JSON body, or a form with its files.
+
+        Args:
+            fields: prompt, model, seconds and size, as far as they are wanted.
+            extra: Further fields, sent by their own names.
+            image: The reference image.
+        """
+        sent = {self.names.get(name, name): value for name, value in fields.items() if value is not None}
+        duration = self.names.get("seconds", "seconds")
+        if duration in sent and self.seconds == "text":
+            sent[duration] = str(sent[duration])
+        uploads: list[tuple[str, Upload]] = []
+        if image and self.reference_value is None:
+            uploads.append((self.reference, image))
+        elif image:
+            sent[self.reference] = _filled(self.reference_value, _data_url(image))
+        sent |= extra
+        body = (self.body_with_reference or self.body) if image else self.body
+        if body == "json":
+            return {"json_body": sent}
+        if self.nested == "json":
+            sent = {name: _json_string(value) for name, value in sent.items()}
+        return {"form": sent, "files": uploads}
+
+    def understood(self, body: object) -> dict[str, Any]:
+        """A job of this kind of server with OpenAI's field names; a finished one without media is a rejected one."""
+        row = dict(fields_of(body))
+        for theirs, ours in self.answers.items():
+            if row.get(ours) is None:
+                row[ours] = row.get(theirs)
+        if self.media and row.get("status") == "completed" and row.get(self.media) == []:
+            said = "it finished without a video, so the provider's filter took it out"
+            row |= {"status": "failed", "error": row.get("error") or {"code": "moderation_blocked", "message": said}}
+        return row
+
+
+@lru_cache(maxsize=1)
+def dialects() -> dict[str, Dialect]:
+    """All dialects by name, read once."""
+    tables = tomllib.loads(files("prefect_media.providers").joinpath("dialects.toml").read_text("utf-8"))["dialects"]
+    found: dict[str, Dialect] = {}
+    for name, own in tables.items():
+        table = {**tables[own["like"]], "note": "", **own} if "like" in own else own
+        values = {key: value for key, value in table.items() if key != "like"}
+        known_by = KnownBy(**own.get("known_by", {}))
+        found[name] = Dialect(**{**values, "name": name, "known_by": known_by})
+    return found
+
+
+def dialect_named(name: str) -> Dialect:
+    """A dialect by its name.
+
+    Raises:
+        errors.InvalidRequest: There is none of that name.
+    """
+    if name not in dialects():
+        raise InvalidRequest(f"dialect={name!r} is not known; known are {', '.join(dialects())}")
+    return dialects()[name]
+
+
+_detected: dict[str, Dialect] = {}
+
+
+async def dialect_of(connection: Connection) -> Dialect:
+    """How the server of a connection speaks.
+
+    A server that is not there, or fails, is not remembered: what it says is asked again the next time.
+    """
+    if connection.dialect != AUTO:
+        return dialect_named(connection.dialect)
+    if known := _detected.get(connection.base_url) or _by_host(connection.base_url):
+        return known
+    try:
+        answer = await ask(connection, "get", connection.url("/models"))
+    except MediaError as error:
+        found, sure = dialects()["openai"], error.status_code is not None and error.status_code < 500
+    else:
+        found, sure = _by_models(answer.body, answer.headers), True
+    if sure:
+        _detected[connection.base_url] = found
+    return found
+
+
+def spoken(connection: Connection) -> str:
+    """Name of the dialect that requests of a connection have been made in; OpenAI's before there were any."""
+    if connection.dialect != AUTO:
+        return connection.dialect
+    known = _detected.get(connection.base_url) or _by_host(connection.base_url)
+    return known.name if known else "openai"
+
+
+def _by_host(base_url: str) -> Dialect | None:
+    host = f".{urlsplit(base_url).hostname or ''}"
+    return next((d for d in dialects().values() if d.known_by.host and host.endswith(f".{d.known_by.host}")), None)
+
+
+def _by_models(body: object, headers: Mapping[str, str]) -> Dialect:
+    rows = fields_of(body).get("data")
+    first = fields_of(cast(list[object], rows)[0]) if isinstance(rows, list) and rows else {}
+    for dialect in dialects().values():
+        sign = dialect.known_by
+        if sign.owned_by and str(first.get("owned_by", "")).startswith(sign.owned_by):
+            return dialect
+        if (sign.model_field and sign.model_field in first) or (sign.header and sign.header in headers):
+            return dialect
+    return dialects()["openai"]
+
+
+def _filled(value: Any, data_url: str) -> Any:
+    """A value of the table with the image put where it belongs."""
+    if isinstance(value, str):
+        return value.replace("{data_url}", data_url)
+    if isinstance(value, Mapping):
+        return {name: _filled(inner, data_url) for name, inner in cast(Mapping[str, Any], value).items()}
+    return [_filled(inner, data_url) for inner in cast(list[Any], value)]
+
+
+def _data_url(image: Upload) -> str:
+    _, data, kind = image
+    return f"data:{kind};base64,{b64encode(data).decode()}"
+
+
+def _json_string(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value

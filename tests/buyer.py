@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prefect_media import purchase
+from prefect_media import delivery, purchase
 from prefect_media.assets import Asset
 from prefect_media.delivery import store_image, store_video
 from prefect_media.errors import MediaError
@@ -185,6 +186,24 @@ def at(
     setattr(place, name, surrounded)
 
 
+def around(
+    place: Any, name: str, *, before: Callable[..., None] | None = None, after: Callable[..., None] | None = None
+) -> None:
+    """The same for a function whose result is a context: when it is entered, or has been."""
+    original = getattr(place, name)
+
+    @asynccontextmanager
+    async def surrounded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+        if before:
+            before(*args, **kwargs)
+        async with original(*args, **kwargs) as entered:
+            if after:
+                after(entered)
+            yield entered
+
+    setattr(place, name, surrounded)
+
+
 def die_within_the_download() -> None:
     original = Storage.pour
 
@@ -224,9 +243,9 @@ POINTS: dict[str, Callable[[], None]] = {
     "while polling": lambda: at(videos, "look", after=die_when_running),
     "within the download": die_within_the_download,
     "after the store": lambda: at(purchase, store_video.__name__, after=die),
-    "before the images": lambda: at(images, "create", before=die),
-    "after the images": lambda: at(images, "create", after=die),
-    "after storing the images": lambda: at(purchase, store_image.__name__, after=die),
+    "before the images": lambda: around(images, "post", before=die),
+    "after the images": lambda: around(images, "post", after=die),
+    "after storing the images": lambda: at(delivery, store_image.__name__, after=die),
     "asleep with the lease": lambda: at(Ledger, "claim", after=once(sleep_on)),
 }
 
@@ -255,8 +274,8 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
 
 
 def live(plan: dict[str, Any]) -> int:
-    os.environ["PREFECT_MEDIA_LEASE_SECONDS"] = str(plan.get("lease_seconds", 0.6))
-    os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.1"
+    os.environ["PREFECT_MEDIA_LEASE_SECONDS"] = str(plan.get("lease_seconds", 0.5))
+    os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.05"
     reconciliation.LOOKS = (0.0, 0.2, 0.4)  # the simulator lists a job at once
     if point := plan.get("die"):
         POINTS[point]()

@@ -31,7 +31,7 @@ def nursery():
 
 @pytest.fixture
 def simulator():
-    with Simulator(latency=0.4) as simulator:
+    with Simulator(latency=0.25) as simulator:
         yield simulator
 
 
@@ -110,7 +110,7 @@ async def test_a_process_killed_before_the_reply_has_bought_once(nursery, simula
 
 async def test_killed_at_every_point_in_turn(nursery, simulator, storage):
     """One purchase whose process dies again and again, each time further on."""
-    simulator.latency = 2.5
+    simulator.latency = 1.5
     order = plan(simulator, storage, clip())
     for point in ["after the reply", "while polling", "within the download", "after the store"]:
         assert nursery.start({**order, "die": point}).wait() == -signal.SIGKILL
@@ -156,7 +156,7 @@ async def test_eight_processes_and_the_one_that_pays_is_killed(nursery, simulato
 
     fault = Fault("POST", "/videos$", "hold_reply", seconds=30, after_accept=kill)
     simulator.faults.append(fault)
-    order = plan(simulator, storage, clip(), lease_seconds=2)
+    order = plan(simulator, storage, clip(), lease_seconds=1)
     buyers.append(nursery.start(order))
     born.set()
     assert await asyncio.to_thread(fault.wait, 20)

@@ -224,30 +224,39 @@ def worker(prefect_server, tmp_path_factory):
         process.terminate()
 
 
-def test_a_flow_run_that_was_suspended_pays_once(worker, tmp_path):
-    """A person approves: the process ends meanwhile, and another begins the flow from its top."""
-    with Simulator() as simulator:
-        run = worker.start(simulator, tmp_path / "store", approval=True)
-        worker.wait(run, "SUSPENDED")
-        [job] = simulator.jobs
-        worker.ask("post", f"/flow_runs/{run}/resume")
-        worker.wait(run, "COMPLETED")
-        assert simulator.jobs[0] is job
-        assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]
+@pytest.fixture(scope="module")
+def storms(worker, tmp_path_factory):
+    """Two runs, started together to save time: one that will be killed, and one that waits for approval."""
+    looked = Fault("GET", "/videos/video_", "hold", seconds=0)
+    folder = tmp_path_factory.mktemp("storms")
+    with Simulator(latency=60) as slow, Simulator() as quick:
+        slow.faults.append(looked)
+        yield {
+            "killed": (slow, worker.start(slow, folder / "killed", approval=False), looked, folder / "killed"),
+            "suspended": (quick, worker.start(quick, folder / "suspended", approval=True)),
+        }
 
 
-def test_a_flow_run_whose_process_was_killed_pays_once(worker, tmp_path):
+def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms):
     """SIGKILL to the flow's process while the job runs: crashed, run again by hand, one job."""
-    with Simulator(latency=60) as simulator:
-        looked = Fault("GET", "/videos/video_", "hold", seconds=0)
-        simulator.faults.append(looked)
-        run = worker.start(simulator, tmp_path / "store", approval=False)
-        assert looked.wait(60), worker.log.read_text()
-        os.kill(int((tmp_path / "store" / "pid").read_text()), signal.SIGKILL)
-        worker.wait(run, "CRASHED")
-        [job] = simulator.jobs
-        job.latency = simulator.latency = 0.1
-        worker.server.run("flow-run", "retry", run)
-        worker.wait(run, "COMPLETED")
-        assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]
-        assert len(list((tmp_path / "store").rglob("*.mp4"))) == 2
+    simulator, run, looked, folder = storms["killed"]
+    assert looked.wait(60), worker.log.read_text()
+    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+    worker.wait(run, "CRASHED")
+    [job] = simulator.jobs
+    job.latency = simulator.latency = 0.1
+    worker.server.run("flow-run", "retry", run)
+    worker.wait(run, "COMPLETED")
+    assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]
+    assert len(list(folder.rglob("*.mp4"))) == 2
+
+
+def test_a_flow_run_that_was_suspended_pays_once(worker, storms):
+    """A person approves: the process ends meanwhile, and another begins the flow from its top."""
+    simulator, run = storms["suspended"]
+    worker.wait(run, "SUSPENDED")
+    [job] = simulator.jobs
+    worker.ask("post", f"/flow_runs/{run}/resume")
+    worker.wait(run, "COMPLETED")
+    assert simulator.jobs[0] is job
+    assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]

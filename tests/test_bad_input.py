@@ -17,6 +17,7 @@ from prefect_media import (
 )
 from prefect_media.errors import AuthenticationFailed, InvalidRequest, MediaError, ModelRetired, StoreError
 from prefect_media.purchase import buy_images, buy_video
+from prefect_media.settings import settings
 from prefect_media.storage import storage_at
 from prefect_media.terms import Terms
 
@@ -87,6 +88,7 @@ def png(path, size=(64, 64)):
 async def test_a_reference_that_is_no_image(media_simulator, tmp_path, image, said, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(settings(), "allow_private_urls", True)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
     request = VideoRequest(prompt="a", model="sora-2", image=image)

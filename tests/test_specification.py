@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, OpenAICredentials, RemixRequest, VideoRequest
 from prefect_media.purchase import buy_images, buy_video
+from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage import storage_at
 from prefect_media.terms import Terms
@@ -163,7 +164,8 @@ def png(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", ["path", "url", "bytes", "data url", "asset", "s3"])
-async def test_one_reference_image_in_any_form(simulator, seen, place, png, form, request):
+async def test_one_reference_image_in_any_form(simulator, seen, place, png, form, request, monkeypatch):
+    monkeypatch.setattr(settings(), "allow_private_urls", True)
     connection = simulator.credentials.connection()
     if form == "asset":
         made = ImageRequest(prompt="a still", model="gpt-image-2", size="1280x720")

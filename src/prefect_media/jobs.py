@@ -213,13 +213,13 @@ class Watch:
         return self._timed_out(f"was not done after {now - self._began:.3g} s (it is {status})")
 
     def _patiently(self, now: float, not_before: float) -> LookAgain | JobTimedOut:
-        queue = self._patience.queue_timeout
-        waiting = queue is not None and self.state is not None and self.state.phase == "waiting"
+        queued = self.state is not None and self.state.phase == "waiting"
+        queue = self._patience.queue_timeout if queued else None
         if now >= self.deadline:
             return self.overdue(now)
-        if waiting and now - self._began >= queue:
+        if queue is not None and now - self._began >= queue:
             return self._timed_out(f"was still waiting in the provider's queue after {now - self._began:.3g} s")
-        not_after = min(self.deadline, self._began + queue) if waiting else self.deadline
+        not_after = self.deadline if queue is None else min(self.deadline, self._began + queue)
         return LookAgain(not_before=min(not_before, not_after), not_after=not_after)
 
     def _note(self, state: JobState, now: float) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
-import httpx
-
+from . import web
 from .assets import Asset
 from .errors import InvalidRequest, MediaError
+from .settings import settings
 from .storage import storage_of
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ async def load(image: Asset | str | Path | bytes) -> bytes:
 
 
 def shown(image: Asset | str | Path | bytes) -> str:
-    """How to call a reference image in a message: never with the content of a data URL or a signed query."""
+    """How to call a reference image in a message: never with the content of a data URL, a login or a signed query."""
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
     text = image.uri if isinstance(image, Asset) else str(image)
-    return f"{text[:24]}..." if text.startswith("data:") else text.partition("?")[0]
+    return f"{text[:24]}..." if text.startswith("data:") else web.shown(text)
 
 
 def fitted(data: bytes, size: str | None, fit: Fit) -> tuple[str, bytes, str]:
@@ -113,7 +113,7 @@ async def _from_text(text: str) -> bytes:
     if scheme == "data":
         return _from_data_url(text)
     if scheme in ("http", "https"):
-        return await _from_web(text)
+        return await web.fetch(text, limit=MAX_BYTES, private=settings().allow_private_urls)
     if "://" in text:
         return await _from_store(text)
     try:
@@ -132,29 +132,6 @@ def _from_data_url(text: str) -> bytes:
         return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
     except (binascii.Error, ValueError):
         raise InvalidRequest("the reference is a data URL whose content is not base64. Nothing was sent") from None
-
-
-async def _from_web(url: str) -> bytes:
-    name = shown(url)
-    try:
-        async with (
-            httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=60) as client,
-            client.stream("GET", url) as response,
-        ):
-            response.raise_for_status()
-            data = bytearray()
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > MAX_BYTES:
-                    raise InvalidRequest(
-                        f"the reference image {name} is larger than {MAX_BYTES:,} bytes. Nothing was sent"
-                    )
-            return bytes(data)
-    except httpx.HTTPStatusError as error:
-        answer = f"HTTP {error.response.status_code}"
-    except httpx.HTTPError as error:
-        answer = type(error).__name__
-    raise InvalidRequest(f"the reference image {name} can't be fetched: {answer}. Nothing was sent")
 
 
 async def _from_store(uri: str) -> bytes:

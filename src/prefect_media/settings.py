@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=600.0, gt=0, description="How long a job may show no change until a warning is given, in seconds."
     )
+    allow_private_urls: bool = Field(
+        default=False,
+        description="Whether reference images may be fetched from private and loopback addresses.",
+    )
 
 
 @lru_cache(maxsize=1)

@@ -10,20 +10,44 @@ from .images import generate_images as generate_images
 from .publish import apublish as apublish
 from .publish import publish as publish
 from .reporting import show_gallery as show_gallery
+from .video_steps import afetch_video as afetch_video
+from .video_steps import asubmit_video as asubmit_video
+from .video_steps import avideo_is_finished as avideo_is_finished
+from .video_steps import await_for_video as await_for_video
+from .video_steps import fetch_video as fetch_video
+from .video_steps import submit_video as submit_video
+from .video_steps import video_is_finished as video_is_finished
+from .video_steps import wait_for_video as wait_for_video
+from .videos import aedit_video as aedit_video
+from .videos import aextend_video as aextend_video
 from .videos import agenerate_video as agenerate_video
 from .videos import aremix_video as aremix_video
+from .videos import edit_video as edit_video
+from .videos import extend_video as extend_video
 from .videos import generate_video as generate_video
 from .videos import remix_video as remix_video
 
 __all__ = [
+    "aedit_video",
+    "aextend_video",
+    "afetch_video",
     "agenerate_images",
     "agenerate_video",
     "apublish",
     "aremix_video",
+    "asubmit_video",
+    "avideo_is_finished",
+    "await_for_video",
     "cancel_remote_jobs",
+    "edit_video",
+    "extend_video",
+    "fetch_video",
     "generate_images",
     "generate_video",
     "publish",
     "remix_video",
     "show_gallery",
+    "submit_video",
+    "video_is_finished",
+    "wait_for_video",
 ]

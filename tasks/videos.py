@@ -1,15 +1,18 @@
-"""Videos as Prefect tasks."""
+"""Videos as Prefect tasks, each from the request to the stored asset; for steps of their own see video_steps.py."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from prefect import task
 
 from prefect_media.assets import Asset
+from prefect_media.continuation import Fallback, buy_remix
+from prefect_media.errors import InvalidRequest
 from prefect_media.purchase import buy_video
-from prefect_media.requests import RemixRequest, VideoRequest
-from prefect_media.terms import OnDoubt
+from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
+from prefect_media.terms import OnDoubt, Terms
 
 from .context import Credentials, Store, connection_to, storage_for, terms_of
 from .reporting import progress_log
@@ -26,6 +29,7 @@ async def agenerate_video(
     store: Store | None = None,
     scope: str = "run",
     timeout: timedelta | float = VIDEO_TIMEOUT,
+    queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
     retry_failed: bool = False,
     cancel_remote: bool = False,
@@ -47,6 +51,7 @@ async def agenerate_video(
             "forever", or a name of your own.
         timeout: How long to wait for the job, in seconds or as a timedelta. A job that takes longer stays on
             record, and the next attempt resumes it.
+        queue_timeout: How long the job may wait in the provider's queue; by default as long as `timeout` lets it.
         on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete the job at the provider when this task is cancelled; by default it goes on.
@@ -69,7 +74,7 @@ async def agenerate_video(
         cancel_remote=cancel_remote,
         on_progress=progress_log(),
     )
-    return await buy_video(connection, request, storage, terms)
+    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
 
 
 @task(name="remix_video", **RETRIED)
@@ -80,15 +85,54 @@ async def aremix_video(
     store: Store | None = None,
     scope: str = "run",
     timeout: timedelta | float = VIDEO_TIMEOUT,
+    queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
     retry_failed: bool = False,
     cancel_remote: bool = False,
+    fallback: Fallback | None = None,
 ) -> Asset:
     """Make a finished video again with a change; arguments and errors are those of `agenerate_video`.
 
     Example:
         ```python
         night = await aremix_video("my-server", RemixRequest(video=clip, prompt="the same at night"))
+        ```
+
+    Args:
+        fallback: What to do where the server can't remix: "last_frame" makes a new video of the same model, size and
+            length that starts from the last frame of the stored one. By default that is an error.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_progress=progress_log(),
+    )
+    return await buy_remix(connection, request, storage, queued(terms, queue_timeout), fallback=fallback)
+
+
+@task(name="edit_video", **RETRIED)
+async def aedit_video(
+    credentials: Credentials,
+    request: VideoEditRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    queue_timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> Asset:
+    """Change one thing in a finished video; arguments and errors are those of `agenerate_video`.
+
+    Example:
+        ```python
+        scarf = await aedit_video("my-server", VideoEditRequest(video=clip, prompt="give the fox a red scarf"))
         ```
     """
     connection = await connection_to(credentials)
@@ -101,8 +145,54 @@ async def aremix_video(
         cancel_remote=cancel_remote,
         on_progress=progress_log(),
     )
-    return await buy_video(connection, request, storage, terms)
+    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
+
+
+@task(name="extend_video", **RETRIED)
+async def aextend_video(
+    credentials: Credentials,
+    request: VideoExtendRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    queue_timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> Asset:
+    """Let a finished video go on; the result is the whole of it. Arguments and errors are those of `agenerate_video`.
+
+    Example:
+        ```python
+        request = VideoExtendRequest(video=clip, prompt="the fox looks back", seconds=4)
+        longer = await aextend_video("my-server", request)
+        ```
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_progress=progress_log(),
+    )
+    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
+
+
+def queued(terms: Terms, queue_timeout: timedelta | float | None) -> Terms:
+    """The terms with a limit to the time in the provider's queue."""
+    if queue_timeout is None:
+        return terms
+    seconds = queue_timeout.total_seconds() if isinstance(queue_timeout, timedelta) else float(queue_timeout)
+    if seconds <= 0:
+        raise InvalidRequest(f"queue_timeout={queue_timeout!r} is not a time to wait; pass a time above 0, or None")
+    return replace(terms, queue_timeout=seconds)
 
 
 generate_video = sync_twin(agenerate_video, **RETRIED)
 remix_video = sync_twin(aremix_video, **RETRIED)
+edit_video = sync_twin(aedit_video, **RETRIED)
+extend_video = sync_twin(aextend_video, **RETRIED)

@@ -16,16 +16,28 @@ if TYPE_CHECKING:
     from .jobs import VideoJob as VideoJob
     from .requests import ImageRequest as ImageRequest
     from .requests import RemixRequest as RemixRequest
+    from .requests import VideoEditRequest as VideoEditRequest
+    from .requests import VideoExtendRequest as VideoExtendRequest
     from .requests import VideoRequest as VideoRequest
     from .simulator import simulated as simulated
+    from .tasks import aedit_video as aedit_video
+    from .tasks import aextend_video as aextend_video
+    from .tasks import afetch_video as afetch_video
     from .tasks import agenerate_images as agenerate_images
     from .tasks import agenerate_video as agenerate_video
     from .tasks import apublish as apublish
     from .tasks import aremix_video as aremix_video
+    from .tasks import asubmit_video as asubmit_video
+    from .tasks import await_for_video as await_for_video
+    from .tasks import edit_video as edit_video
+    from .tasks import extend_video as extend_video
+    from .tasks import fetch_video as fetch_video
     from .tasks import generate_images as generate_images
     from .tasks import generate_video as generate_video
     from .tasks import publish as publish
     from .tasks import remix_video as remix_video
+    from .tasks import submit_video as submit_video
+    from .tasks import wait_for_video as wait_for_video
 
 _HOME = {
     "Asset": "assets",
@@ -35,17 +47,29 @@ _HOME = {
     "MediaStore": "blocks",
     "OpenAICredentials": "blocks",
     "RemixRequest": "requests",
+    "VideoEditRequest": "requests",
+    "VideoExtendRequest": "requests",
     "VideoJob": "jobs",
     "VideoRequest": "requests",
+    "aedit_video": "tasks",
+    "aextend_video": "tasks",
+    "afetch_video": "tasks",
     "agenerate_images": "tasks",
     "agenerate_video": "tasks",
     "apublish": "tasks",
     "aremix_video": "tasks",
+    "asubmit_video": "tasks",
+    "await_for_video": "tasks",
+    "edit_video": "tasks",
+    "extend_video": "tasks",
+    "fetch_video": "tasks",
     "generate_images": "tasks",
     "generate_video": "tasks",
     "publish": "tasks",
     "remix_video": "tasks",
     "simulated": "simulator",
+    "submit_video": "tasks",
+    "wait_for_video": "tasks",
 }
 
 __all__ = ["errors", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

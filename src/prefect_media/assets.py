@@ -61,6 +61,7 @@ class Asset(BaseModel):
     height: int | None = Field(default=None, description="Height in pixels, read from the file.")
     seconds: float | None = Field(default=None, description="Duration in seconds, read from the file.")
     source: AssetSource | None = Field(default=None, description="Where it came from.")
+    warnings: tuple[str, ...] = Field(default=(), description="Where the file is not what was asked for.")
 
     async def aread_bytes(self) -> bytes:
         """All bytes of the asset. Raises `errors.StoreError` when it can't be read."""

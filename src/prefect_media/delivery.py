@@ -64,16 +64,23 @@ async def store_video(
         width=facts.width,
         height=facts.height,
         seconds=facts.seconds,
+        warnings=media.mismatches(facts, **_asked(record)),
         source=source_of(
             connection,
             record,
             job.model,
             None,
             job_id=job.id,
-            remixed_from=state.remixed_from,
+            remixed_from=state.remixed_from or record.request.get("video"),
             **_video_costs(connection, record, state, facts),
         ),
     )
+
+
+def _asked(record: Record) -> dict[str, Any]:
+    """Size and duration that a purchase named; remixes name neither, and extensions only what is to be added."""
+    asked = record.request if record.operation == "generate" else {}
+    return {"size": asked.get("size"), "seconds": asked.get("seconds")}
 
 
 def _video_costs(connection: Connection, record: Record, state: JobState, facts: media.Facts) -> dict[str, Any]:

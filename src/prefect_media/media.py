@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -13,11 +14,12 @@ POSTER_WIDTH = 320
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Width and height in pixels, duration in seconds."""
+    """Width and height in pixels, duration in seconds, FFmpeg's name of a video's codec."""
 
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    codec: str | None = None
 
 
 def sniff(head: bytes) -> str | None:
@@ -30,6 +32,8 @@ def sniff(head: bytes) -> str | None:
         return "image/webp"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "image/gif"
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"<svg", b"<?xml")):
+        return "image/svg+xml"
     if head[4:8] == b"ftyp":
         return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
     if head.startswith(b"\x1aE\xdf\xa3"):
@@ -42,6 +46,7 @@ SUFFIXES = {
     "image/jpeg": "jpg",
     "image/webp": "webp",
     "image/gif": "gif",
+    "image/svg+xml": "svg",
     "video/mp4": "mp4",
     "video/quicktime": "mov",
     "video/webm": "webm",
@@ -73,7 +78,7 @@ def image_facts(data: bytes) -> Facts:
 
 
 def video_facts(file: IO[bytes]) -> Facts:
-    """Width, height and duration of a video; nothing is known of files that can't be read."""
+    """Width, height, duration and codec of a video; nothing is known of files that can't be read."""
     import av
     from av.error import FFmpegError
 
@@ -81,9 +86,56 @@ def video_facts(file: IO[bytes]) -> Facts:
         with av.open(file, "r") as container:
             stream: Any = container.streams.video[0]
             length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
-            return Facts(stream.codec_context.width, stream.codec_context.height, round(float(length), 3) or None)
+            codec = stream.codec_context
+            return Facts(codec.width, codec.height, round(float(length), 3) or None, codec.name)
     except (FFmpegError, IndexError):
         return Facts()
+
+
+def mismatches(facts: Facts, *, size: str | None, seconds: float | None) -> tuple[str, ...]:
+    """Where a video is not what was asked for, one sentence each.
+
+    Args:
+        facts: What the file is.
+        size: "WIDTHxHEIGHT" as it was asked for; None where nothing was.
+        seconds: Duration as it was asked for; open models make a whole number of frames, so half a second or a
+            twentieth is let pass.
+    """
+    if facts.codec is None:
+        return ("The file can't be read as a video.",)
+    found: list[str] = []
+    if size and size != (made := f"{facts.width}x{facts.height}"):
+        found.append(f"The video is {made}; {size} was asked for.")
+    if seconds and facts.seconds and abs(facts.seconds - seconds) > max(0.5, seconds / 20):
+        found.append(f"The video is {facts.seconds:g} s long; {seconds:g} s were asked for.")
+    return tuple(found)
+
+
+def last_frame(file: IO[bytes]) -> bytes:
+    """The last frame of a video, as a PNG.
+
+    Raises:
+        errors.DownloadCorrupt: The file can't be read.
+    """
+    import av
+    from av.error import FFmpegError
+
+    last: deque[Any] = deque(maxlen=1)
+    try:
+        with av.open(file, "r") as container:
+            stream = container.streams.video[0]
+            for start in (container.duration or 0, 0):  # from the last key frame, else all of it
+                container.seek(start)
+                last.extend(container.decode(stream))
+                if last:
+                    break
+    except (FFmpegError, IndexError) as error:
+        raise DownloadCorrupt(f"no frame can be read from the video: {error}", transient=False) from None
+    if not last:
+        raise DownloadCorrupt("there is no frame in the video", transient=False)
+    out = io.BytesIO()
+    last[0].to_image().save(out, "PNG")
+    return out.getvalue()
 
 
 def poster(kind: str, file: IO[bytes]) -> bytes:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -97,9 +97,16 @@ async def buy_video(
     """A video, bought once, watched to its end and stored."""
     ledger = Ledger(storage)
     claim, job = await order_video(connection, request, ledger, terms)
+    return await collect_video(connection, job, ledger, claim, terms)
+
+
+async def collect_video(
+    connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, terms: Terms
+) -> Asset:
+    """The video of a purchase that was submitted or is done: from the store, else from the provider."""
     if claim.record.state == "done":
         try:
-            return (await _still_there(claim.record, storage, terms))[0]
+            return (await _still_there(claim.record, ledger.storage, terms))[0]
         except StoreError as gone:
             if job is None or not gone.details.get("missing"):
                 raise
@@ -182,18 +189,26 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
     """Watch a job to its end, store the video and put it on record."""
     at = connection_of(job, connection)
     try:
-        state = await watch(at, job, terms)
-        asset = await store_video(at, job, state, ledger.storage, claim.record)
+        async with remembering(ledger, claim):
+            state = await watch(at, job, terms)
+            asset = await store_video(at, job, state, ledger.storage, claim.record)
     except asyncio.CancelledError:
         if terms.cancel_remote:
             await asyncio.shield(cancel(at, job, ledger, claim))
         raise
-    except (JobFailed, ContentRejected) as error:
-        if claim.record.state != "done":  # what was stored once stays on record
-            await ledger.move(claim, state="failed", failure=failure_of(error))
-        raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     return record.assets[0]
+
+
+@asynccontextmanager
+async def remembering(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
+    """Put on record that the provider gave up on a job; what was stored once stays on record."""
+    try:
+        yield
+    except (JobFailed, ContentRejected) as error:
+        if claim.record.state != "done":
+            await ledger.move(claim, state="failed", failure=failure_of(error))
+        raise
 
 
 async def cancel(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:

@@ -1,0 +1,139 @@
+"""A video in three steps, for pipelines that must not hold a worker while it is made: submit, wait, fetch.
+
+The job that goes from step to step is a small JSON value, so each may run in another process, on another machine or
+another day; what they share is the store, with the ledger in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from .assets import Asset
+from .errors import InvalidRequest
+from .jobs import VideoJob
+from .ledger import Claim, Ledger, Record, remembered
+from .providers import videos
+from .providers.client import Connection
+from .purchase import collect_video, connection_of, order_video, remembering
+from .requests import VideoRequest, VideoVariation
+from .storage import Storage
+from .terms import Terms
+from .watch import watch
+
+
+async def submit(
+    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, terms: Terms
+) -> VideoJob:
+    """The one job of a request in its scope, bought now or before."""
+    _, job = await order_video(connection, request, Ledger(storage), terms)
+    assert job is not None
+    return job
+
+
+async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> VideoJob:
+    """The same job, once it is finished.
+
+    Raises:
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+        errors.MediaError: What `watch` raises; a failure is put on record.
+    """
+    at, ledger = _place_of(job, connection), Ledger(storage)
+    claim = await _purchase_of(job, ledger)
+    if claim is None:
+        await watch(at, job, terms)
+    elif claim.record.state != "done":
+        _raise_failure(claim)
+        async with remembering(ledger, claim):
+            await watch(at, job, terms)
+    return job
+
+
+async def is_finished(connection: Connection, job: VideoJob, storage: Storage) -> bool:
+    """One look at a job, without waiting.
+
+    Raises:
+        errors.MediaError: The look failed. A job that failed counts as finished: `wait` and `fetch` say why.
+    """
+    at = _place_of(job, connection)
+    claim = await _purchase_of(job, Ledger(storage))
+    if claim and claim.record.state in ("done", "failed"):
+        return True
+    return (await videos.look(at, job.id)).phase in ("done", "failed")
+
+
+async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> Asset:
+    """The video of a finished job, stored and on record; fetched before, it is the same one.
+
+    A job that is not on the ledger of this store (made elsewhere, or attached by its id) gets a record of its own.
+
+    Raises:
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+        errors.MediaError: What watching and storing raise.
+    """
+    _place_of(job, connection)
+    ledger = Ledger(storage)
+    claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, terms)
+    _raise_failure(claim)
+    return await collect_video(connection, job, ledger, claim, terms)
+
+
+def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
+    """A handle of a job that only its id is known of."""
+    return VideoJob(
+        provider=connection.provider,
+        base_url=connection.base_url,
+        api_version=connection.api_version,
+        dialect=connection.dialect,
+        model=model,
+        id=job_id,
+        fingerprint=_digest(connection.base_url, job_id),
+        submitted_at=datetime.now(UTC),
+    )
+
+
+def _place_of(job: VideoJob, connection: Connection) -> Connection:
+    """Where a job is: its own server, which has to be the one that the key is for."""
+    theirs, ours = urlsplit(job.base_url), urlsplit(connection.base_url)
+    if (theirs.scheme, theirs.netloc) != (ours.scheme, ours.netloc):
+        raise InvalidRequest(
+            f"job {job.id} was made at {theirs.netloc}, and these credentials are for {ours.netloc}; "
+            "pass the credentials it was made with",
+            job_id=job.id,
+        )
+    return connection_of(job, connection)
+
+
+async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
+    found = await ledger.get(job.purchase) if job.purchase else None
+    return Claim(*found) if found and job.id in found[0].job_ids else None
+
+
+async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms: Terms) -> Claim:
+    now = datetime.now(UTC)
+    order = Record(
+        key=_digest("adopted", job.base_url, job.id),
+        scope=terms.scope,
+        kind="video",
+        operation="adopt",
+        account=connection.account,
+        fingerprint=_digest(job.base_url, job.id),
+        request={"model": job.model} if job.model else {},
+        created_at=now,
+        updated_at=now,
+        flow_run_id=terms.flow_run_id,
+    )
+    claim = await ledger.claim(order)
+    if claim.ours:
+        await ledger.move(claim, state="submitted", job=job)
+    return claim
+
+
+def _raise_failure(claim: Claim) -> None:
+    if claim.record.state == "failed" and claim.record.failure:
+        raise remembered(claim.record.failure)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

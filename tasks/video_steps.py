@@ -1,0 +1,132 @@
+"""A video in steps of their own: submit now, wait elsewhere, fetch on any machine with the same store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect import task
+
+from prefect_media import steps
+from prefect_media.assets import Asset
+from prefect_media.jobs import VideoJob
+from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
+from prefect_media.terms import OnDoubt
+
+from .context import Credentials, Store, connection_to, storage_for, terms_of
+from .reporting import progress_log
+from .retried import RETRIED, sync_twin
+from .videos import VIDEO_TIMEOUT, queued
+
+
+@task(name="submit_video", **RETRIED)
+async def asubmit_video(
+    credentials: Credentials,
+    request: VideoRequest | RemixRequest | VideoEditRequest | VideoExtendRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+) -> VideoJob:
+    """Order a video and come back at once; the same request in the same scope is one job, however often submitted.
+
+    Example:
+        ```python
+        job = await asubmit_video("my-server", request, scope="trailer")
+        # later, anywhere:
+        clip = await afetch_video("my-server", await await_for_video("my-server", job))
+        ```
+
+    Args:
+        credentials: A credentials block, or the name of a saved one.
+        request: What to make.
+        store: Where the ledger lives, and later the video; see `agenerate_video`.
+        scope: What the request is unique within; see `agenerate_video`. Steps that belong to different flow runs
+            need a name of your own, or "forever".
+        timeout: How long to go on trying while the provider takes no orders.
+        on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
+        retry_failed: Buy again what failed before in this scope.
+
+    Returns:
+        A small value that holds no secret; any process can go on with it.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
+    return await steps.submit(connection, request, storage, terms)
+
+
+@task(name="wait_for_video", **RETRIED)
+async def await_for_video(
+    credentials: Credentials,
+    job: VideoJob,
+    *,
+    store: Store | None = None,
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+    queue_timeout: timedelta | float | None = None,
+) -> VideoJob:
+    """Wait until a job is finished, and return it. Buys nothing.
+
+    Args:
+        credentials: The credentials the job was bought with, or their name.
+        job: What `asubmit_video` returned.
+        store: The store it was submitted with; a failure is put on record there.
+        timeout: How long to wait, in seconds or as a timedelta.
+        queue_timeout: How long the job may wait in the provider's queue.
+
+    Raises:
+        errors.JobFailed: The provider gave up on the job.
+        errors.ContentRejected: Moderation stopped it.
+        errors.JobTimedOut: It is not finished yet; wait again whenever you like.
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(scope="forever", timeout=timeout, on_doubt="raise", on_progress=progress_log())
+    return await steps.wait(connection, job, storage, queued(terms, queue_timeout))
+
+
+@task(name="video_is_finished", **RETRIED)
+async def avideo_is_finished(credentials: Credentials, job: VideoJob, *, store: Store | None = None) -> bool:
+    """Look at a job once. A job that failed is finished too; fetching it says why.
+
+    Args:
+        credentials: The credentials the job was bought with, or their name.
+        job: What `asubmit_video` returned.
+        store: The store it was submitted with.
+    """
+    return await steps.is_finished(await connection_to(credentials), job, await storage_for(store))
+
+
+@task(name="fetch_video", **RETRIED)
+async def afetch_video(
+    credentials: Credentials,
+    job: VideoJob,
+    *,
+    store: Store | None = None,
+    timeout: timedelta | float = VIDEO_TIMEOUT,
+) -> Asset:
+    """Put the video of a finished job into the store; fetched twice, it is the same asset. Buys nothing.
+
+    Args:
+        credentials: The credentials the job was bought with, or their name.
+        job: What `asubmit_video` or `await_for_video` returned.
+        store: The store it was submitted with, on whatever machine.
+        timeout: How long to wait if it is not finished after all.
+
+    Raises:
+        errors.JobFailed: The provider gave up on the job, or its content has expired.
+        errors.ContentRejected: Moderation stopped it.
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(scope="forever", timeout=timeout, on_doubt="raise", on_progress=progress_log())
+    return await steps.fetch(connection, job, storage, terms)
+
+
+submit_video = sync_twin(asubmit_video, **RETRIED)
+wait_for_video = sync_twin(await_for_video, **RETRIED)
+video_is_finished = sync_twin(avideo_is_finished, **RETRIED)
+fetch_video = sync_twin(afetch_video, **RETRIED)

@@ -18,7 +18,17 @@ import prefect_media
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "src" / "prefect_media"
 ROOMS = {"core": CORE, "blocks": ROOT / "blocks", "tasks": ROOT / "tasks", "flows": ROOT / "flows"}
-PROGRAMS = {"cli", "demo", "demo_screen", "demo_servers", "jobs_cli", "simulate_cli", "__main__"}
+PROGRAMS = {
+    "cli",
+    "cli_places",
+    "demo",
+    "demo_screen",
+    "demo_servers",
+    "doctor",
+    "jobs_cli",
+    "simulate_cli",
+    "__main__",
+}
 HEAVY = {"openai", "boto3", "botocore", "obstore", "prefect", "PIL", "av", "httpx", "pydantic"}
 
 

@@ -5,7 +5,9 @@ if __name__ == "tasks":
     raise ImportError("import prefect_media.tasks instead of tasks")
 
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
+from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
+from .images import edit_images as edit_images
 from .images import generate_images as generate_images
 from .publish import apublish as apublish
 from .publish import publish as publish
@@ -28,6 +30,7 @@ from .videos import generate_video as generate_video
 from .videos import remix_video as remix_video
 
 __all__ = [
+    "aedit_images",
     "aedit_video",
     "aextend_video",
     "afetch_video",
@@ -39,6 +42,7 @@ __all__ = [
     "avideo_is_finished",
     "await_for_video",
     "cancel_remote_jobs",
+    "edit_images",
     "edit_video",
     "extend_video",
     "fetch_video",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from prefect import task
 
 from prefect_media.assets import Asset
+from prefect_media.errors import InvalidRequest
 from prefect_media.purchase import buy_images
-from prefect_media.requests import ImageRequest
-from prefect_media.terms import OnDoubt
+from prefect_media.requests import ImageEditRequest, ImageRequest
+from prefect_media.terms import OnDoubt, OnPartial, Terms
 
 from .context import Credentials, Store, connection_to, storage_for, terms_of
+from .preview import Preview
 from .retried import RETRIED, sync_twin
 
 IMAGE_TIMEOUT = timedelta(minutes=15)
@@ -27,6 +30,9 @@ async def agenerate_images(
     timeout: timedelta | float = IMAGE_TIMEOUT,
     on_doubt: OnDoubt = "raise",
     retry_failed: bool = False,
+    on_partial: OnPartial | None = None,
+    partial_images: int = 2,
+    preview: bool = False,
 ) -> list[Asset]:
     """Make images and put them in the store; the same request in the same scope is bought once.
 
@@ -45,6 +51,10 @@ async def agenerate_images(
         timeout: How long to wait, in seconds or as a timedelta.
         on_doubt: What to do when a reply was lost and the images may be paid for: "raise" or "resubmit".
         retry_failed: Buy again what the provider rejected before in this scope.
+        on_partial: Called with the bytes and the number, from 0, of each preview while the image is made; may be
+            async, and can't fail the purchase. It is still one paid request, of one image.
+        partial_images: How many previews to ask for, 1 to 3; the provider may send fewer.
+        preview: Show the previews in an artifact of the flow run, which sharpens while the image is made.
 
     Returns:
         One asset per image, in the provider's order.
@@ -52,13 +62,73 @@ async def agenerate_images(
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
         errors.ContentRejected: Moderation refused the prompt.
-        errors.SubmissionInDoubt: The reply was lost; an image can't be asked for again.
+        errors.SubmissionInDoubt: The reply was lost or broke off; an image can't be asked for again.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
     connection = await connection_to(credentials)
     storage = await storage_for(store)
     terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
-    return await buy_images(connection, request, storage, terms)
+    terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
+    assets = await buy_images(connection, request, storage, terms)
+    if shown:
+        await shown.finish(assets[0])
+    return assets
 
 
+@task(name="edit_images", **RETRIED)
+async def aedit_images(
+    credentials: Credentials,
+    request: ImageEditRequest,
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    timeout: timedelta | float = IMAGE_TIMEOUT,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    on_partial: OnPartial | None = None,
+    partial_images: int = 2,
+    preview: bool = False,
+) -> list[Asset]:
+    """Make images from 1 to 16 others, with or without a mask; arguments are those of `agenerate_images`.
+
+    Example:
+        ```python
+        request = ImageEditRequest(prompt="at night", model="gpt-image-2", images=[fox, "moon.png"], mask="sky.png")
+        [night] = await aedit_images("my-openai", request)
+        ```
+
+    Returns:
+        One asset per image, in the provider's order.
+
+    Raises:
+        errors.InvalidRequest: A picture or the mask can't be read or doesn't fit, or the model can't do it; nothing
+            was sent.
+        errors.MediaError: Any other kind, as in `agenerate_images`.
+    """
+    connection = await connection_to(credentials)
+    storage = await storage_for(store)
+    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
+    terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
+    assets = await buy_images(connection, request, storage, terms)
+    if shown:
+        await shown.finish(assets[0])
+    return assets
+
+
+def _with_previews(
+    terms: Terms,
+    request: ImageRequest | ImageEditRequest,
+    on_partial: OnPartial | None,
+    partial_images: int,
+    preview: bool,
+) -> tuple[Terms, Preview | None]:
+    if on_partial is None and not preview:
+        return terms, None
+    if partial_images not in (1, 2, 3):
+        raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3. Nothing was sent")
+    shown = Preview(request, on_partial) if preview else None
+    return replace(terms, on_partial=shown or on_partial, partial_images=partial_images), shown
+
+
+edit_images = sync_twin(aedit_images, **RETRIED)
 generate_images = sync_twin(agenerate_images, **RETRIED)

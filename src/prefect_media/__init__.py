@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from .blocks import MediaStore as MediaStore
     from .blocks import OpenAICredentials as OpenAICredentials
     from .jobs import VideoJob as VideoJob
+    from .requests import ImageEditRequest as ImageEditRequest
     from .requests import ImageRequest as ImageRequest
     from .requests import RemixRequest as RemixRequest
     from .requests import VideoEditRequest as VideoEditRequest
     from .requests import VideoExtendRequest as VideoExtendRequest
     from .requests import VideoRequest as VideoRequest
     from .simulator import simulated as simulated
+    from .tasks import aedit_images as aedit_images
     from .tasks import aedit_video as aedit_video
     from .tasks import aextend_video as aextend_video
     from .tasks import afetch_video as afetch_video
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .tasks import aremix_video as aremix_video
     from .tasks import asubmit_video as asubmit_video
     from .tasks import await_for_video as await_for_video
+    from .tasks import edit_images as edit_images
     from .tasks import edit_video as edit_video
     from .tasks import extend_video as extend_video
     from .tasks import fetch_video as fetch_video
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Asset": "assets",
     "AzureOpenAICredentials": "blocks",
+    "ImageEditRequest": "requests",
     "ImageRequest": "requests",
     "Manifest": "assets",
     "MediaStore": "blocks",
@@ -51,6 +55,7 @@ _HOME = {
     "VideoExtendRequest": "requests",
     "VideoJob": "jobs",
     "VideoRequest": "requests",
+    "aedit_images": "tasks",
     "aedit_video": "tasks",
     "aextend_video": "tasks",
     "afetch_video": "tasks",
@@ -60,6 +65,7 @@ _HOME = {
     "aremix_video": "tasks",
     "asubmit_video": "tasks",
     "await_for_video": "tasks",
+    "edit_images": "tasks",
     "edit_video": "tasks",
     "extend_video": "tasks",
     "fetch_video": "tasks",

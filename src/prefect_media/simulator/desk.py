@@ -21,6 +21,8 @@ class _Reply:
     status: int
     headers: Headers
     body: bytes
+    sent: bool = False
+    """Whether it went out while it was being made."""
 
 
 class FrontDesk:
@@ -56,7 +58,8 @@ class FrontDesk:
         if fault and fault.action == "answer":
             reply = _planted(fault)
         else:
-            reply = await self._ask({**scope, "state": {"fields": fields}}, raw)
+            live = send if fault is None or fault.before_acceptance else None
+            reply = await self._ask({**scope, "state": {"fields": fields}}, raw, live, _request_id(path))
             if fault and not fault.before_acceptance:
                 fault.struck()
                 if fault.after_accept:
@@ -69,28 +72,47 @@ class FrontDesk:
         if fault and fault.action == "hold_reply":
             await asyncio.sleep(fault.seconds)
 
-        name = b"apim-request-id" if is_azure(path) else b"x-request-id"
-        reply.headers.append((name, (str(uuid.uuid4()) if is_azure(path) else f"req_{uuid.uuid4().hex}").encode()))
+        if reply.sent:
+            seen.status = reply.status
+            return
+        reply.headers.append(_request_id(path))
         if all(header != b"date" for header, _ in reply.headers):
             reply.headers.append((b"date", formatdate(usegmt=True).encode()))
         seen.status = reply.status
         await _send(reply, fault, scope, send)
 
-    async def _ask(self, scope: Scope, raw: bytes) -> _Reply:
-        """Let the application answer into our hands."""
+    async def _ask(self, scope: Scope, raw: bytes, live: Send | None, request_id: tuple[bytes, bytes]) -> _Reply:
+        """Let the application answer into our hands; a stream of events goes straight on by `live`, if there is one."""
         reply = _Reply(500, [], b"")
 
+        asked = False
+
         async def receive() -> Message:
+            nonlocal asked
+            if asked:
+                await asyncio.Event().wait()  # for ever: who streams waits here for a client that hangs up
+            asked = True
             return {"type": "http.request", "body": raw, "more_body": False}
 
         async def collect(message: Message) -> None:
             if message["type"] == "http.response.start":
                 reply.status, reply.headers = message["status"], list(message["headers"])
-            else:
+                events = any(value.startswith(b"text/event-stream") for _, value in reply.headers)
+                reply.sent = live is not None and events
+                message = {**message, "headers": [*reply.headers, request_id]}
+            elif not reply.sent:
                 reply.body += message.get("body", b"")
+            if live and reply.sent:
+                await live(message)
 
         await self._app(scope, receive, collect)
         return reply
+
+
+def _request_id(path: str) -> tuple[bytes, bytes]:
+    if is_azure(path):
+        return b"apim-request-id", str(uuid.uuid4()).encode()
+    return b"x-request-id", f"req_{uuid.uuid4().hex}".encode()
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -6,8 +6,9 @@
 import io
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import cast
 
-from PIL import Image, ImageChops, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from .answers import ApiError, invalid
 from .lettering import caption, label, put_caption, put_label
@@ -21,7 +22,7 @@ class Picture:
 
     Attributes:
         size: Width and height in pixels.
-        output_format: "png", "jpeg" or "webp".
+        output_format: "png", "jpeg", "webp", "gif" or "svg".
         compression: 0 to 100, for jpeg and webp; 100 is the best quality.
         number: Which of the pictures of one request it is, from 0.
         seed: The client's own, or empty.
@@ -39,6 +40,8 @@ class Picture:
     seed: str = ""
     references: tuple[bytes, ...] = field(default=(), repr=False)
     mask: bytes | None = field(default=None, repr=False)
+    frames: int = 9
+    frame_ms: int = 200
 
 
 def open_picture(data: bytes, param: str) -> Image.Image:
@@ -61,13 +64,55 @@ def _unreadable(param: str) -> ApiError:
 @lru_cache(maxsize=32)
 def draw(picture: Picture) -> bytes:
     """The encoded picture; the same for the same `Picture`, always."""
+    image = _drawn(picture)
+    if picture.output_format == "gif":
+        return _gif(image, picture.frames, picture.frame_ms)
+    if picture.output_format == "svg":
+        return _svg(image)
+    return encode(image, picture.output_format, picture.compression)
+
+
+def drafts(picture: Picture, count: int) -> list[bytes]:
+    """What can be seen while the picture is made: first all blurred, then less and less."""
+    image = _drawn(picture)
+    widest = max(image.size) / 24
+    blurred = (image.filter(ImageFilter.GaussianBlur(widest / 2**number)) for number in range(count))
+    return [encode(each, picture.output_format, picture.compression) for each in blurred]
+
+
+def _drawn(picture: Picture) -> Image.Image:
     scene = Scene(f"{picture.prompt}|{picture.seed}|{picture.number}", picture.prompt, picture.size)
     image = _made_over(picture, scene) if picture.references else scene.frame(0.5)
     put_caption(image, caption(picture.prompt, picture.size), frosted=bool(picture.references))
     put_label(image, label(f"{picture.model} · simulated", picture.size))
     if picture.transparent:
         image = _card(image)
-    return encode(image, picture.output_format, picture.compression)
+    return image
+
+
+def _gif(image: Image.Image, count: int, milliseconds: int) -> bytes:
+    """The picture with a light that grows and fades."""
+    ground = image.convert("RGB")
+    frames = [ImageEnhance.Brightness(ground).enhance(0.7 + 0.6 * abs(number / count - 0.5)) for number in range(count)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return file.getvalue()
+
+
+def _svg(image: Image.Image) -> bytes:
+    """The picture in a few hundred tiles."""
+    width, height = image.size
+    side = max(1, round((width * height / 300) ** 0.5))
+    across, down = -(-width // side), -(-height // side)
+    small = image.convert("RGB").resize((across, down))
+    tiles = "".join(
+        f'<rect x="{x * side}" y="{y * side}" width="{side}" height="{side}" '
+        f'fill="#{"".join(f"{part:02x}" for part in cast(tuple[int, ...], small.getpixel((x, y))))}"/>'
+        for y in range(down)
+        for x in range(across)
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+    return f"{head}{tiles}</svg>".encode()
 
 
 def encode(image: Image.Image, output_format: str, compression: int = 100) -> bytes:

@@ -51,8 +51,10 @@ def _free_size(width: int, height: int) -> str | None:
 _COMMON = ("prompt", "model", "n", "size", "quality", "user")
 _GPT = (
     *("background", "moderation", "output_compression", "output_format", "partial_images", "stream"),
-    *("safety_identifier", "complexity"),
+    "safety_identifier",
 )
+_NEWEST = ("complexity", "frame_count", "frame_duration_ms", "svg")
+_STILL = ("png", "jpeg", "webp")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class ImageFamily:
         longest: Characters in a prompt.
         edits: Whether it edits images.
         url_by_default: Whether it answers links, and none of the newer details.
+        formats: Values of `output_format`.
+        fidelities: Values of `input_fidelity`.
+        streams: Whether it sends drafts while it works.
+        references: Most images an edit may start from.
     """
 
     sizes: tuple[str, ...] | Callable[[int, int], str | None]
@@ -78,10 +84,19 @@ class ImageFamily:
     longest: int = LONGEST_PROMPT
     edits: bool = True
     url_by_default: bool = False
+    formats: tuple[str, ...] = _STILL
+    fidelities: tuple[str, ...] = ("high", "low")
+    streams: bool = True
+    references: int = 16
 
-    def check_size(self, value: object) -> tuple[int, int]:
+    def check_size(self, value: object, *, frames: int = 1) -> tuple[int, int]:
         """Width and height in pixels of a size that is served."""
         size = self.default_size if value is None else str(value)
+        sides = parse_size(size)
+        if frames > 1 and sides:
+            if sides[0] % 16 or sides[1] % 16 or sides[0] * sides[1] * frames > 3840 * 2160:
+                raise invalid("size", f"Invalid size '{size}': too large for {frames} frames, or not divisible by 16.")
+            return sides
         if size == "auto" and not self.url_by_default:
             size = self.default_size
         if not callable(self.sizes) and size not in self.sizes:
@@ -94,6 +109,8 @@ class ImageFamily:
 
 
 _LEVELS = ("auto", "low", "medium", "high")
+_MORE_LEVELS = (*_LEVELS, "xhigh", "max")
+_FIXED = ("1024x1024", "1024x1536", "1536x1024")
 
 IMAGE_FAMILIES: list[tuple[str, ImageFamily]] = [
     (
@@ -104,6 +121,8 @@ IMAGE_FAMILIES: list[tuple[str, ImageFamily]] = [
             ("standard", "auto"),
             longest=1000,
             url_by_default=True,
+            streams=False,
+            references=1,
         ),
     ),
     (
@@ -116,15 +135,24 @@ IMAGE_FAMILIES: list[tuple[str, ImageFamily]] = [
             longest=4000,
             edits=False,
             url_by_default=True,
+            streams=False,
         ),
     ),
     (
-        r"gpt-image-1(-mini|\.5)?(-\d{4}-\d\d-\d\d)?$|chatgpt-image-latest$",
-        ImageFamily(("1024x1024", "1024x1536", "1536x1024"), (*_COMMON, *_GPT, "input_fidelity"), _LEVELS),
+        r"gpt-image-1-mini(-\d{4}-\d\d-\d\d)?$",
+        ImageFamily(_FIXED, (*_COMMON, *_GPT, "input_fidelity"), _LEVELS, fidelities=("low",)),
+    ),
+    (
+        r"gpt-image-1(\.5)?(-\d{4}-\d\d-\d\d)?$|chatgpt-image-latest$",
+        ImageFamily(_FIXED, (*_COMMON, *_GPT, "input_fidelity"), _LEVELS),
     ),
     (r"gpt-image-2(-\d{4}-\d\d-\d\d)?$", ImageFamily(_free_size, (*_COMMON, *_GPT), _LEVELS)),
-    (r"gpt-image-", ImageFamily(_free_size, (*_COMMON, *_GPT, "markup"), (*_LEVELS, "xhigh", "max"))),
-    (r"", ImageFamily(_any_size, None, None)),
+    (r"gpt-image-2\.5", ImageFamily(_free_size, (*_COMMON, *_GPT, "markup"), _MORE_LEVELS)),
+    (
+        r"gpt-image-",
+        ImageFamily(_free_size, (*_COMMON, *_GPT, *_NEWEST, "markup"), _MORE_LEVELS, formats=(*_STILL, "gif", "svg")),
+    ),
+    (r"", ImageFamily(_any_size, None, None, formats=(*_STILL, "gif", "svg"))),
 ]
 """By the beginning of the model's name, the first that fits."""
 

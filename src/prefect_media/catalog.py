@@ -33,6 +33,9 @@ HOSTS: tuple[Host, ...] = ("openai", "azure", "other")
 NEAR = 30
 """Days before the end of a model from which on its use is warned of."""
 
+RETIRING = 183
+"""Days before the end of a model from which on it counts as retiring: providers name a date for every model."""
+
 N_MAX = 10
 """Images in one purchase where the catalog knows no other number."""
 
@@ -124,11 +127,14 @@ class Model(Row):
     unseen: tuple[Host, ...] = ()
 
     def status(self, host: Host, today: date | None = None) -> Status:
-        """How the model stands on a host; "retiring" from the day on that its end is announced."""
+        """How the model stands on a host; "retiring" when its end is less than half a year away."""
         end = self.retired.get(host)
         if end is None:
             return "unknown" if host in self.unseen else "alive"
-        return "retired" if (today or date.today()) >= end else "retiring"
+        days = (end - (today or date.today())).days
+        if days <= 0:
+            return "retired"
+        return "retiring" if days < RETIRING else "alive"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,78 @@
+"""Looks, on a schedule, whether a model you use is going away: an event and an artifact tell."""
+
+from datetime import date
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+from prefect.events import emit_event
+from prefect_media.tasks.context import connection_to, run_logger, storage_for
+
+from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
+from prefect_media.endings import endings
+from prefect_media.ledger import Ledger
+from prefect_media.providers.models import listed
+
+
+@flow(name="model_watch")
+async def model_watch(
+    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    models: list[str] | None = None,
+    store: MediaStore | str | None = None,
+    days: int = 30,
+    today: date | None = None,
+) -> list[str]:
+    """Compare the catalog, the server's own dates and the models in use; each finding is an event.
+
+    The event is `prefect-media.model.ending`, its resource `prefect-media.model.HOST.MODEL`; an automation can wait
+    for it. The artifact `model-watch` shows all findings as a table.
+
+    Args:
+        credentials: Credentials of the server to ask, as a block or the name of a saved one.
+        models: Models in use; those of the store's ledger if left out.
+        store: Where the ledger lies: a block, the name of a saved one, a URL or a folder.
+        days: How long before its end a model in use is worth an event.
+        today: The date to reckon from; today's if left out.
+
+    Returns:
+        What was found, one sentence each; empty if all is well.
+    """
+    connection = await connection_to(credentials)
+    if models is None:
+        ledger = Ledger(await storage_for(store))
+        purchases = [purchase async for purchase in ledger.purchases() if purchase.account == connection.account]
+        models = sorted({purchase.request["model"] for purchase in purchases if "model" in purchase.request})
+    found = endings(models, await listed(connection), connection.catalog_host, today=today, near=days)
+    if not found:
+        run_logger().info("All well with %s", ", ".join(models) or "no models: none is in use")
+        return []
+    for ending in found:
+        run_logger().warning(ending.sentence)
+        emit_event(
+            "prefect-media.model.ending",
+            resource={
+                "prefect.resource.id": f"prefect-media.model.{connection.host}.{ending.model}",
+                "prefect.resource.name": ending.model,
+            },
+            payload={
+                "what": ending.what,
+                "ends": str(ending.ends),
+                "successor": ending.successor,
+                "sentence": ending.sentence,
+            },
+        )
+    await acreate_table_artifact(
+        [
+            {
+                "model": ending.model,
+                "what": ending.what,
+                "ends": str(ending.ends or "?"),
+                "catalog": str(ending.in_catalog or "-"),
+                "server": str(ending.at_server or "-"),
+                "successor": ending.successor or "-",
+            }
+            for ending in found
+        ],
+        key="model-watch",
+        description=f"Models going away at {connection.host}",
+    )
+    return [ending.sentence for ending in found]

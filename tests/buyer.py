@@ -80,8 +80,8 @@ def plan(
 class Buyer:
     """One process, as its parent sees it."""
 
-    def __init__(self, pid: int, out: Path) -> None:
-        self.pid, self._out = pid, out
+    def __init__(self, nursery: Nursery, pid: int, out: Path) -> None:
+        self._nursery, self.pid, self._out = nursery, pid, out
         self.ended, self.stopped = threading.Event(), threading.Event()
         self.status: int | None = None
 
@@ -92,8 +92,8 @@ class Buyer:
         return os.waitstatus_to_exitcode(self.status)
 
     def signal(self, number: int = signal.SIGKILL) -> None:
-        if not self.ended.is_set():
-            os.kill(self.pid, number)
+        # by its parent, who alone knows for sure that the id is still its own
+        self._nursery.send({"signal": number, "pid": self.pid})
 
     def said(self) -> dict[str, Any]:
         """What it left: {"assets": [...]} or {"error": ..., "message": ...}."""
@@ -119,7 +119,7 @@ class Nursery:
         self._born = threading.Event()
         self._newest: Buyer
         self._count = 0
-        self._lock = threading.Lock()
+        self._lock, self._line = threading.Lock(), threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
@@ -133,13 +133,18 @@ class Nursery:
         self._reader.join()
         self._folder.cleanup()
 
-    def start(self, plan: dict[str, Any]) -> Buyer:
+    def send(self, order: dict[str, Any]) -> None:
         assert self._process.stdin
+        with self._line:
+            self._process.stdin.write(f"{json.dumps(order)}\n")
+            self._process.stdin.flush()
+
+    def start(self, plan: dict[str, Any]) -> Buyer:
         with self._lock:
             self._count += 1
             self._born.clear()
             self._out = Path(self._folder.name) / f"{self._count}.json"
-            print(json.dumps({**plan, "out": str(self._out)}), file=self._process.stdin, flush=True)
+            self.send({**plan, "out": str(self._out)})
             assert self._born.wait(60)
             return self._newest
 
@@ -148,7 +153,7 @@ class Nursery:
         for line in self._process.stdout:
             word, pid, status = line.split()
             if word == "born":
-                self._newest = self._buyers[int(pid)] = Buyer(int(pid), self._out)
+                self._newest = self._buyers[int(pid)] = Buyer(self, int(pid), self._out)
                 self._born.set()
             elif word == "stopped":
                 self._buyers[int(pid)].stopped.set()
@@ -327,6 +332,11 @@ def main() -> None:
             return
         *lines, waiting = (waiting + data).split(b"\n")
         for line in lines:
+            order = json.loads(line)
+            if "signal" in order:
+                if order["pid"] in children:
+                    os.kill(order["pid"], order["signal"])
+                continue
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -334,7 +344,7 @@ def main() -> None:
                 os.dup2(os.open(os.devnull, os.O_RDWR), 0)
                 os.dup2(2, 1)  # the nursery's own words are not ours to mix with
                 try:
-                    os._exit(live(json.loads(line)))
+                    os._exit(live(order))
                 except BaseException:
                     import traceback
 

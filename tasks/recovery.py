@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from prefect.automations import Automation, EventTrigger, Posture
+from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.states import StateType
 
 RECOVERY = "prefect-media: run crashed flow runs again"
 

@@ -7,12 +7,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_media.blocks import AzureOpenAICredentials as AzureOpenAICredentials
+    from prefect_media.blocks import MediaStore as MediaStore
+    from prefect_media.blocks import OpenAICredentials as OpenAICredentials
+    from prefect_media.tasks import aedit_images as aedit_images
+    from prefect_media.tasks import aedit_video as aedit_video
+    from prefect_media.tasks import aextend_video as aextend_video
+    from prefect_media.tasks import afetch_video as afetch_video
+    from prefect_media.tasks import agenerate_images as agenerate_images
+    from prefect_media.tasks import agenerate_video as agenerate_video
+    from prefect_media.tasks import apublish as apublish
+    from prefect_media.tasks import aremix_video as aremix_video
+    from prefect_media.tasks import asubmit_video as asubmit_video
+    from prefect_media.tasks import await_for_video as await_for_video
+    from prefect_media.tasks import edit_images as edit_images
+    from prefect_media.tasks import edit_video as edit_video
+    from prefect_media.tasks import extend_video as extend_video
+    from prefect_media.tasks import fetch_video as fetch_video
+    from prefect_media.tasks import generate_images as generate_images
+    from prefect_media.tasks import generate_video as generate_video
+    from prefect_media.tasks import publish as publish
+    from prefect_media.tasks import remix_video as remix_video
+    from prefect_media.tasks import submit_video as submit_video
+    from prefect_media.tasks import wait_for_video as wait_for_video
+
     from . import errors as errors
     from .assets import Asset as Asset
     from .assets import Manifest as Manifest
-    from .blocks import AzureOpenAICredentials as AzureOpenAICredentials
-    from .blocks import MediaStore as MediaStore
-    from .blocks import OpenAICredentials as OpenAICredentials
     from .jobs import VideoJob as VideoJob
     from .requests import ImageEditRequest as ImageEditRequest
     from .requests import ImageRequest as ImageRequest
@@ -21,26 +42,6 @@ if TYPE_CHECKING:
     from .requests import VideoExtendRequest as VideoExtendRequest
     from .requests import VideoRequest as VideoRequest
     from .simulator import simulated as simulated
-    from .tasks import aedit_images as aedit_images
-    from .tasks import aedit_video as aedit_video
-    from .tasks import aextend_video as aextend_video
-    from .tasks import afetch_video as afetch_video
-    from .tasks import agenerate_images as agenerate_images
-    from .tasks import agenerate_video as agenerate_video
-    from .tasks import apublish as apublish
-    from .tasks import aremix_video as aremix_video
-    from .tasks import asubmit_video as asubmit_video
-    from .tasks import await_for_video as await_for_video
-    from .tasks import edit_images as edit_images
-    from .tasks import edit_video as edit_video
-    from .tasks import extend_video as extend_video
-    from .tasks import fetch_video as fetch_video
-    from .tasks import generate_images as generate_images
-    from .tasks import generate_video as generate_video
-    from .tasks import publish as publish
-    from .tasks import remix_video as remix_video
-    from .tasks import submit_video as submit_video
-    from .tasks import wait_for_video as wait_for_video
 
 _HOME = {
     "Asset": "assets",

@@ -20,7 +20,7 @@ async def storage_of_name(store: str | None) -> Storage:
     place = store or settings().store
     if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
         return storage_at(place)
-    from .tasks.context import storage_for  # a block, or the folder under the Prefect home
+    from prefect_media.tasks.context import storage_for  # a block, or the folder under the Prefect home
 
     return await storage_for(place)
 

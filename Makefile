@@ -13,7 +13,7 @@ demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, loca
 	$(BIN)/prefect-media demo
 
 test: $(VENV)/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/chaos.py --kills 200 --store folder

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,6 +70,33 @@ def doctor(
     from .doctor import run
 
     run(store, credentials)
+
+
+@app.command()
+def models(
+    kind: Annotated[str | None, typer.Option(help='"image" or "video"; both if left out.', show_default=False)] = None,
+    alive: Annotated[bool, typer.Option("--alive", help="Only models that OpenAI or Azure still serve.")] = False,
+) -> None:
+    """Show what the catalog knows: which models live where, until when, what they can do and cost."""
+    from .models_cli import list_models
+
+    list_models(_choice("kind", kind, ("image", "video")), alive=alive)
+
+
+@app.command()
+def estimate(
+    model: Annotated[str, typer.Option(help="Model, such as gpt-image-2.")],
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.", show_default=False)] = None,
+    quality: Annotated[str | None, typer.Option(help="Quality of an image.", show_default=False)] = None,
+    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1,
+    seconds: Annotated[int | None, typer.Option(min=1, help="Length of a video.", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Whose servers: openai, azure or other.")] = "openai",
+) -> None:
+    """Say what a request would cost, or why that can't be said; buys nothing."""
+    from .models_cli import print_estimate
+
+    where = _choice("host", host, ("openai", "azure", "other"))
+    print_estimate(model, size=size, quality=quality, n=n, seconds=seconds, host=where or "openai")
 
 
 @app.command("recover-crashed")
@@ -148,6 +175,14 @@ def main() -> None:
             raise
         typer.echo(sentence, err=True)
         sys.exit(1)
+
+
+def _choice(name: str, value: str | None, possible: tuple[Any, ...]) -> Any:
+    from .errors import InvalidRequest
+
+    if value is not None and value not in possible:
+        raise InvalidRequest(f"--{name} {value!r} is not possible; choose from {', '.join(possible)}")
+    return value
 
 
 def _sentence(error: Exception) -> str | None:

@@ -51,11 +51,17 @@ def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 5.0,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="Whose Videos API: openai, azure, vllm-omni, sglang, trtllm, litellm, new-api or openrouter."
+        ),
+    ] = "openai",
 ) -> None:
     """Serve the OpenAI images and videos API without a key, until Ctrl-C."""
     from .simulate_cli import run
 
-    run(host=host, port=port, latency=latency)
+    run(host=host, port=port, latency=latency, profile=profile)
 
 
 @app.command()

@@ -90,7 +90,7 @@ def _matches(state: JobState, record: Record) -> bool | None:
     decides alone.
     """
     wanted = record.request
-    pairs = [
+    pairs: list[tuple[object, object]] = [
         (state.prompt, wanted.get("prompt")),
         (state.size, wanted.get("size")),
         (state.remixed_from, wanted.get("video")),

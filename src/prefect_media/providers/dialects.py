@@ -120,10 +120,10 @@ def dialects() -> dict[str, Dialect]:
     tables = tomllib.loads(files("prefect_media.providers").joinpath("dialects.toml").read_text("utf-8"))["dialects"]
     found: dict[str, Dialect] = {}
     for name, own in tables.items():
-        table = {**tables[own["like"]], "note": "", **own} if "like" in own else own
-        values = {key: value for key, value in table.items() if key != "like"}
-        known_by = KnownBy(**own.get("known_by", {}))
-        found[name] = Dialect(**{**values, "name": name, "known_by": known_by})
+        table: dict[str, Any] = {**tables[own["like"]], "note": "", **own} if "like" in own else {**own}
+        table.pop("like", None)
+        table |= {"name": name, "known_by": KnownBy(**own.get("known_by", {}))}
+        found[name] = Dialect(**table)
     return found
 
 
@@ -176,7 +176,7 @@ def _by_host(base_url: str) -> Dialect | None:
 
 def _by_models(body: object, headers: Mapping[str, str]) -> Dialect:
     rows = fields_of(body).get("data")
-    first = fields_of(cast(list[object], rows)[0]) if isinstance(rows, list) and rows else {}
+    first = fields_of(cast(list[object], rows)[0] if isinstance(rows, list) and rows else None)
     for dialect in dialects().values():
         sign = dialect.known_by
         if sign.owned_by and str(first.get("owned_by", "")).startswith(sign.owned_by):

@@ -26,7 +26,7 @@ from ..jobs import JobState, VideoJob
 from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from .answers import look_again_after
 from .client import Connection
-from .dialects import Dialect, dialect_of, spoken
+from .dialects import Dialect, Route, dialect_of, spoken
 from .wire import Upload, ask, fields_of, open_stream
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def submit(
     else:
         source, body = _variation(request)
         try:
-            method, path = dialect.route(request.operation, source)
+            method, path = dialect.route(cast(Route, request.operation), source)
             answer = await ask(connection, method, connection.url(path), json_body=body, paid=True)
         except InvalidRequest as error:
             raise _no_variation(connection, request, source, error) from error

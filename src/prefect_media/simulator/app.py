@@ -11,6 +11,8 @@ from .answers import ApiError, bad_key, is_azure, refuse
 from .desk import FrontDesk
 from .images import Images
 from .models import Models
+from .profiles import Profile
+from .shapes import fastapi
 from .state import State
 from .videos import Videos
 
@@ -18,17 +20,21 @@ from .videos import Videos
 def build_app(state: State) -> ASGIApp:
     """The whole provider as one ASGI application."""
     images, videos, models = Images(state), Videos(state), Models(state)
+    doors = {
+        "create": Route("/videos", videos.create, methods=["POST"]),
+        "list": Route("/videos", videos.list, methods=["GET"]),
+        "edit": Route("/videos/edits", videos.edit, methods=["POST"]),
+        "extend": Route("/videos/extensions", videos.extend, methods=["POST"]),
+        "look": Route("/videos/{id}", videos.retrieve, methods=["GET"]),
+        "delete": Route("/videos/{id}", videos.delete, methods=["DELETE"]),
+        "content": Route("/videos/{id}/content", videos.content, methods=["GET"]),
+        "cancel": Route("/videos/{id}/cancel", videos.cancel, methods=["POST"]),
+        "remix": Route("/videos/{id}/remix", videos.remix, methods=["POST"]),
+    }
     api = [
         Route("/images/generations", images.generate, methods=["POST"]),
         Route("/images/edits", images.edit, methods=["POST"]),
-        Route("/videos", videos.create, methods=["POST"]),
-        Route("/videos", videos.list, methods=["GET"]),
-        Route("/videos/edits", videos.edit, methods=["POST"]),
-        Route("/videos/extensions", videos.extend, methods=["POST"]),
-        Route("/videos/{id}", videos.retrieve, methods=["GET"]),
-        Route("/videos/{id}", videos.delete, methods=["DELETE"]),
-        Route("/videos/{id}/content", videos.content, methods=["GET"]),
-        Route("/videos/{id}/remix", videos.remix, methods=["POST"]),
+        *(door for name, door in doors.items() if name in state.profile.routes),
         Route("/models", models.list, methods=["GET"]),
         Route("/models/{id:path}", models.retrieve, methods=["GET"]),
     ]
@@ -38,9 +44,9 @@ def build_app(state: State) -> ASGIApp:
     ]
     app = Starlette(
         routes=[
-            Mount("/v1", app=_Gate(_routed(api))),
-            Mount("/openai/v1", app=_Gate(_routed(api))),
-            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic), needs_api_version=True)),
+            Mount("/v1", app=_Gate(_routed(api, state.profile))),
+            Mount("/openai/v1", app=_Gate(_routed(api, state.profile))),
+            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic, Profile()), needs_api_version=True)),
             Route("/files/{name}", images.file, methods=["GET"]),  # no key: such links are signed
         ],
         exception_handlers={HTTPException: _no_such_route},
@@ -48,8 +54,20 @@ def build_app(state: State) -> ASGIApp:
     return FrontDesk(app, state)
 
 
-def _routed(routes: list[Route]) -> Starlette:
-    return Starlette(routes=routes, exception_handlers={ApiError: refuse, HTTPException: _no_such_route})
+def _routed(routes: list[Route], profile: Profile) -> Starlette:
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        if is_azure(request.url.path):
+            return await refuse(request, error)
+        return JSONResponse(profile.refused(error), status_code=error.status)
+
+    async def no_such_route(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if profile.refused is fastapi:
+            return JSONResponse({"detail": error.detail}, status_code=error.status_code)
+        return await _no_such_route(request, error)
+
+    return Starlette(routes=routes, exception_handlers={ApiError: refused, HTTPException: no_such_route})
 
 
 class _Gate:

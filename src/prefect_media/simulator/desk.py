@@ -78,6 +78,8 @@ class FrontDesk:
         reply.headers.append(_request_id(path))
         if all(header != b"date" for header, _ in reply.headers):
             reply.headers.append((b"date", formatdate(usegmt=True).encode()))
+        for header, value in self._state.profile.headers.items():
+            reply.headers.append((header.encode(), value.encode()))
         seen.status = reply.status
         await _send(reply, fault, scope, send)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from .app import build_app
 from .faults import Fault
 from .line import Switchboard
+from .profiles import PROFILES
 from .state import ImagePurchase, Job, SeenRequest, State
 
 if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
+
+ProfileName = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm", "new-api", "openrouter"]
 
 
 class Simulator:
@@ -38,6 +41,8 @@ class Simulator:
         can_remix: Whether `POST /videos/{id}/remix` exists.
         can_delete: Whether `DELETE /videos/{id}` exists.
         can_cancel: Whether it also ends jobs that still run, as vLLM-Omni does; OpenAI refused that.
+        profile: Whose way of speaking the Videos API it has: "openai", "azure", "vllm-omni", "sglang", "trtllm",
+            "litellm", "new-api" or "openrouter".
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Simulator:
         can_remix: bool = True,
         can_delete: bool = True,
         can_cancel: bool = False,
+        profile: ProfileName = "openai",
     ) -> None:
         self._host = host
         self._port = port
@@ -67,7 +73,9 @@ class Simulator:
             can_remix=can_remix,
             can_delete=can_delete,
             can_cancel=can_cancel,
+            profile=PROFILES[profile],
         )
+        self._profile: ProfileName = profile
         self._switchboard: Switchboard | None = None
 
     def start(self) -> None:
@@ -136,7 +144,7 @@ class Simulator:
         """Credentials that lead here."""
         from prefect_media.blocks import OpenAICredentials
 
-        return OpenAICredentials(api_key="sk-simulated", base_url=self.url)  # pyright: ignore[reportArgumentType]
+        return OpenAICredentials(api_key="sk-simulated", base_url=self.url, dialect=self._profile)  # pyright: ignore[reportArgumentType]
 
     @property
     def azure_credentials(self) -> AzureOpenAICredentials:
@@ -158,6 +166,7 @@ def simulated(
     can_remix: bool = True,
     can_delete: bool = True,
     can_cancel: bool = False,
+    profile: ProfileName = "openai",
 ) -> Generator[OpenAICredentials]:
     """Credentials of a provider that costs nothing, for as long as the `with` lasts.
 
@@ -176,5 +185,6 @@ def simulated(
         can_remix=can_remix,
         can_delete=can_delete,
         can_cancel=can_cancel,
+        profile=profile,
     ) as simulator:
         yield simulator.credentials

@@ -5,11 +5,14 @@ import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .answers import no_such_model
 from .faults import Fault
 from .film import Film
+
+if TYPE_CHECKING:
+    from .profiles import Profile
 
 Operation = Literal["generate", "remix", "edit", "extend"]
 
@@ -68,6 +71,7 @@ class Job:
     source_id: str | None = None
     id: str = field(default_factory=lambda: f"video_{uuid.uuid4().hex}")
     deleted: bool = False
+    cancelled: bool = False
     created: float = field(default_factory=time.time, repr=False)
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
@@ -77,7 +81,9 @@ class Job:
         return time.monotonic() - self._started
 
     @property
-    def status(self) -> Literal["queued", "in_progress", "completed", "failed"]:
+    def status(self) -> Literal["queued", "in_progress", "completed", "failed", "cancelled"]:
+        if self.cancelled:
+            return "cancelled"
         if self.elapsed >= self.latency:
             return "failed" if self.failure else "completed"
         return "queued" if self.elapsed < self.latency * 0.1 else "in_progress"
@@ -128,6 +134,7 @@ class State:
     can_remix: bool
     can_delete: bool
     can_cancel: bool
+    profile: "Profile"
     jobs: list[Job] = field(default_factory=list[Job])
     images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
     requests: list[SeenRequest] = field(default_factory=list[SeenRequest])

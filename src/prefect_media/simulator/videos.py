@@ -1,6 +1,7 @@
 """The videos endpoints."""
 
 import asyncio
+import uuid
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -29,7 +30,9 @@ class Videos:
         self._state = state
 
     async def create(self, request: Request) -> Response:
-        body = Body.of(request)
+        heard = Body.of(request).fields
+        form = not request.headers.get("content-type", "").startswith("application/json")
+        body = Body(self._state.profile.heard(heard, form))
         model = body.get("model", "sora-2")
         if not isinstance(model, str) or not model:
             raise invalid("model", "Invalid type for 'model': expected a name.", code="invalid_type")
@@ -46,7 +49,7 @@ class Videos:
             if (await asyncio.to_thread(open_picture, reference, "input_reference")).size != size:
                 raise reference_size_mismatch()
         film = Film(prompt, model, size, seconds, seed=str(body.get("seed", "")), reference=reference)
-        return self._accept("generate", film)
+        return self._accept(request, "generate", film)
 
     async def remix(self, request: Request) -> Response:
         if not self._state.can_remix:
@@ -54,13 +57,13 @@ class Videos:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
         source = self._finished(request.path_params["id"])
-        return self._accept("remix", _regraded(prompt, source.film), source)
+        return self._accept(request, "remix", _regraded(prompt, source.film), source)
 
     async def edit(self, request: Request) -> Response:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
         source, film = await self._footage(body)
-        return self._accept("edit", _regraded(prompt, film), source)
+        return self._accept(request, "edit", _regraded(prompt, film), source)
 
     async def extend(self, request: Request) -> Response:
         body = Body.of(request)
@@ -73,14 +76,20 @@ class Videos:
             raise bad_value("seconds", body.get("seconds"), list(EXTENSION_SECONDS))
         more = int(body.get("seconds")) if family.seconds else family.check_seconds(body.get("seconds"))
         longer = Film(prompt, film.model, film.size, film.seconds + more, source=film, extends=True)
-        return self._accept("extend", longer, source)
+        return self._accept(request, "extend", longer, source)
 
     async def retrieve(self, request: Request) -> Response:
-        return self._show(self._known(request.path_params["id"]))
+        job = self._known(request.path_params["id"])
+        failed = self._state.profile.failed if job.status == "failed" else None
+        return self._show(request, job, failed or 200)
 
     async def list(self, request: Request) -> Response:
         if not self._state.can_list:
             return not_found_here()
+        profile = self._state.profile
+        if profile.pages == "all":
+            everything = [self._row(request, job) for job in self._state.jobs if not job.deleted]
+            return JSONResponse({"object": "list", "data": everything})
         query = Body(dict(request.query_params))
         limit = query.whole("limit", 0, 100, 20)
         newest_first = query.choice("order", ("asc", "desc"), "desc") == "desc"
@@ -93,10 +102,13 @@ class Videos:
                 raise self._unknown(after)
             jobs = jobs[ids.index(after) + 1 :]
         page = jobs[:limit]
+        rows = [self._row(request, job) for job in page]
+        if profile.pages == "pages":
+            return JSONResponse({"object": "list", "data": rows})
         return JSONResponse(
             {
                 "object": "list",
-                "data": [job.resource() for job in page],
+                "data": rows,
                 "first_id": page[0].id if page else None,
                 "last_id": page[-1].id if page else None,
                 "has_more": len(jobs) > len(page),
@@ -107,10 +119,17 @@ class Videos:
         if not self._state.can_delete:
             return not_found_here()
         job = self._known(request.path_params["id"])
-        if job.status not in ("completed", "failed") and not self._state.can_cancel:
+        can_cancel = self._state.can_cancel or self._state.profile.cancels
+        if job.status not in ("completed", "failed") and not can_cancel:
             raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
         job.deleted = True
-        return JSONResponse({"id": job.id, "object": "video.deleted", "deleted": True})
+        return JSONResponse(self._state.profile.deleted(job, _root(request)))
+
+    async def cancel(self, request: Request) -> Response:
+        """SGLang's: the job stays, and says that it was cancelled."""
+        job = self._known(request.path_params["id"])
+        job.cancelled = True
+        return self._show(request, job)
 
     async def content(self, request: Request) -> Response:
         job = self._known(request.path_params["id"])
@@ -118,13 +137,15 @@ class Videos:
         if job.status == "failed":
             raise ApiError(404, f"Video generation failed for '{job.id}', so there is no content.")
         if job.status != "completed":
-            raise ApiError(404, "Video is not ready yet, use GET /v1/videos/{video_id} to check status.")
+            raise ApiError(
+                self._state.profile.not_ready, "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
+            )
         if job.expired:
             raise ApiError(404, f"The content of video '{job.id}' has expired.")
         media_type, develop = _VARIANTS[variant]
         return partial_content(request, await asyncio.to_thread(develop, job.film), media_type)
 
-    def _accept(self, operation: Operation, film: Film, source: Job | None = None) -> Response:
+    def _accept(self, request: Request, operation: Operation, film: Film, source: Job | None = None) -> Response:
         """The moment of purchase."""
         failure: dict[str, str] | None = None
         if "forbidden" in film.prompt.lower():
@@ -142,14 +163,18 @@ class Videos:
             self._state.expires_in,
             failure,
             source.id if source else None,
+            id=self._state.profile.id(uuid.uuid4().hex),
         )
         self._state.jobs.append(job)
-        return self._show(job)
+        return self._show(request, job, self._state.profile.accepted)
 
-    def _show(self, job: Job) -> Response:
+    def _show(self, request: Request, job: Job, status: int = 200) -> Response:
         pace = self._state.poll_after_ms
         headers = {"openai-poll-after-ms": str(pace)} if pace is not None else None
-        return JSONResponse(job.resource(), headers=headers)
+        return JSONResponse(self._row(request, job), status, headers)
+
+    def _row(self, request: Request, job: Job) -> dict[str, Any]:
+        return self._state.profile.shown(job, _root(request))
 
     def _unknown(self, job_id: str) -> ApiError:
         return ApiError(404, f"Video with id '{job_id}' not found.")
@@ -181,6 +206,10 @@ class Videos:
             raise invalid("video", "Invalid type for 'video': expected a file or {id}.", code="invalid_type")
         job = self._finished(reference["id"])
         return job, job.film
+
+
+def _root(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _regraded(prompt: str, film: Film) -> Film:

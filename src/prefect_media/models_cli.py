@@ -11,6 +11,12 @@ from .catalog import Host, Kind, Model, Price, Status, catalog
 from .costs import quote
 from .requests import ImageRequest, VideoRequest
 
+WIDE = 150
+"""Columns of a terminal from which on the details fit."""
+
+PIPE_WIDTH = 400
+"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
+
 COLOURS: dict[Status, str] = {"alive": "green", "retiring": "yellow", "retired": "red", "unknown": "dim"}
 
 
@@ -22,31 +28,28 @@ def list_models(kind: Kind | None = None, *, alive: bool = False, today: date | 
         alive: Only models that still work at OpenAI or on Azure.
         today: The date to reckon from.
     """
-    table = Table(title=f"Models, as of {catalog().checked}", title_justify="left")
-    for heading in ("model", "OpenAI", "Azure", "successor", "sizes", "quality", "formats", "n", "edits", "USD"):
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    table = Table(title=f"Models, as of {catalog().checked}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "OpenAI", "Azure", "successor", "USD"):
+        table.add_column(heading, no_wrap=heading == "model", overflow="fold")
+    details = console.width >= WIDE
+    for heading in ("sizes", "quality", "formats", "n", "edits") if details else ():
         table.add_column(heading, overflow="fold")
     hosts: tuple[Host, ...] = ("openai", "azure")
     for model in catalog().models.values():
         gone = all(model.status(host, today) == "retired" for host in hosts)
         if (kind and model.family.kind != kind) or (alive and gone):
             continue
-        rules = model.family
-        table.add_row(
-            model.name,
-            *(_standing(model, host, today) for host in hosts),
-            model.successor or "",
-            _sizes(model),
-            ", ".join(rules.qualities) or ", ".join(f"{seconds} s" for seconds in rules.seconds),
-            ", ".join((*rules.formats, *(f"({each})" for each in rules.preview_formats))),
-            f"{rules.n_max}" if rules.kind == "image" else "",
-            f"up to {rules.edit_images}" if rules.edit_images else "",
-            _price(model.price),
-        )
-    console = Console()
+        row = [model.name, *(_standing(model, host, today) for host in hosts), model.successor or ""]
+        table.add_row(*row, _price(model.price), *(_details(model) if details else ()))
     console.print(table)
-    console.print(
-        "Formats in brackets need access to a preview. Prices of tokens are per million. Sources: catalog.toml"
-    )
+    console.print("Prices of tokens are per million. Sources: catalog.toml", style="dim")
+    if details:
+        console.print("Formats in brackets need access to a preview.", style="dim")
+    else:
+        console.print("Sizes, qualities and formats are shown in a wider window, or through a pipe.", style="dim")
 
 
 def print_estimate(
@@ -88,6 +91,17 @@ def _standing(model: Model, host: Host, today: date | None) -> str:
     status = model.status(host, today)
     end = f"{' until' if status == 'alive' else ''} {model.retired[host]}" if host in model.retired else ""
     return f"[{COLOURS[status]}]{status}{end}[/]"
+
+
+def _details(model: Model) -> tuple[str, ...]:
+    rules = model.family
+    return (
+        _sizes(model),
+        ", ".join(rules.qualities) or ", ".join(f"{seconds} s" for seconds in rules.seconds),
+        ", ".join((*rules.formats, *(f"({each})" for each in rules.preview_formats))),
+        f"{rules.n_max}" if rules.kind == "image" else "",
+        f"up to {rules.edit_images}" if rules.edit_images else "",
+    )
 
 
 def _sizes(model: Model) -> str:

@@ -25,8 +25,9 @@ from .settings import settings
 from .storage import Storage, Stored
 from .terms import Terms
 
-ANSWERS_AT_ONCE = 2
-"""Answers with images in memory at once, of however many requests are in the air."""
+ANSWERS_AT_ONCE = 1
+"""Answers with images that are read at once, of however many requests are in the air: each takes the memory of
+its largest picture about three times over."""
 
 HEAD_BYTES = 64
 """How much of a body has to be seen to tell what it is."""

@@ -6,6 +6,7 @@ Nothing in this file does any input or output.
 from __future__ import annotations
 
 import binascii
+import io
 import json
 import re
 from typing import Any
@@ -34,16 +35,16 @@ class PictureReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._encoded = bytearray()  # of the picture being read, what is not decoded yet
-        self._picture: bytearray | None = None
+        self._picture: io.BytesIO | None = None  # hands its content out without copying it
         self._count = 0
 
-    def feed(self, piece: bytes) -> list[bytearray]:
+    def feed(self, piece: bytes) -> list[bytes]:
         """Take the next piece of the body; the pictures that are complete with it.
 
         Raises:
             NotBase64: A picture's content is not base64.
         """
-        done: list[bytearray] = []
+        done: list[bytes] = []
         while piece:
             piece = self._outside(piece) if self._picture is None else self._inside(piece, done)
         return done
@@ -66,19 +67,19 @@ class PictureReader:
             return b""
         piece = bytes(self._rest[opening.end() :])
         del self._rest[opening.end() - 1 :]
-        self._picture = bytearray()
+        self._picture = io.BytesIO()
         return piece
 
-    def _inside(self, piece: bytes, done: list[bytearray]) -> bytes:
+    def _inside(self, piece: bytes, done: list[bytes]) -> bytes:
         assert self._picture is not None
         content, quote, piece = piece.partition(b'"')  # base64 has no quotes, so none can be escaped
         self._encoded += content
         self._decode(last=bool(quote))
         if quote:
-            if self._picture:
+            if self._picture.tell():
                 self._rest += str(self._count).encode()
                 self._count += 1
-                done.append(self._picture)
+                done.append(self._picture.getvalue())
             else:
                 self._rest += b"null"
             self._picture = None
@@ -95,7 +96,7 @@ class PictureReader:
             self._encoded = bytearray(_ESCAPE.sub(_unescaped, self._encoded))
         whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
         try:
-            self._picture += binascii.a2b_base64(memoryview(self._encoded)[:whole].tobytes(), strict_mode=True)
+            self._picture.write(binascii.a2b_base64(self._encoded[:whole], strict_mode=True))
         except binascii.Error as error:
             raise NotBase64(str(error)) from None
         self._encoded = self._encoded[whole:] + kept

@@ -88,7 +88,7 @@ class Reply:
             async for piece in self._response.aiter_bytes():
                 done = reader.feed(piece)
                 while done:
-                    yield Picture(bytes(done.pop(0)), None)
+                    yield Picture(done.pop(0), None)
             body = reader.finish()
         except NotBase64:
             raise self._doubt("the provider answered with an image that is not base64") from None

@@ -7,5 +7,6 @@ if __name__ == "blocks":
 from .credentials import AzureOpenAICredentials as AzureOpenAICredentials
 from .credentials import OpenAICredentials as OpenAICredentials
 from .store import MediaStore as MediaStore
+from .video_job import VideoJobBlock as VideoJobBlock
 
-__all__ = ["AzureOpenAICredentials", "MediaStore", "OpenAICredentials"]
+__all__ = ["AzureOpenAICredentials", "MediaStore", "OpenAICredentials", "VideoJobBlock"]

@@ -41,6 +41,7 @@ def test_slugs_are_for_ever():
         "openai-media-credentials",
         "azure-openai-media-credentials",
         "media-store",
+        "video-job",
     }
 
 

@@ -16,6 +16,7 @@ from .jobs import VideoJob
 from .ledger import Claim, Ledger, Record, remembered
 from .providers import videos
 from .providers.client import Connection
+from .purchase import cancel as end_job
 from .purchase import collect_video, connection_of, order_video, remembering
 from .requests import VideoRequest, VideoVariation
 from .storage import Storage
@@ -77,6 +78,20 @@ async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: 
     claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, terms)
     _raise_failure(claim)
     return await collect_video(connection, job, ledger, claim, terms)
+
+
+async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> None:
+    """End a job at the provider, and put that on record.
+
+    Raises:
+        errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on.
+    """
+    at, ledger = _place_of(job, connection), Ledger(storage)
+    claim = await _purchase_of(job, ledger)
+    if claim is None:
+        await videos.delete(at, job.id)
+    else:
+        await end_job(at, job, ledger, claim)
 
 
 def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:

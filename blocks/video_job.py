@@ -1,0 +1,140 @@
+"""A video as a block, for people who like blocks: trigger it, wait for it, fetch it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect.blocks.abstract import JobBlock, JobRun
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from pydantic import Field, HttpUrl
+
+from prefect_media import steps
+from prefect_media.assets import Asset
+from prefect_media.errors import InvalidRequest
+from prefect_media.jobs import VideoJob
+from prefect_media.providers.client import Connection
+from prefect_media.requests import RemixRequest, VideoRequest
+from prefect_media.settings import settings
+from prefect_media.storage import Storage, storage_at
+from prefect_media.sync import run_sync
+from prefect_media.terms import Terms
+
+from .credentials import AzureOpenAICredentials, OpenAICredentials
+from .store import MediaStore
+
+
+class VideoJobRun(JobRun[Asset]):
+    """One video that was ordered. Each method has an async twin with an "a" in front.
+
+    Attributes:
+        job: What any other process needs to go on with it.
+    """
+
+    def __init__(self, connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> None:
+        self.job = job
+        self._connection = connection
+        self._storage = storage
+        self._terms = terms
+
+    async def await_for_completion(self) -> None:
+        """Wait until the video is made. Raises what `wait_for_video` raises."""
+        await steps.wait(self._connection, self.job, self._storage, self._terms)
+
+    def wait_for_completion(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Wait until the video is made. Raises what `wait_for_video` raises."""
+        run_sync(self.await_for_completion())
+
+    async def afetch_result(self) -> Asset:
+        """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
+        return await steps.fetch(self._connection, self.job, self._storage, self._terms)
+
+    def fetch_result(self) -> Asset:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
+        return run_sync(self.afetch_result())
+
+    async def acancel(self) -> None:
+        """End the job at the provider; it stays on record as cancelled.
+
+        Raises:
+            errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on.
+        """
+        await steps.cancel(self._connection, self.job, self._storage)
+
+    def cancel(self) -> None:
+        """End the job at the provider. Raises what `acancel` raises."""
+        run_sync(self.acancel())
+
+
+class VideoJobBlock(JobBlock[Asset]):
+    """A video to be made, with everything it takes; triggered twice in one scope, it is bought once.
+
+    Example:
+        Load a saved job and make its video:
+        ```python
+        from prefect_media.blocks import VideoJobBlock
+
+        job = VideoJobBlock.load("BLOCK_NAME")
+        run = job.trigger()
+        run.wait_for_completion()
+        asset = run.fetch_result()
+        ```
+    """
+
+    _block_type_name = "Video Job"
+    _block_type_slug = "video-job"
+    _logo_url = HttpUrl("https://avatars.githubusercontent.com/u/14957082?s=200&v=4")
+    _documentation_url = HttpUrl("https://docs.prefect.io/v3/concepts/blocks")
+
+    credentials: OpenAICredentials | AzureOpenAICredentials = Field(description="Who makes the video, and who pays.")
+    request: VideoRequest | RemixRequest = Field(description="What to make.")
+    store: MediaStore | None = Field(
+        default=None,
+        description="Where to put it; PREFECT_MEDIA_STORE, or a folder under the Prefect home, if left out.",
+    )
+    scope: str = Field(
+        default="run",
+        min_length=1,
+        description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
+    )
+    timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")
+
+    async def atrigger(self) -> VideoJobRun:
+        """Order the video and come back at once. Raises what `submit_video` raises."""
+        connection, storage, terms = await self._means()
+        return VideoJobRun(connection, await steps.submit(connection, self.request, storage, terms), storage, terms)
+
+    def trigger(self) -> VideoJobRun:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Order the video and come back at once. Raises what `submit_video` raises."""
+        return run_sync(self.atrigger())
+
+    async def aattach(self, job: VideoJob | str) -> VideoJobRun:
+        """Go on with a job that was ordered before, here or elsewhere. Buys nothing.
+
+        Args:
+            job: The `job` of another run, or the provider's id of a job.
+        """
+        connection, storage, terms = await self._means(scope="forever")
+        if isinstance(job, str):
+            model = self.request.model if isinstance(self.request, VideoRequest) else ""
+            job = steps.job_at(connection, job, model=model)
+        return VideoJobRun(connection, job, storage, terms)
+
+    def attach(self, job: VideoJob | str) -> VideoJobRun:
+        """Go on with a job that was ordered before; see `aattach`."""
+        return run_sync(self.aattach(job))
+
+    async def _means(self, scope: str | None = None) -> tuple[Connection, Storage, Terms]:
+        scope = scope or self.scope
+        run_id = str(await asyncio.to_thread(lambda: flow_run.root_flow_run_id)) if flow_run.id else None
+        if scope == "run" and run_id is None:
+            raise InvalidRequest(
+                'scope="run" means the flow run, and there is none; give the block another scope, such as "forever"'
+            )
+        named = {"run": f"run:{run_id}", "forever": "forever"}.get(scope, f"named:{scope}")
+        place = self.store.storage() if self.store else None
+        return (
+            self.credentials.connection(),
+            place or storage_at(settings().store or str(get_current_settings().home / "media")),
+            Terms(scope=named, timeout=self.timeout_seconds, flow_run_id=run_id, logger=self.logger),
+        )

@@ -49,9 +49,7 @@ async def buy_images(
 ) -> list[Asset]:
     """Images, made or edited, bought once and stored; more than the model makes at once are several purchases."""
     host, family = connection.catalog_host, connection.model_family
-    request = catalog.check(
-        request, host, family=family, partial_images=terms.partial_images, logger=terms.logger
-    )
+    request = catalog.check(request, host, family=family, partial_images=terms.partial_images, logger=terms.logger)
     files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
     parts = split(request, catalog.most_at_once(request, host, family))
     return await joined([_buy_part(connection, part, files, storage, terms) for part in parts])
@@ -126,9 +124,7 @@ async def order_video(
     image: bytes | None = None
     normal = request.model_dump(mode="json")
     if isinstance(request, VideoRequest):
-        request = catalog.check(
-            request, connection.catalog_host, family=connection.model_family, logger=terms.logger
-        )
+        request = catalog.check(request, connection.catalog_host, family=connection.model_family, logger=terms.logger)
         normal = request.model_dump(mode="json", exclude={"image"})
         if request.image is not None:
             image = await reference.load(request.image)

@@ -1,6 +1,8 @@
 """What the catalog says of models: its data is sound, and its rules refuse what can't work."""
 
+import re
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -190,3 +192,76 @@ def test_validation_can_be_softened_but_a_dead_model_stays_dead(validation, capl
     assert catalog.check(image(model="gpt-image-9"), "openai").model == "gpt-image-9"
     with pytest.raises(ModelRetired):
         catalog.check(image(model="dall-e-3"), "openai", today=TODAY)
+
+
+def test_a_model_that_is_going_is_warned_of_once_for_each_host(caplog, monkeypatch):
+    monkeypatch.setattr(catalog, "_warned", set())
+    for _ in range(3):
+        catalog.check(image(model="gpt-image-1.5"), "openai", today=TODAY)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "gpt-image-1.5 will be switched off at api.openai.com on 2026-12-01" in warning
+    assert "move to gpt-image-2.6-flare" in warning
+    catalog.check(image(model="gpt-image-1.5"), "azure", today=TODAY)
+    assert "on Azure on 2026-12-16" in caplog.records[-1].getMessage()
+    caplog.clear()
+    catalog.check(image(model="gpt-image-1-mini"), "azure", today=TODAY)
+    catalog.check(image(model="gpt-image-1-mini"), "openai", today=date(2026, 10, 31))
+    catalog.check(image(model="gpt-image-1-mini"), "other", today=TODAY)
+    assert not caplog.records
+
+
+def test_a_family_on_the_request_goes_before_that_of_the_connection():
+    request = image(model="mine", model_family="gpt-image-1.5", size="1280x720")
+    with pytest.raises(InvalidRequest, match="1536x1024"):
+        catalog.check(request, "azure", family="gpt-image-2")
+    assert catalog.check(image(model="mine", size="1280x720"), "azure", family="gpt-image-2").model == "mine"
+
+
+@pytest.mark.parametrize(
+    "row", [*catalog.catalog().needs, *catalog.catalog().hosts.values(), *catalog.catalog().prices.values()], ids=str
+)
+def test_every_row_has_its_source_and_date(row):
+    assert row.source and row.checked <= TODAY
+
+
+@pytest.mark.parametrize(
+    ("model", "host", "day", "status"),
+    [
+        ("dall-e-3", "openai", TODAY, "retired"),
+        ("gpt-image-1.5", "openai", TODAY, "retiring"),
+        ("gpt-image-1.5", "openai", date(2026, 12, 1), "retired"),
+        ("gpt-image-2", "azure", TODAY, "alive"),
+        ("gpt-image-2", "openai", TODAY, "alive"),
+        ("gpt-image-2.6-flare", "azure", TODAY, "unknown"),
+    ],
+)
+def test_how_a_model_stands(model, host, day, status):
+    assert MODELS[model].status(host, day) == status
+
+
+ROOT = Path(__file__).parents[1]
+TEXTS = [
+    *(path for name in ("README.md", "prefect.yaml", "CHANGELOG.md") if (path := ROOT / name).exists()),
+    *sorted(path for folder in ("docs", "flows", "tasks", "blocks") for path in (ROOT / folder).rglob("*.*")),
+    *sorted(path for path in (ROOT / "src").rglob("*.py") if "simulator" not in path.parts),
+]
+SAID_SO = re.compile(r"retired|shut down|switched off|gone|no longer|only|own server|until|before 20|simulat", re.I)
+NAMED = re.compile(r"""["'`](?:openai/)?((?:dall-e|gpt-image|chatgpt-image)[\w.-]*)["'`]""")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in TEXTS if p.suffix in (".md", ".py", ".yaml")], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_no_example_and_no_default_uses_a_dead_model(path):
+    """Images only: the video models are all gone at OpenAI, and their names live on on servers of one's own."""
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for name in NAMED.findall(line):
+            model = MODELS.get(name)
+            dead = model and model.status("openai", date.today()) == "retired"
+            assert not dead or SAID_SO.search(line), f"{path.name}:{number} uses {name}, which is gone: {line.strip()}"
+
+
+def test_the_search_for_dead_models_finds_them():
+    assert NAMED.findall('ImageRequest(prompt="a", model="dall-e-3")') == ["dall-e-3"]
+    assert NAMED.findall("use `openai/gpt-image-1` here") == ["gpt-image-1"]
+    assert not SAID_SO.search('model="dall-e-3", size="1024x1024"')

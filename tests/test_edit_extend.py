@@ -115,14 +115,15 @@ async def test_a_lost_reply_is_found_again_and_not_bought_twice(media_simulator,
 
 
 async def test_where_nothing_can_be_looked_up_a_lost_reply_stays_a_doubt(tmp_path):
-    with Simulator(profile="litellm", latency=0.05) as server:
+    with Simulator(profile="new-api", latency=0.05) as server:
         request = REQUEST.model_copy(update={"model": "wan"})
         clip = await agenerate_video.fn(server.credentials, request, store=str(tmp_path), **HERE)
-        server.faults.append(Fault("POST", "/videos/edits", "lose_reply"))
+        server.faults.append(Fault("POST", "/remix", "lose_reply"))
         for _ in range(2):
             with pytest.raises(SubmissionInDoubt):
-                await aedit_video.fn(server.credentials, edit(clip), store=str(tmp_path), **HERE)
-        assert len(server.jobs) == 2, "one video, and one edit that may have been bought"
+                night = RemixRequest(video=clip, prompt="at night")
+                await aremix_video.fn(server.credentials, night, store=str(tmp_path), **HERE)
+        assert len(server.jobs) == 2, "one video, and one remix that may have been bought"
 
 
 async def test_a_video_the_server_does_not_know(media_simulator, place):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +11,8 @@ from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
 from prefect_media.providers.client import Connection, async_client, sync_client
+
+from .unknown_fields import warn_of_unknown_fields
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -44,14 +45,7 @@ class MediaCredentials(CredentialsBlock):
 
     @model_validator(mode="after")
     def _warn_of_unknown_fields(self) -> MediaCredentials:
-        # Blocks allow extra fields, so a typing error would pass in silence; raising would break saved documents.
-        for name in self.model_extra or {}:
-            if not name.startswith(("_", "block_type_slug")):
-                warnings.warn(
-                    f"{type(self).__name__} has no field {name!r}; it is ignored. "
-                    f"Its fields are {', '.join(type(self).model_fields)}",
-                    stacklevel=2,
-                )
+        warn_of_unknown_fields(self)
         return self
 
     def connection(self) -> Connection:

@@ -12,6 +12,8 @@ from prefect_media.storage import StorageOptions, storage_at
 from prefect_media.storage_address import parse_address
 from prefect_media.sync import run_sync
 
+from .unknown_fields import warn_of_unknown_fields
+
 if TYPE_CHECKING:
     from prefect_media.storage import Storage
 
@@ -78,14 +80,7 @@ class MediaStore(Block):
 
     @model_validator(mode="after")
     def _warn_of_unknown_fields(self) -> MediaStore:
-        # Blocks allow extra fields, so a typing error would pass in silence; raising would break saved documents.
-        for name in self.model_extra or {}:
-            if not name.startswith(("_", "block_type_slug")):
-                warnings.warn(
-                    f"MediaStore has no field {name!r}; it is ignored. "
-                    f"Its fields are {', '.join(type(self).model_fields)}",
-                    stacklevel=2,
-                )
+        warn_of_unknown_fields(self)
         return self
 
     def storage(self) -> Storage:

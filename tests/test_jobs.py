@@ -25,7 +25,6 @@ from prefect_media.jobs import (
     Patience,
     VideoJob,
     Watch,
-    next_look,
 )
 
 JSON = st.recursive(
@@ -83,17 +82,6 @@ def test_the_forms_of_an_error():
 def test_milliseconds_are_not_taken_for_seconds():
     assert JobState.parse({"id": "v", "status": "queued", "created_at": 1_790_000_000_000}).created_at == 1_790_000_000
     assert JobState.parse({"id": "v", "status": "queued", "created_at": 1_790_000_000}).created_at == 1_790_000_000
-
-
-@given(st.floats(0, 1e6), st.floats(0.01, 60))
-def test_looks_are_never_further_apart_than_asked(waited, longest):
-    assert 0 < next_look(waited, None, longest=longest) <= longest
-
-
-@given(st.floats(0, 1e4), st.floats(0, 600))
-def test_the_servers_wish_is_respected(waited, hint):
-    state = JobState(id="v", status="queued", look_again_after=hint)
-    assert next_look(waited, state, longest=5) >= hint
 
 
 def test_a_job_is_rebuilt_from_its_json_alone():

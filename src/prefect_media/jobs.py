@@ -1,6 +1,5 @@
 """What a video job is, and what each answer about one means. Nothing here does input or output, or reads a clock."""
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -282,21 +281,3 @@ def _unix_seconds(value: object) -> float | None:
     if not isinstance(value, int | float):
         return None
     return value / 1000 if value > 100_000_000_000 else float(value)
-
-
-def next_look(waited: float, state: JobState | None, *, longest: float) -> float:
-    """Seconds until the next look at a job.
-
-    Looks are frequent at first and rarer as the job gets older, a tenth of the time already waited, never
-    rarer than `longest` seconds and never sooner than the server asks for; spread by up to a fifth so that
-    jobs started together are not asked about together.
-
-    Args:
-        waited: Seconds since the wait began.
-        state: The last look, if there was one.
-        longest: The longest pause, in seconds.
-    """
-    pause = min(max(0.25, waited / 10), longest)
-    pause *= random.uniform(0.8, 1.0)
-    hint = state.look_again_after if state else None
-    return max(pause, hint) if hint is not None else pause

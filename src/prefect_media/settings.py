@@ -30,7 +30,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a process that went silent while submitting keeps others from taking over, in seconds.",
     )
-    poll_seconds: float = Field(default=5.0, gt=0, description="Longest pause between two looks at a job, in seconds.")
+    poll_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longest pause between two looks at a job that may end at any time, in seconds.",
+    )
     stall_seconds: float = Field(
         default=600.0, gt=0, description="How long a job may show no change until a warning is given, in seconds."
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
-from .errors import MediaError
-from .jobs import Done, JobState, Patience, VideoJob, Watch, next_look
-from .providers import videos
+from .jobs import Done, JobState, Patience, VideoJob, Watch
+from .poller import poller_of
 from .providers.client import Connection
 from .settings import settings
 from .terms import Terms
@@ -27,26 +26,22 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
         errors.MediaError: It could not be looked at for long, or never again; it stays on record.
     """
     clock = asyncio.get_running_loop().time
-    began = clock()
     patience = Patience(terms.timeout, terms.queue_timeout, stall=settings().stall_seconds)
-    wait = Watch(job.id, patience, now=began, age=(datetime.now(UTC) - job.submitted_at).total_seconds())
-    while True:
-        try:
-            async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
-                state = await videos.look(connection, job.id)
-        except MediaError as error:
-            verdict = wait.missed(error, clock())
-        except TimeoutError:
-            raise wait.overdue(clock()) from None
-        else:
-            verdict = wait.saw(state, clock())
-            await tell(terms, job, wait, state)
-        if isinstance(verdict, Done):
-            return verdict.state
-        if isinstance(verdict, MediaError):
-            raise verdict
-        pause = next_look(clock() - began, wait.state, longest=settings().poll_seconds)
-        await asyncio.sleep(min(max(verdict.not_before, clock() + pause), verdict.not_after) - clock())
+    age = (datetime.now(UTC) - job.submitted_at).total_seconds()
+    wait = Watch(job.id, patience, now=clock(), age=age)
+    with poller_of(connection).following(job, wait) as follower:
+        while True:
+            try:
+                async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
+                    verdict, state = await follower.news()
+            except TimeoutError:
+                raise wait.overdue(clock()) from None
+            if state is not None:
+                await tell(terms, job, wait, state)
+            if isinstance(verdict, Done):
+                return verdict.state
+            if isinstance(verdict, Exception):
+                raise verdict
 
 
 async def tell(terms: Terms, job: VideoJob, wait: Watch, state: JobState) -> None:

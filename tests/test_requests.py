@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from prefect_media import Asset, ImageRequest, RemixRequest, VideoJob, VideoRequest
+from prefect_media import (
+    Asset,
+    ImageRequest,
+    RemixRequest,
+    VideoEditRequest,
+    VideoExtendRequest,
+    VideoJob,
+    VideoRequest,
+)
 
 ASSET = Asset(uri="s3://b/a.png", kind="image", content_type="image/png", size_bytes=3, sha256="0" * 64)
 JOB = VideoJob(
@@ -30,6 +38,8 @@ JOB = VideoJob(
         RemixRequest(prompt="a", video="video_1"),
         RemixRequest(prompt="a", video=JOB),
         RemixRequest(prompt="a", video=ASSET),
+        VideoEditRequest(prompt="a", video=ASSET),
+        VideoExtendRequest(prompt="a", video=JOB, seconds=4),
     ],
     ids=repr,
 )
@@ -81,7 +91,7 @@ def test_requests_do_not_change():
         ImageRequest(prompt="a", model="m").prompt = "b"
 
 
-@pytest.mark.parametrize("kind", [ImageRequest, VideoRequest, RemixRequest])
+@pytest.mark.parametrize("kind", [ImageRequest, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest])
 def test_the_prefect_ui_gets_a_form_in_which_every_field_is_explained(kind):
     schema = TypeAdapter(kind).json_schema()
     for name, field in schema["properties"].items():

@@ -6,7 +6,6 @@ Nothing in this file does any input or output.
 from __future__ import annotations
 
 import binascii
-import io
 import json
 import re
 from typing import Any
@@ -35,7 +34,7 @@ class PictureReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._encoded = bytearray()  # of the picture being read, what is not decoded yet
-        self._picture: io.BytesIO | None = None  # hands its content out without copying it
+        self._picture: list[bytes] | None = None  # pieces: one growing buffer would leave holes in the memory
         self._count = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
@@ -67,7 +66,7 @@ class PictureReader:
             return b""
         piece = bytes(self._rest[opening.end() :])
         del self._rest[opening.end() - 1 :]
-        self._picture = io.BytesIO()
+        self._picture = []
         return piece
 
     def _inside(self, piece: bytes, done: list[bytes]) -> bytes:
@@ -76,10 +75,10 @@ class PictureReader:
         self._encoded += content
         self._decode(last=bool(quote))
         if quote:
-            if self._picture.tell():
+            if any(self._picture):
                 self._rest += str(self._count).encode()
                 self._count += 1
-                done.append(self._picture.getvalue())
+                done.append(b"".join(self._picture))
             else:
                 self._rest += b"null"
             self._picture = None
@@ -96,7 +95,7 @@ class PictureReader:
             self._encoded = bytearray(_ESCAPE.sub(_unescaped, self._encoded))
         whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
         try:
-            self._picture.write(binascii.a2b_base64(self._encoded[:whole], strict_mode=True))
+            self._picture.append(binascii.a2b_base64(self._encoded[:whole], strict_mode=True))
         except binascii.Error as error:
             raise NotBase64(str(error)) from None
         self._encoded = self._encoded[whole:] + kept

@@ -191,7 +191,11 @@ class Worker:
         self.log = folder / "worker.log"
 
     def ask(self, method, path, **body):
-        answer = httpx.request(method, f"{self.server.api_url}{path}", json=body or None, timeout=30)
+        for _ in range(20):
+            answer = httpx.request(method, f"{self.server.api_url}{path}", json=body or None, timeout=30)
+            if answer.status_code != 503:  # so the server says that its database is busy
+                break
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json()
 
@@ -206,6 +210,7 @@ class Worker:
         while (state := self.ask("get", f"/flow_runs/{run}")["state"])["name"].upper() not in states:
             assert time.monotonic() < deadline, f"{json.dumps(state)}\n{self.log.read_text()[-5000:]}"
             time.sleep(0.2)
+        return state["name"].upper()
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +250,11 @@ def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms):
     worker.wait(run, "CRASHED")
     [job] = simulator.jobs
     job.latency = simulator.latency = 0.1
-    worker.server.run("flow-run", "retry", run)
+    # Prefect notices a death twice; its second report comes seconds later and can undo a retry.
+    for _ in range(3):
+        if worker.wait(run, "COMPLETED", "CRASHED", within=120) == "COMPLETED":
+            break
+        worker.server.run("flow-run", "retry", run)
     worker.wait(run, "COMPLETED")
     assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]
     assert len(list(folder.rglob("*.mp4"))) == 2

@@ -12,6 +12,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_media import media
 from prefect_media.assets import Asset
+from prefect_media.errors import DownloadCorrupt
 from prefect_media.jobs import JobState, VideoJob
 from prefect_media.storage import storage_of
 from prefect_media.terms import OnProgress
@@ -64,11 +65,8 @@ async def _entry(asset: Asset, links: timedelta) -> str:
     leave it out. A picture inside a markdown link comes out as text in the classic ones, so that is HTML.
     """
     name = escape(asset.uri.rpartition("/")[2])
-    storage, key = storage_of(asset.uri)
     url = await asset.aurl(links)
-    with await storage.open(key) as file:
-        poster = await asyncio.to_thread(media.poster, asset.kind, file)
-    cells = [f'<img src="data:image/jpeg;base64,{b64encode(poster).decode()}" alt="{name}">']
+    cells = [f'<img src="{await _poster(asset)}" alt="{name}">']
     if url:
         link = escape(url)
         cells[0] = f'<a href="{link}">{cells[0]}</a>'
@@ -90,3 +88,14 @@ async def _entry(asset: Asset, links: timedelta) -> str:
             f"`sha256 {asset.sha256}`",
         )
     )
+
+
+async def _poster(asset: Asset) -> str:
+    """A small picture of an asset as a data URI; an empty one of what can't be drawn, such as SVG."""
+    storage, key = storage_of(asset.uri)
+    with await storage.open(key) as file:
+        try:
+            poster = await asyncio.to_thread(media.poster, asset.kind, file)
+        except DownloadCorrupt:
+            return "data:,"
+    return f"data:image/jpeg;base64,{b64encode(poster).decode()}"

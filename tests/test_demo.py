@@ -100,7 +100,7 @@ def test_ended_while_the_servers_start(start, home, family, number):
     while len(family.members()) < 2:  # until Prefect's server exists
         time.sleep(0.05)
     process.send_signal(number)
-    _, complaints = process.communicate(timeout=30)
+    _, complaints = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert complaints == ""
     assert family.gone()
@@ -113,7 +113,7 @@ def test_killed_without_a_chance(start, family):
     while len(family.members()) < 2:
         time.sleep(0.05)
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert family.gone()
 
 
@@ -122,7 +122,7 @@ def test_ended_while_a_video_is_made(start, home, family, number):
     process = start("--latency", "300", until="demo and demo-bucket (stores)")
     time.sleep(4)
     process.send_signal(number)
-    _, complaints = process.communicate(timeout=30)
+    _, complaints = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert complaints == ""
     assert family.gone()
@@ -134,7 +134,7 @@ def test_served_until_ended(start, home, family):
     for page in ("/runs/flow-run/", "/artifacts/artifact/"):
         assert page in process.said
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert family.gone()
     assert traces(home) == []
 
@@ -154,7 +154,7 @@ def test_a_failure_is_explained(start, home, family):
 def test_a_folder_that_cannot_be_is_one_sentence(start, home):
     (home / "file").touch()
     process = start("--output", str(home / "file" / "folder"))
-    said, complaints = process.communicate(timeout=30)
+    said, complaints = process.communicate(timeout=120)
     assert (process.returncode, said) == (1, "")
     assert len(complaints.splitlines()) == 1
     assert "choose another with --output" in complaints

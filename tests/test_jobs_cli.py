@@ -163,7 +163,7 @@ async def test_resume_leaves_what_takes_too_long_on_record(jobs, ledger, media_s
     began = time.monotonic()
     done = jobs("resume", "--timeout", "1")
     assert done.returncode == 1
-    assert "was not done after 1 s" in done.stderr
+    assert "was not done after 1" in done.stderr
     assert time.monotonic() - began < 30
     assert (await ledger.get(key))[0].state == "submitted"
 

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from prefect_media import AzureOpenAICredentials, ImageRequest, RemixRequest, VideoRequest
 from prefect_media.errors import AuthenticationFailed, InvalidRequest, ModelRetired
 from prefect_media.providers import entra
+from prefect_media.providers.wire import ask
 from prefect_media.purchase import buy_images, buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage import storage_at
@@ -147,6 +148,17 @@ async def test_what_azure_says_is_explained(simulator, place, status, body, erro
     assert said in str(caught.value)
     assert caught.value.request_id
     assert f"request id {caught.value.request_id}" in str(caught.value), "Azure calls it apim-request-id"
+
+
+async def test_a_redirect_to_another_host_does_not_get_the_key(simulator, place):
+    with Simulator() as stranger:
+        location = {"location": f"{stranger.azure_url}/openai/v1/models"}
+        simulator.faults.append(Fault("GET", "/models", "answer", status=307, body="", headers=location))
+        connection = AzureOpenAICredentials(base_url=simulator.azure_url, **KEY).connection()
+        with pytest.raises(AuthenticationFailed):
+            await ask(connection, "get", connection.url("/models"))
+        [request] = stranger.requests
+        assert "the-key" not in str(request.headers)
 
 
 class ManagedIdentity(http.server.BaseHTTPRequestHandler):

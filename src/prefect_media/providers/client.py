@@ -185,7 +185,7 @@ def _http(connection: Connection) -> httpx2.Client:
     from openai import DefaultHttpxClient
 
     def key_alone(request: httpx2.Request) -> None:
-        _send_as_api_key(request, connection.api_key)
+        _send_as_api_key(request, connection)
 
     return DefaultHttpxClient(verify=_tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
 
@@ -198,15 +198,18 @@ def _http_async(connection: Connection) -> httpx2.AsyncClient:
     from openai import DefaultAsyncHttpxClient
 
     async def key_alone(request: httpx2.Request) -> None:
-        _send_as_api_key(request, connection.api_key)
+        _send_as_api_key(request, connection)
 
     return DefaultAsyncHttpxClient(verify=_tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
 
 
-def _send_as_api_key(request: httpx2.Request, key: str) -> None:
+def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:
     if "Authorization" in request.headers:
         del request.headers["Authorization"]
-    request.headers["api-key"] = key
+    if request.url.netloc.decode() == connection.host:  # a redirect may lead to a stranger
+        request.headers["api-key"] = connection.api_key
+    elif "api-key" in request.headers:
+        del request.headers["api-key"]
 
 
 def _azure_options(connection: Connection) -> dict[str, Any]:

@@ -206,18 +206,18 @@ class Watch:
         asked = _seconds(error.retry_after)
         return self._patiently(now, now + (_pause_after(self._misses + self._refused) if asked is None else asked))
 
-    def overdue(self, now: float) -> JobTimedOut:
+    def overdue(self) -> JobTimedOut:
         """The error of a wait that ran out, be it while a look was on its way."""
         status = self.state.status if self.state else "unknown"
-        return self._timed_out(f"was not done after {now - self._began:.3g} s (it is {status})")
+        return self._timed_out(f"was not done after {self._patience.timeout:g} s (it is {status})")
 
     def _patiently(self, now: float, not_before: float) -> LookAgain | JobTimedOut:
         queued = self.state is not None and self.state.phase == "waiting"
         queue = self._patience.queue_timeout if queued else None
         if now >= self.deadline:
-            return self.overdue(now)
+            return self.overdue()
         if queue is not None and now - self._began >= queue:
-            return self._timed_out(f"was still waiting in the provider's queue after {now - self._began:.3g} s")
+            return self._timed_out(f"was still waiting in the provider's queue after {queue:g} s")
         not_after = self.deadline if queue is None else min(self.deadline, self._began + queue)
         return LookAgain(not_before=min(not_before, not_after), not_after=not_after)
 

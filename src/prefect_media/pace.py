@@ -176,7 +176,7 @@ class Pace:
     def leave(self, job_id: str) -> None:
         """Wait for a job no longer."""
         self._seats.pop(job_id, None)
-        oldest = min((self._ranks[other] for other in self._seats), default=None)
+        oldest = min((self._ranks[other] for other in self._seats if other in self._ranks), default=None)
         if oldest is None:
             self._ranks.clear()
         elif len(self._ranks) > 4 * (len(self._seats) + PAGE):
@@ -261,8 +261,6 @@ class Pace:
         """A page could not be had: its jobs are asked for one by one, and if there never is any, all are."""
         if never and page.after:
             self._ranks.pop(page.after, None)  # the job before the page is gone, which says nothing of the list
-            if page.after in self._seats:
-                self._ranks[page.after] = float("-inf")
         elif never:
             self.can_list = False
         self._strike(True)

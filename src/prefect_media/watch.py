@@ -35,7 +35,7 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
                     verdict, state = await follower.news()
             except TimeoutError:
-                raise wait.overdue(clock()) from None
+                raise wait.overdue() from None
             if state is not None:
                 await tell(terms, job, wait, state)
             if isinstance(verdict, Done):

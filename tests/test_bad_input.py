@@ -218,3 +218,24 @@ def test_no_error_carries_a_key(tmp_path):
     assert b"sk-very-secret" not in pickle.dumps(caught.value)
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"sk-very-secret" not in path.read_bytes()
+
+
+async def test_a_model_that_is_gone_does_not_hide_what_was_bought_from_it(media_simulator, tmp_path, monkeypatch):
+    from prefect_media import catalog
+
+    connection, place = media_simulator.credentials.connection(), storage_at(str(tmp_path))
+    still, motion = (
+        ImageRequest(prompt="a", model="dall-e-3", size="1024x1024"),
+        VideoRequest(prompt="a", model="sora-2", seconds=4, aspect_ratio="16:9"),
+    )
+    [image] = await buy_images(connection, still, place, TERMS)
+    video = await buy_video(connection, motion, place, TERMS)
+    retired = catalog.catalog().models
+    for name in ("dall-e-3", "sora-2"):  # as if these servers had the dates of OpenAI's
+        monkeypatch.setitem(retired[name].retired, "other", retired[name].retired["openai"])
+    assert await buy_images(connection, still, place, TERMS) == [image]
+    assert await buy_video(connection, motion, place, TERMS) == video
+    for request, buy in ((still, buy_images), (motion, buy_video)):
+        with pytest.raises(ModelRetired):
+            await buy(connection, request.model_copy(update={"variant": 1}), place, TERMS)
+    assert (len(media_simulator.images), len(media_simulator.jobs)) == (1, 1)

@@ -307,9 +307,24 @@ def check(
             )
         if settings().validation == "warn":
             logger.warning("The catalog says this can't work, sent all the same: %s", message)
+    return _resolved(request, name, rules)
+
+
+def resolved(request: R, host: Host, *, family: str | None = None) -> R:
+    """The request as it would be sent, whether or not it could be: what it was called when it was bought."""
+    from .requests import VideoRequest
+
+    name = plain_name(request.model)
+    kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
+    return _resolved(request, name, rules_of(name, kind, host, request.model_family or family))
+
+
+def _resolved(request: R, name: str, rules: Family | None) -> R:
+    from .rules import size_for
+
     changes: dict[str, Any] = {"model": name}
     if request.aspect_ratio and not request.size:
-        changes |= {"size": checks.size_for(request.aspect_ratio, rules), "aspect_ratio": None}
+        changes |= {"size": size_for(request.aspect_ratio, rules), "aspect_ratio": None}
     return request.model_copy(update=changes)
 
 

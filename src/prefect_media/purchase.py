@@ -24,6 +24,7 @@ from .errors import (
     ContentRejected,
     JobFailed,
     MediaError,
+    ModelRetired,
     ProviderUnavailable,
     RateLimited,
     StoreError,
@@ -48,21 +49,25 @@ async def buy_images(
     connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, terms: Terms
 ) -> list[Asset]:
     """Images, made or edited, bought once and stored; more than the model makes at once are several purchases."""
-    host, family = connection.catalog_host, connection.model_family
-    request = catalog.check(request, host, family=family, partial_images=terms.partial_images, logger=terms.logger)
+    host, family, retired = connection.catalog_host, connection.model_family, None
+    try:
+        request = catalog.check(request, host, family=family, partial_images=terms.partial_images, logger=terms.logger)
+    except ModelRetired as refusal:
+        request, retired = catalog.resolved(request, host, family=family), refusal
     files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
     parts = split(request, catalog.most_at_once(request, host, family))
-    return await joined([_buy_part(connection, part, files, storage, terms) for part in parts])
+    return await joined([_buy_part(connection, part, files, storage, terms, retired) for part in parts])
 
 
 async def _buy_part(
-    connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms
+    connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms, retired: ModelRetired | None
 ) -> list[Asset]:
     """One purchase of images: one paid request."""
     request = part.request
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
-    ledger = Ledger(storage)
-    claim = await ledger.claim(_order(connection, request, normal, terms), retry_failed=terms.retry_failed)
+    ledger, order = Ledger(storage), _order(connection, request, normal, terms)
+    await _refuse_unless_bought(retired, ledger, order)
+    claim = await ledger.claim(order, retry_failed=terms.retry_failed)
     claim = await _settled(ledger, claim, terms)
     if claim.record.state == "done":
         return await _still_there(claim.record, storage, terms)
@@ -85,7 +90,7 @@ async def _buy_part(
                 raise _images_in_doubt(claim.record, error.message, error) from error
             record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
     except Overtaken:
-        return await _buy_part(connection, part, files, storage, terms)
+        return await _buy_part(connection, part, files, storage, terms, retired)
     return list(record.assets)
 
 
@@ -122,9 +127,14 @@ async def order_video(
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and say which."""
     image: bytes | None = None
+    retired: ModelRetired | None = None
     normal = request.model_dump(mode="json")
     if isinstance(request, VideoRequest):
-        request = catalog.check(request, connection.catalog_host, family=connection.model_family, logger=terms.logger)
+        host, family = connection.catalog_host, connection.model_family
+        try:
+            request = catalog.check(request, host, family=family, logger=terms.logger)
+        except ModelRetired as refusal:
+            request, retired = catalog.resolved(request, host, family=family), refusal
         normal = request.model_dump(mode="json", exclude={"image"})
         if request.image is not None:
             image = await reference.load(request.image)
@@ -140,6 +150,7 @@ async def order_video(
         return videos.submit(connection, request, image=upload, fingerprint=order.fingerprint)
 
     order = _order(connection, request, normal, terms)
+    await _refuse_unless_bought(retired, ledger, order)
     while True:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
         claim = await _settled(ledger, claim, terms)
@@ -221,6 +232,15 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
     return replace(
         connection, provider=job.provider, base_url=job.base_url, api_version=job.api_version, dialect=job.dialect
     )
+
+
+async def _refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, order: Record) -> None:
+    """A model that is gone can't be bought from any more; what was bought from it before is still ours."""
+    if retired is None:
+        return
+    found = await ledger.get(order.key)
+    if found is None or found[0].state not in ("submitted", "done"):
+        raise retired
 
 
 def _order(

@@ -39,8 +39,11 @@ async def reconcile(
         try:
             since = record.created_at.timestamp() - CLOCK_SKEW
             listed = [state async for state in videos.recent(connection, since=since, pages=PAGES)]
-        except (JobExpired, InvalidRequest):
+        except JobExpired:
             why = NO_LIST
+            break
+        except InvalidRequest as refusal:
+            why = refusal.message.partition(";")[0]
             break
         except (ProviderUnavailable, RateLimited) as away:
             if away.status_code in (200, 501):  # a page of HTML, or "not implemented"
@@ -68,8 +71,6 @@ async def reconcile(
             )
         elif unsure:
             why = "the provider's list does not say enough about its jobs"
-        elif len(listed) >= PAGES * 100:
-            why = "the provider has more jobs than can be looked through"
         else:
             why = None
     if why is None:

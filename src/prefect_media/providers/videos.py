@@ -127,7 +127,7 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
 
     Raises:
         errors.JobExpired: The server has no list.
-        errors.InvalidRequest: Servers of this kind have none.
+        errors.InvalidRequest: Servers of this kind have none, the answer is none, or it does not end.
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("list")
@@ -137,16 +137,21 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
         query = urlencode({"limit": PAGE, "order": "desc", **({"after": after} if after else {})})
         answer = await ask(connection, method, f"{connection.url(path)}?{query}")
         page = fields_of(answer.body)
-        rows = cast(list[object], page.get("data") or [])
+        if not isinstance(page.get("data"), list):
+            raise InvalidRequest(f"{connection.host} was asked for its jobs and answered without a list")
+        rows = cast(list[object], page["data"])
         states = [state for row in rows if (state := JobState.parse(dialect.understood(row)))]
         fresh = [state for state in states if state.id not in seen]
         young = [state for state in fresh if state.created_at is None or state.created_at >= since]
         for state in young:
             yield state
-        if not young or page.get("has_more") is False or len(rows) < PAGE:
+        ages = [state.created_at for state in states if state.created_at is not None]
+        only_older_ones_follow = not young and ages == sorted(ages, reverse=True)
+        if only_older_ones_follow or page.get("has_more") is False or not fresh:
             return
         seen |= {state.id for state in fresh}
         after = states[-1].id
+    raise InvalidRequest(f"{connection.host} has more jobs than can be looked through")
 
 
 @asynccontextmanager

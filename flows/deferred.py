@@ -5,7 +5,8 @@ looks at the job once, and ends, with the manifest when there is one.
 """
 
 from prefect import flow
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from prefect_media.tasks import avideo_is_finished
 
 from prefect_media import (

@@ -135,7 +135,13 @@ class JobExpired(JobFailed):
 
 
 class JobTimedOut(MediaError):
-    """The deadline passed while the job was still running. It is billed and may still finish."""
+    """The deadline passed while the job was still running. It is billed and may still finish.
+
+    Attributes:
+        timeline: Seconds since the wait began and the status the job then changed to, in order.
+    """
+
+    timeline: tuple[tuple[float, str], ...] = ()
 
 
 class DownloadCorrupt(MediaError):

@@ -16,7 +16,6 @@ from prefect_media.purchase import buy_images, buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
-from prefect_media.storage import storage_at
 
 sys.path.insert(0, str(Path(__file__).parent))
 from buyer import MODEL, clip, connection, terms
@@ -42,8 +41,8 @@ def short_looks(monkeypatch):
 
 
 @pytest.fixture
-def storage(tmp_path):
-    return storage_at(str(tmp_path / "store"))
+def storage(store):
+    return store.storage()
 
 
 async def the_record(storage):

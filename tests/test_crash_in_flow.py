@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 from prefect import flow, task
@@ -23,8 +24,8 @@ from buyer import clip
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return str(tmp_path / "store")
+def folder(store):
+    return store  # a folder once, a bucket once
 
 
 class Lines(logging.Handler):
@@ -169,14 +170,19 @@ from prefect_media import OpenAICredentials, RemixRequest, VideoRequest, agenera
 REQUEST = VideoRequest(prompt="waves", model="boats-1", seconds=1, size="64x64")
 
 @flow(persist_result=False)
-async def storm(server: str, folder: str, approval: bool):
+async def storm(server: str, folder: str, store: str, approval: bool):
     Path(folder, "pid").write_text(str(os.getpid()))
     credentials = OpenAICredentials(base_url=server)
-    clip = await agenerate_video(credentials, REQUEST, store=folder)
+    clip = await agenerate_video(credentials, REQUEST, store=store)
     if approval:
         await suspend_flow_run(timeout=600)
-    await aremix_video(credentials, RemixRequest(video=clip, prompt="at night"), store=folder)
+    await aremix_video(credentials, RemixRequest(video=clip, prompt="at night"), store=store)
 """
+
+
+def _client(s3):
+    session = boto3.Session(aws_access_key_id=s3.key, aws_secret_access_key=s3.secret, region_name="us-east-1")
+    return session.client("s3", endpoint_url=s3.url)
 
 
 class Worker:
@@ -199,9 +205,9 @@ class Worker:
         answer.raise_for_status()
         return answer.json()
 
-    def start(self, simulator, folder, approval):
+    def start(self, simulator, folder, store, approval):
         folder.mkdir()
-        parameters = {"server": simulator.url, "folder": str(folder), "approval": approval}
+        parameters = {"server": simulator.url, "folder": str(folder), "store": store, "approval": approval}
         return self.ask("post", f"/deployments/{self.deployment}/create_flow_run", parameters=parameters)["id"]
 
     def wait(self, run, *states, within=60.0):
@@ -214,13 +220,13 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def worker(prefect_server, tmp_path_factory):
+def worker(prefect_server, s3, tmp_path_factory):
     worker = Worker(prefect_server, tmp_path_factory.mktemp("worker"))
     with (
         worker.log.open("w") as log,
         subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", "stormy", "--name", "w"],
-            env={**prefect_server.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
+            env={**prefect_server.env, **s3.env, "PREFECT_WORKER_QUERY_SECONDS": "1"},
             stdout=log,
             stderr=log,
         ) as process,
@@ -229,22 +235,27 @@ def worker(prefect_server, tmp_path_factory):
         process.terminate()
 
 
-@pytest.fixture(scope="module")
-def storms(worker, tmp_path_factory):
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def storms(request, worker, s3, tmp_path_factory):
     """Two runs, started together to save time: one that will be killed, and one that waits for approval."""
     looked = Fault("GET", "/videos/video_", "hold", seconds=0)
     folder = tmp_path_factory.mktemp("storms")
+
+    def store(name):
+        return f"s3://{s3.bucket()}/{name}" if request.param == "s3" else str(folder / name / "store")
+
     with Simulator(latency=60) as slow, Simulator() as quick:
         slow.faults.append(looked)
+        killed, suspended = store("killed"), store("suspended")
         yield {
-            "killed": (slow, worker.start(slow, folder / "killed", approval=False), looked, folder / "killed"),
-            "suspended": (quick, worker.start(quick, folder / "suspended", approval=True)),
+            "killed": (slow, worker.start(slow, folder / "killed", killed, False), looked, folder / "killed", killed),
+            "suspended": (quick, worker.start(quick, folder / "suspended", suspended, True)),
         }
 
 
-def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms):
+def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms, s3):
     """SIGKILL to the flow's process while the job runs: crashed, run again by hand, one job."""
-    simulator, run, looked, folder = storms["killed"]
+    simulator, run, looked, folder, store = storms["killed"]
     assert looked.wait(60), worker.log.read_text()
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     worker.wait(run, "CRASHED")
@@ -257,7 +268,11 @@ def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms):
         worker.server.run("flow-run", "retry", run)
     worker.wait(run, "COMPLETED")
     assert [(made.operation, made.source_id) for made in simulator.jobs] == [("generate", None), ("remix", job.id)]
-    assert len(list(folder.rglob("*.mp4"))) == 2
+    if store.startswith("s3:"):
+        listed = _client(s3).list_objects_v2(Bucket=store.split("/")[2])["Contents"]
+        assert len([row for row in listed if row["Key"].endswith(".mp4")]) == 2
+    else:
+        assert len(list(folder.rglob("*.mp4"))) == 2
 
 
 def test_a_flow_run_that_was_suspended_pays_once(worker, storms):

@@ -21,7 +21,7 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.providers.client import Connection
 from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
-from prefect_media.terms import OnDoubt, OnProgress, Terms
+from prefect_media.terms import OnDoubt, OnProgress, OnStall, Terms
 
 Credentials = OpenAICredentials | AzureOpenAICredentials | str
 Store = MediaStore | str
@@ -68,17 +68,17 @@ async def terms_of(
     *,
     scope: str,
     timeout: timedelta | float,
-    on_doubt: OnDoubt,
+    on_doubt: OnDoubt = "raise",
+    queue_timeout: timedelta | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
     on_progress: OnProgress | None = None,
+    on_stall: OnStall | None = None,
 ) -> Terms:
     """The terms of a purchase made by the task that is running now."""
     if not scope:
         raise InvalidRequest('scope="" is empty; pass "run", "forever" or a name of your own')
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
-    if seconds <= 0:
-        raise InvalidRequest(f"timeout={timeout!r} is not a time to wait; pass seconds or a timedelta above 0")
+    seconds = _seconds("timeout", timeout)
     if on_doubt not in ("raise", "resubmit"):
         raise InvalidRequest(f'on_doubt={on_doubt!r} is not possible; pass "raise" or "resubmit"')
     run_id = await root_flow_run_id()
@@ -89,9 +89,18 @@ async def terms_of(
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         flow_run_id=run_id,
+        queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
         on_progress=on_progress,
+        on_stall=on_stall,
         logger=run_logger(),
     )
+
+
+def _seconds(name: str, time: timedelta | float) -> float:
+    seconds = time.total_seconds() if isinstance(time, timedelta) else float(time)
+    if seconds <= 0:
+        raise InvalidRequest(f"{name}={time!r} is not a time to wait; pass seconds or a timedelta above 0")
+    return seconds
 
 
 async def root_flow_run_id() -> str | None:

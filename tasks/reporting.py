@@ -7,17 +7,21 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from html import escape
+from urllib.parse import urlsplit
 
 from prefect.artifacts import acreate_markdown_artifact
+from prefect.events import emit_event
 
 from prefect_media import media
 from prefect_media.assets import Asset
 from prefect_media.errors import DownloadCorrupt
 from prefect_media.jobs import JobState, VideoJob
 from prefect_media.storage import storage_of
-from prefect_media.terms import OnProgress
+from prefect_media.terms import OnProgress, OnStall
 
 from .context import in_run, run_logger
+
+STALLED = "prefect-media.video-job.stalled"
 
 
 def progress_log() -> OnProgress:
@@ -34,6 +38,33 @@ def progress_log() -> OnProgress:
             logger.info("Job %s at %s: %s%s", job.id, job.model or "the provider", state.status, progress)
 
     return show
+
+
+def stall_event() -> OnStall:
+    """Sends a Prefect event, `prefect-media.video-job.stalled`, when a job stands still; automations can act on it."""
+    logger = run_logger()
+
+    async def tell(job: VideoJob, state: JobState, seconds: float) -> None:
+        if not in_run():
+            logger.debug("Not in a run, so nobody is told that job %s stands still", job.id)
+            return
+        about = {
+            "job_id": job.id,
+            "model": job.model,
+            "server": urlsplit(job.base_url).netloc.rpartition("@")[2],
+            "status": state.status,
+            "progress": state.progress,
+            "seconds_without_change": round(seconds),
+            "purchase": job.purchase,
+        }
+        resource = {
+            "prefect.resource.id": f"prefect-media.video-job.{job.id}",
+            "prefect.resource.name": f"{job.model} {job.id}",
+        }
+        # In a thread: the first event of a process may have to start Prefect's sender. The runs are added by Prefect.
+        await asyncio.to_thread(emit_event, STALLED, resource=resource, payload=about)
+
+    return tell
 
 
 async def show_gallery(

@@ -12,10 +12,9 @@ from prefect_media.jobs import VideoJob
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 from prefect_media.terms import OnDoubt
 
-from .context import Credentials, Store, connection_to, storage_for, terms_of
-from .reporting import progress_log
+from .context import Credentials, Store, connection_to, storage_for
 from .retried import RETRIED, sync_twin
-from .videos import VIDEO_TIMEOUT, queued
+from .videos import VIDEO_TIMEOUT, means_of
 
 
 @task(name="submit_video", **RETRIED)
@@ -51,9 +50,9 @@ async def asubmit_video(
     Returns:
         A small value that holds no secret; any process can go on with it.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
+    connection, storage, terms = await means_of(
+        credentials, store, scope, timeout, on_doubt=on_doubt, retry_failed=retry_failed
+    )
     return await steps.submit(connection, request, storage, terms)
 
 
@@ -81,10 +80,8 @@ async def await_for_video(
         errors.JobTimedOut: It is not finished yet; wait again whenever you like.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope="forever", timeout=timeout, on_doubt="raise", on_progress=progress_log())
-    return await steps.wait(connection, job, storage, queued(terms, queue_timeout))
+    connection, storage, terms = await means_of(credentials, store, "forever", timeout, queue_timeout)
+    return await steps.wait(connection, job, storage, terms)
 
 
 @task(name="video_is_finished", **RETRIED)
@@ -120,9 +117,7 @@ async def afetch_video(
         errors.ContentRejected: Moderation stopped it.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope="forever", timeout=timeout, on_doubt="raise", on_progress=progress_log())
+    connection, storage, terms = await means_of(credentials, store, "forever", timeout)
     return await steps.fetch(connection, job, storage, terms)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from prefect import task
 
 from prefect_media.assets import Asset
 from prefect_media.continuation import Fallback, buy_remix
-from prefect_media.errors import InvalidRequest
+from prefect_media.providers.client import Connection
 from prefect_media.purchase import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
+from prefect_media.storage import Storage
 from prefect_media.terms import OnDoubt, Terms
 
 from .context import Credentials, Store, connection_to, storage_for, terms_of
-from .reporting import progress_log
+from .reporting import progress_log, stall_event
 from .retried import RETRIED, sync_twin
 
 VIDEO_TIMEOUT = timedelta(minutes=30)
@@ -64,17 +64,10 @@ async def agenerate_video(
         errors.SubmissionInDoubt: The reply was lost and the provider can't be asked.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(
-        scope=scope,
-        timeout=timeout,
-        on_doubt=on_doubt,
-        retry_failed=retry_failed,
-        cancel_remote=cancel_remote,
-        on_progress=progress_log(),
+    connection, storage, terms = await means_of(
+        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
     )
-    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
+    return await buy_video(connection, request, storage, terms)
 
 
 @task(name="remix_video", **RETRIED)
@@ -102,17 +95,10 @@ async def aremix_video(
         fallback: What to do where the server can't remix: "last_frame" makes a new video of the same model, size and
             length that starts from the last frame of the stored one. By default that is an error.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(
-        scope=scope,
-        timeout=timeout,
-        on_doubt=on_doubt,
-        retry_failed=retry_failed,
-        cancel_remote=cancel_remote,
-        on_progress=progress_log(),
+    connection, storage, terms = await means_of(
+        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
     )
-    return await buy_remix(connection, request, storage, queued(terms, queue_timeout), fallback=fallback)
+    return await buy_remix(connection, request, storage, terms, fallback=fallback)
 
 
 @task(name="edit_video", **RETRIED)
@@ -135,17 +121,10 @@ async def aedit_video(
         scarf = await aedit_video("my-server", VideoEditRequest(video=clip, prompt="give the fox a red scarf"))
         ```
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(
-        scope=scope,
-        timeout=timeout,
-        on_doubt=on_doubt,
-        retry_failed=retry_failed,
-        cancel_remote=cancel_remote,
-        on_progress=progress_log(),
+    connection, storage, terms = await means_of(
+        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
     )
-    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
+    return await buy_video(connection, request, storage, terms)
 
 
 @task(name="extend_video", **RETRIED)
@@ -169,27 +148,36 @@ async def aextend_video(
         longer = await aextend_video("my-server", request)
         ```
     """
+    connection, storage, terms = await means_of(
+        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
+    )
+    return await buy_video(connection, request, storage, terms)
+
+
+async def means_of(
+    credentials: Credentials,
+    store: Store | None,
+    scope: str,
+    timeout: timedelta | float,
+    queue_timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> tuple[Connection, Storage, Terms]:
+    """Where a video is made, where it goes and on what terms, from what the user passed to a task."""
     connection = await connection_to(credentials)
     storage = await storage_for(store)
     terms = await terms_of(
         scope=scope,
         timeout=timeout,
+        queue_timeout=queue_timeout,
         on_doubt=on_doubt,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         on_progress=progress_log(),
+        on_stall=stall_event(),
     )
-    return await buy_video(connection, request, storage, queued(terms, queue_timeout))
-
-
-def queued(terms: Terms, queue_timeout: timedelta | float | None) -> Terms:
-    """The terms with a limit to the time in the provider's queue."""
-    if queue_timeout is None:
-        return terms
-    seconds = queue_timeout.total_seconds() if isinstance(queue_timeout, timedelta) else float(queue_timeout)
-    if seconds <= 0:
-        raise InvalidRequest(f"queue_timeout={queue_timeout!r} is not a time to wait; pass a time above 0, or None")
-    return replace(terms, queue_timeout=seconds)
+    return connection, storage, terms
 
 
 generate_video = sync_twin(agenerate_video, **RETRIED)

@@ -225,13 +225,15 @@ async def test_a_stall_and_a_strange_status_are_told_and_the_wait_goes_on(simula
     simulator.faults.append(Fault("GET", ONE, "answer", times=6, status=200, body=body))
     stalls = []
 
-    async def stalled(job, state):
-        stalls.append((job.id, state.status))
+    async def stalled(job, state, seconds):
+        stalls.append((job.id, state.status, seconds >= 0.2))
+        raise RuntimeError("nobody listens")
 
     with caplog.at_level(logging.WARNING, "prefect_media"):
         assert (await watch(connection, job, terms(on_stall=stalled))).phase == "done"
-    assert stalls == [(job.id, "dreaming")]
-    told = [record.getMessage() for record in caplog.records]
+    assert stalls == [(job.id, "dreaming", True)]
+    assert "could not be told: RuntimeError: nobody listens" in caplog.text
+    told = [record.getMessage() for record in caplog.records if "could not be told" not in record.getMessage()]
     assert [("nobody knows" in text, "99 %" in text) for text in told] == [(True, False), (False, True)]
 
 

@@ -144,6 +144,8 @@ class Notice:
 
     kind: Literal["stalled", "unknown_status"]
     text: str
+    seconds: float = 0.0
+    """How long there was no change, of a job that stalled."""
 
 
 Verdict = LookAgain | Done | MediaError
@@ -235,9 +237,10 @@ class Watch:
         elif not self._stalled and now - self._changed >= self._patience.stall:
             self._stalled = True
             at = f" at {state.progress:g} %" if state.progress is not None else ""
-            still = f"for {(now - self._changed) / 60:.0f} min"
+            still = now - self._changed
             left = f"it is given up in {max(0.0, self.deadline - now) / 60:.0f} min"
-            self.notices.append(Notice("stalled", f"job {self.job_id} is {state.status}{at} {still}; {left}"))
+            text = f"job {self.job_id} is {state.status}{at} for {still / 60:.0f} min; {left}"
+            self.notices.append(Notice("stalled", text, still))
 
     def _failure(self, state: JobState) -> MediaError:
         said = state.error_message or f"the provider says {state.status!r} and nothing else"

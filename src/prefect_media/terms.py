@@ -11,6 +11,8 @@ from .jobs import JobState, VideoJob
 
 OnDoubt = Literal["raise", "resubmit"]
 OnProgress = Callable[[VideoJob, JobState], Awaitable[None]]
+OnStall = Callable[[VideoJob, JobState, float], Awaitable[None]]
+"""Takes a job, how it stands, and for how many seconds already. What it raises is only logged."""
 OnPartial = Callable[[bytes, int], object]
 """Takes a preview of an image and its number, from 0; may be async. What it raises is only logged."""
 
@@ -42,7 +44,7 @@ class Terms:
     flow_run_id: str | None = None
     queue_timeout: float | None = None
     on_progress: OnProgress | None = None
-    on_stall: OnProgress | None = None
+    on_stall: OnStall | None = None
     on_partial: OnPartial | None = None
     partial_images: int = 0
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 
 from .jobs import Done, JobState, Patience, VideoJob, Watch
@@ -50,6 +51,13 @@ async def tell(terms: Terms, job: VideoJob, wait: Watch, state: JobState) -> Non
         notice = wait.notices.pop(0)
         terms.logger.warning("%s", notice.text)
         if notice.kind == "stalled" and terms.on_stall:
-            await terms.on_stall(job, state)
+            await _told(terms, terms.on_stall(job, state, notice.seconds))
     if terms.on_progress:
-        await terms.on_progress(job, state)
+        await _told(terms, terms.on_progress(job, state))
+
+
+async def _told(terms: Terms, telling: Awaitable[None]) -> None:
+    try:
+        await telling
+    except Exception as error:  # the job is paid for, and goes on whether anybody hears of it or not
+        terms.logger.warning("What a job is doing could not be told: %s: %s", type(error).__name__, error)

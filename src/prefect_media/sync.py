@@ -1,16 +1,40 @@
-"""One background event loop per process, on which the sync twins run their async originals."""
+"""One background event loop per process: the sync twins run their async originals on it, and so do submitted tasks."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 CLEAN_UP_SECONDS = 10.0
+"""What an interrupted coroutine gets to put on record what was paid for."""
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop, which runs in a thread of its own; it is started when it is first asked for."""
+    global _loop, _thread
+    with _lock:
+        if _loop is None or not _loop.is_running():
+            loop = asyncio.new_event_loop()
+            started = threading.Event()
+            loop.call_soon(started.set)
+            _thread = threading.Thread(target=loop.run_forever, name="prefect-media", daemon=True)
+            _thread.start()
+            started.wait()
+            _loop = loop
+        return _loop
+
+
+def on_background_loop() -> bool:
+    """Whether the caller runs on the loop, and so must not wait for anything else that does."""
+    return threading.current_thread() is _thread
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -18,32 +42,52 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
     All callers share one loop, so they share its connections too. When the waiting thread is interrupted
     (Ctrl-C, a cancelled flow run), the coroutine is cancelled and gets a moment to clean up.
+
+    Raises:
+        RuntimeError: The caller is an async task that runs on the loop itself, which can't wait for itself.
     """
-    ended = threading.Event()
+    if on_background_loop():
+        coroutine.close()
+        raise RuntimeError(
+            "the sync form was called in an async task that runs on the event loop it needs, so it would wait for "
+            f"ever; there, await {coroutine.__qualname__} instead"
+        )
+    loop, outcome = background_loop(), Future[T]()
+    tasks: list[asyncio.Task[None]] = []
 
-    async def run() -> T:
+    async def run() -> None:
         try:
-            return await coroutine
-        finally:
-            ended.set()
+            outcome.set_result(await coroutine)
+        except BaseException as error:  # none may go on from here: an exit would end the loop for everybody
+            outcome.set_exception(error)
 
-    future = asyncio.run_coroutine_threadsafe(run(), _background_loop())
+    def begin() -> None:
+        if outcome.set_running_or_notify_cancel():
+            tasks.append(loop.create_task(run()))
+            tasks[0].add_done_callback(end)
+        else:
+            coroutine.close()
+
+    def end(_: asyncio.Task[None]) -> None:
+        if not outcome.done():  # cancelled before its first step
+            coroutine.close()
+            outcome.set_exception(asyncio.CancelledError())
+
+    loop.call_soon_threadsafe(begin)
     try:
-        return future.result()
+        return outcome.result()
     except BaseException:
-        if future.cancel():
-            ended.wait(CLEAN_UP_SECONDS)
+        if not outcome.cancel() and not outcome.done():
+            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            wait([outcome], CLEAN_UP_SECONDS)
         raise
 
 
-def _background_loop() -> asyncio.AbstractEventLoop:
-    global _loop
-    with _lock:
-        if _loop is None or not _loop.is_running():
-            loop = asyncio.new_event_loop()
-            started = threading.Event()
-            loop.call_soon(started.set)
-            threading.Thread(target=loop.run_forever, name="prefect-media", daemon=True).start()
-            started.wait()
-            _loop = loop
-        return _loop
+def _forget() -> None:
+    """A forked process has the loop, but not the thread that runs it."""
+    global _lock, _loop, _thread
+    _lock, _loop, _thread = threading.Lock(), None, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -91,7 +91,7 @@ def _video_costs(connection: Connection, record: Record, state: JobState, facts:
     asked = record.request.get("seconds"), record.request.get("size")
     made = _seconds(state.seconds) or facts.seconds, state.size or f"{facts.width}x{facts.height}"
     return {
-        "cost_usd": costs.of_video(model, host, *made, family=family),
+        "cost_usd": costs.of_video(model, host, *made, family=family) if state.cost_usd is None else state.cost_usd,
         "estimated_usd": costs.of_video(model, host, *asked, family=family),
     }
 

@@ -84,10 +84,12 @@ class ContentRejected(MediaError):
     Attributes:
         stage: "input" or "output" where the provider says so.
         categories: The provider's names of what was objected to.
+        billed: Whether the rejected job was billed, where the provider says so; None where nobody knows.
     """
 
     stage: str | None = None
     categories: tuple[str, ...] = ()
+    billed: bool | None = None
 
 
 class QuotaExceeded(MediaError):
@@ -127,7 +129,13 @@ class SubmissionInDoubt(MediaError):
 
 
 class JobFailed(MediaError):
-    """The provider accepted the job and could not finish it (`code` is the provider's)."""
+    """The provider accepted the job and could not finish it (`code` is the provider's).
+
+    Attributes:
+        billed: Whether the job was billed all the same, where the provider says so; None where nobody knows.
+    """
+
+    billed: bool | None = None
 
 
 class JobExpired(JobFailed):

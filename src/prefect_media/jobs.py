@@ -52,6 +52,8 @@ class JobState:
     created_at: float | None = None
     """Unix time in seconds."""
     remixed_from: str | None = None
+    cost_usd: float | None = None
+    """What the server says that the job cost, in USD."""
     look_again_after: float | None = None
     """Seconds the server asked us to wait before the next look."""
 
@@ -94,6 +96,7 @@ class JobState:
             seconds=_text(row.get("seconds")),
             created_at=_unix_seconds(row.get("created_at")),
             remixed_from=_text(row.get("remixed_from_video_id")),
+            cost_usd=_amount(row.get("cost_usd")),
             look_again_after=look_again_after,
         )
 
@@ -245,6 +248,9 @@ class Watch:
     def _failure(self, state: JobState) -> MediaError:
         said = state.error_message or f"the provider says {state.status!r} and nothing else"
         about: dict[str, Any] = {"job_id": self.job_id, "code": state.error_code}
+        if state.cost_usd is not None:
+            about["billed"] = state.cost_usd > 0
+            said += f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"
         if (state.error_code and "moderation" in state.error_code) or state.error_code == "content_policy_violation":
             stopped = f"job {self.job_id} was stopped by moderation: {said}; change the prompt"
             return ContentRejected(stopped, stage="output", **about)
@@ -273,6 +279,12 @@ def _seconds(told: float | None) -> float | None:
 def _pause_after(failures: int) -> float:
     """Seconds after the nth failure in a row: a blip is over at once, a restart takes a minute."""
     return min(0.25 * 2 ** min(failures - 1, 10), LONGEST_AFTER_ERROR)
+
+
+def _amount(value: object) -> float | None:
+    """A sum of money, if it is one."""
+    sensible = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e6
+    return float(value) if sensible else None
 
 
 def _text(value: object) -> str | None:

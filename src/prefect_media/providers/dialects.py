@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, reduce
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote, urlsplit
@@ -59,6 +59,7 @@ class Dialect:
     nested: Literal["brackets", "json"]
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
     media: str = ""
+    cost: str = ""
     poll_hint: str = ""
     known_by: KnownBy = field(default_factory=KnownBy)
 
@@ -111,6 +112,8 @@ class Dialect:
         if self.media and row.get("status") == "completed" and row.get(self.media) == []:
             said = "it finished without a video, so the provider's filter took it out"
             row |= {"status": "failed", "error": row.get("error") or {"code": "moderation_blocked", "message": said}}
+        if self.cost:
+            row["cost_usd"] = reduce(lambda part, name: fields_of(part).get(name), self.cost.split("."), body)
         return row
 
 

@@ -45,6 +45,7 @@ def build_app(state: State) -> ASGIApp:
     app = Starlette(
         routes=[
             Mount("/v1", app=_Gate(_routed(api, state.profile))),
+            Mount("/api/v1", app=_Gate(_routed(api, state.profile))),  # where OpenRouter has it
             Mount("/openai/v1", app=_Gate(_routed(api, state.profile))),
             Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic, Profile()), needs_api_version=True)),
             Route("/files/{name}", images.file, methods=["GET"]),  # no key: such links are signed

@@ -37,7 +37,7 @@ def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
 
 
 def open_bucket(
-    scheme: str, name: str, options: "StorageOptions", endpoint: str | None
+    scheme: str, name: str, options: "StorageOptions", endpoint: str | None, kms_key_id: str | None = None
 ) -> "S3Store | GCSStore | AzureStore":
     from obstore.store import AzureStore, GCSStore
 
@@ -56,7 +56,7 @@ def open_bucket(
         if endpoint:
             return AzureStore(name, config={"endpoint": endpoint}, client_options=client, retry_config=retry)
         return AzureStore(name, client_options=client, retry_config=retry)
-    return _open_s3(name, options, endpoint, client, retry)
+    return _open_s3(name, options, endpoint, client, retry, kms_key_id)
 
 
 def _open_s3(
@@ -65,6 +65,7 @@ def _open_s3(
     endpoint: str | None,
     client: "ClientConfig",
     retry: "RetryConfig",
+    kms_key_id: str | None,
 ) -> "S3Store":
     from obstore.store import S3Store
 
@@ -78,7 +79,44 @@ def _open_s3(
     if endpoint:
         host = endpoint.replace("://", f"://{name}.", 1) if options.path_style is False else endpoint
         config["endpoint"] = host
+    if kms_key_id:
+        config |= {"server_side_encryption": "aws:kms", "sse_kms_key_id": kms_key_id}
     return S3Store(name, config=config, client_options=client, retry_config=retry, credential_provider=credentials)
+
+
+def boto3_client(options: "StorageOptions", endpoint: str | None) -> Any:
+    """An S3 client of boto3 with the same login, for what obstore can't do."""
+    import boto3  # pyright: ignore[reportMissingTypeStubs]
+    from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
+
+    _, region = _aws_login(options)
+    session: Any = boto3.Session(
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        profile_name=None if options.access_key_id else options.profile,
+    )
+    config = Config(
+        s3={"addressing_style": "virtual" if options.path_style is False else "path"},
+        retries={"mode": "standard", "max_attempts": 4},
+        connect_timeout=5,
+        read_timeout=300,  # a copy of a gigabyte answers when it is made
+    )
+    return session.client("s3", region_name=region or "us-east-1", endpoint_url=endpoint, config=config)
+
+
+def explain_boto3(error: Exception, bucket: str, key: str, endpoint: str | None, profile: str | None) -> StoreError:
+    """The same as `explain`, for an error of botocore."""
+    answer: dict[str, Any] = getattr(error, "response", {})
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code = answer.get("Error", {}).get("Code", "")
+    name = type(error).__name__
+    if not status:
+        debug = {"EndpointConnectionError": "kind: Connect", "ReadTimeoutError": "kind: Timeout"}.get(name, "")
+        if "Credential" in name or "Token" in name:
+            return _login_failed(name, profile)
+        return explain(f"Debug source: {debug}", bucket, key, endpoint, profile)
+    return explain(f"status code: {status} <Code>{code}</Code>", bucket, key, endpoint, profile)
 
 
 def _aws_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], str | None]":
@@ -170,6 +208,11 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
         return StoreError(
             f"There is nothing at {bucket}/{key}; it was deleted or never stored.", transient=False, missing=True
         )
+    elif code == "NotImplemented" or status == "501":
+        message = (
+            f"The store of {bucket} does not know how to do this ({said}); leave out what other stores don't have, "
+        )
+        message += "such as tags, a storage class or a KMS key."
     elif code in _FULL or status == "507":
         message = f"The store of {bucket} is full ({said}); free some space or use another bucket."
     elif "kind: Connect" in debug:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
-from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -17,11 +17,10 @@ from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
 from .ledger import Record
-from .providers import videos
 from .providers.client import Connection, shared
+from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
 from .requests import ImageEditRequest, ImageRequest
-from .settings import settings
 from .storage import Storage, Stored
 from .terms import Terms
 
@@ -29,33 +28,31 @@ ANSWERS_AT_ONCE = 1
 """Answers with images that are read at once, of however many requests are in the air: each takes the memory of
 its largest picture about three times over."""
 
-HEAD_BYTES = 64
-"""How much of a body has to be seen to tell what it is."""
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before something that is paid for is stored again."""
 
 
 async def store_video(
     connection: Connection, job: VideoJob, state: JobState, storage: Storage, record: Record
 ) -> Asset:
-    """Store the content of a finished job: streamed, hashed, and checked to be a whole video."""
-    async with _transfers(), videos.open_content(connection, job.id) as response:
-        length = response.headers.get("content-length")
-        chunks = _arriving(response.aiter_raw(), job.id)
-        head = b""
-        while len(head) < HEAD_BYTES and (chunk := await anext(chunks, b"")):
-            head += chunk
-        content_type = media.expect("video", head)
-        key = _media_key(record, media.SUFFIXES[content_type])
+    """Store the content of a finished job: streamed, hashed, and checked to be a whole video.
 
-        async def body() -> AsyncIterator[bytes]:
-            yield head
-            async for chunk in chunks:
-                yield chunk
-
-        stored = await storage.pour(
-            key, body(), content_type=content_type, expected_size=int(length) if length else None
-        )
-    with await storage.open(key) as file:
-        facts = await asyncio.to_thread(media.video_facts, file)
+    What breaks on the way is tried again here: it is paid for, and getting it costs nothing.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            stored, content_type = await _poured(connection, job, storage, record)
+            break
+        except (DownloadCorrupt, StoreError) as error:
+            if not error.transient or pause is None:
+                raise
+            await asyncio.sleep(pause)
+    else:
+        raise AssertionError("unreachable")
+    facts = await asyncio.to_thread(media.video_facts, io.BytesIO(stored.head))
+    if facts.codec is None or facts.seconds is None:  # its index is not at the beginning
+        with await storage.open(cast(str, storage.key_of(stored.uri))) as file:
+            facts = await asyncio.to_thread(media.video_facts, file)
     return Asset(
         uri=stored.uri,
         kind="video",
@@ -76,6 +73,22 @@ async def store_video(
             **_video_costs(connection, record, state, facts),
         ),
     )
+
+
+async def _poured(connection: Connection, job: VideoJob, storage: Storage, record: Record) -> tuple[Stored, str]:
+    """The content of a job, from the provider into the store; what another process has stored meanwhile stays."""
+    kind = ""
+
+    def name(head: bytes) -> tuple[str, str]:
+        nonlocal kind
+        kind = media.expect("video", head)
+        return _media_key(record, media.SUFFIXES[kind]), kind
+
+    source = await content_of(connection, job.id)
+    whole = media.Whole()
+    # On record as done and yet needed: what is there is broken.
+    stored = await storage.pour_named(name, source, inspect=whole.feed, replace=record.state == "done")
+    return stored, kind
 
 
 def _asked(record: Record) -> dict[str, Any]:
@@ -101,18 +114,6 @@ def _seconds(text: str | None) -> float | None:
         return float(text) if text else None
     except ValueError:
         return None
-
-
-async def _arriving(chunks: AsyncIterator[bytes], job_id: str) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in chunks:
-            if chunk:
-                yield chunk
-    except Exception as error:
-        raise DownloadCorrupt(
-            f"the download of job {job_id} broke off ({type(error).__name__}); it is paid for and can be fetched again",
-            job_id=job_id,
-        ) from error
 
 
 async def store_images(
@@ -237,8 +238,3 @@ def source_of(connection: Connection, record: Record, model: str, request_id: st
 def _in_memory() -> asyncio.Semaphore:
     """Bounds the answers with images that this process reads at once; the others wait on their lines."""
     return shared("in memory", lambda: asyncio.Semaphore(ANSWERS_AT_ONCE))
-
-
-def _transfers() -> asyncio.Semaphore:
-    """Bounds the downloads of this process."""
-    return shared("transfers", lambda: asyncio.Semaphore(settings().max_transfers))

@@ -267,6 +267,7 @@ def _order(
         created_at=now,
         updated_at=now,
         flow_run_id=terms.flow_run_id,
+        flow_name=terms.flow_name,
     )
 
 

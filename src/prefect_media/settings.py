@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .naming import DEFAULT_TEMPLATE, checked_template
 
 
 class Settings(BaseSettings):
@@ -24,6 +26,10 @@ class Settings(BaseSettings):
         default=None,
         description="TOML file with prices of your own, by model, in the catalog's form; they go before the catalog's.",
     )
+    key_template: str = Field(
+        default=DEFAULT_TEMPLATE,
+        description="How media are named in the store, by fields of the purchase; the ending is added.",
+    )
     max_transfers: int = Field(default=4, ge=1, description="Downloads and uploads at once in this process.")
     lease_seconds: float = Field(
         default=30.0,
@@ -42,6 +48,11 @@ class Settings(BaseSettings):
         default=False,
         description="Whether reference images may be fetched from private and loopback addresses.",
     )
+
+    @field_validator("key_template")
+    @classmethod
+    def _refuse_templates_that_can_not_work(cls, template: str) -> str:
+        return checked_template(template)
 
 
 @lru_cache(maxsize=1)

@@ -138,6 +138,7 @@ async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms:
         created_at=now,
         updated_at=now,
         flow_run_id=terms.flow_run_id,
+        flow_name=terms.flow_name,
     )
     claim = await ledger.claim(order)
     if claim.ours:

@@ -29,6 +29,7 @@ class Terms:
         retry_failed: Whether to buy again what failed before in this scope.
         cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
         flow_run_id: The outermost flow run, for the index.
+        flow_name: Name of the flow, for the names of media.
         on_progress: Called with each new look at a video job.
         on_stall: Called when a video job has not moved for a while, once for each such while.
         on_partial: Called with each preview of an image that is being made.
@@ -42,6 +43,7 @@ class Terms:
     retry_failed: bool = False
     cancel_remote: bool = False
     flow_run_id: str | None = None
+    flow_name: str | None = None
     queue_timeout: float | None = None
     on_progress: OnProgress | None = None
     on_stall: OnStall | None = None

@@ -1,0 +1,167 @@
+"""Where a purchase's media go: names that people can read, the same on every attempt and on every machine.
+
+Everything in a name comes from the record of the purchase on the ledger, which all who work on it share. So there is
+no number of a shot in it: which of several purchases is the second depends on who came first.
+
+A template that is changed while a video is being made counts for that video too. Where media really lie is what the
+record says once it is done; nobody works that out again, and content that is fetched once more goes to the same place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from string import Formatter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ledger import Record
+
+ROOT = "media/"
+"""What all keys of media begin with, so that no template can reach the ledger."""
+
+DEFAULT_TEMPLATE = "{date}/{run}/{index}-{words}-{hash}"
+
+LONGEST: dict[str, int] = {
+    "date": 10,
+    "year": 4,
+    "month": 2,
+    "day": 2,
+    "run": 49,
+    "flow": 40,
+    "index": 9,
+    "words": 40,
+    "hash": 8,
+    "kind": 5,
+    "operation": 8,
+    "model": 40,
+}
+"""The fields of a template, with the most letters they come to."""
+
+NEEDED = {
+    "hash": "tells purchases apart that were made on the same day from the same words",
+    "index": "tells the images of one request apart",
+}
+
+NAME_MOST = 200
+"""Letters of one name between slashes. File systems take 255 bytes, and our sidecars need some of them."""
+
+KEY_MOST = 600
+"""Letters of a key. S3 takes 1024 bytes, and the store's prefix needs some of them."""
+
+
+def checked_template(template: str) -> str:
+    """A template of keys that can work, as it is.
+
+    Raises:
+        ValueError: What is wrong with it, and what is possible.
+    """
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{template!r} is no template ({error}); write fields like {{date}}") from None
+    fields = [name for _, name, _, _ in parsed if name is not None]
+    if unknown := [name for name in fields if name not in LONGEST]:
+        added = "; the ending, such as .mp4, is added by itself" if set(unknown) & {"ext", "suffix"} else ""
+        raise ValueError(f"{template!r} has unknown fields: {', '.join(unknown)}; choose from {_all_fields()}{added}")
+    if any(form or conversion for _, _, form, conversion in parsed):
+        raise ValueError(f"{template!r} formats a field; write {{date}} without : or !")
+    for name, why in NEEDED.items():
+        if name not in fields:
+            raise ValueError(f"{template!r} lacks {{{name}}}, which {why}")
+    literal = "".join(text for text, _, _, _ in parsed)
+    if wrong := sorted(set(re.sub(r"[A-Za-z0-9._=/-]", "", literal))):
+        raise ValueError(
+            f"{template!r} has characters that not every store takes: {' '.join(map(repr, wrong))}; "
+            "use letters without accents, digits and . _ = - /"
+        )
+    # Fields come to letters, digits and dashes, or to nothing: what stands between slashes is judged without them.
+    for name in template.split("/"):
+        if not name:
+            raise ValueError(f"{template!r} begins or ends with a slash, or has two in a row; leave it out")
+        bare = re.sub(r"\{\w+\}", "", name)
+        if ".." in bare or bare.startswith(".") or bare.endswith(".") or name.startswith("."):
+            raise ValueError(f"{template!r} has a name that begins or ends with a dot, or has two in a row; change it")
+    longest = template.format(**{name: "x" * most for name, most in LONGEST.items()})
+    if len(longest) > KEY_MOST or any(len(name) > NAME_MOST for name in longest.split("/")):
+        raise ValueError(
+            f"{template!r} can come to {len(longest)} letters; {KEY_MOST} are possible, and {NAME_MOST} between slashes"
+        )
+    return template
+
+
+def media_key(record: Record, suffix: str, index: int | None = None, *, template: str | None = None) -> str:
+    """The key for one of a purchase's media.
+
+    Args:
+        record: The purchase.
+        suffix: The ending that goes with the content's type, without a dot.
+        index: Number of an image within its request, from 1; None where it is the only one.
+        template: How to name it; that of the settings if left out.
+    """
+    from .settings import settings
+
+    text = (template or settings().key_template).format(**_fields(record, index))
+    names = [re.sub(r"-{2,}", "-", name).strip("-") or "-" for name in text.split("/")]
+    return f"{ROOT}{'/'.join(names)}.{suffix}"
+
+
+def _fields(record: Record, index: int | None) -> dict[str, str]:
+    made = record.created_at
+    return {
+        "date": f"{made:%Y-%m-%d}",
+        "year": f"{made:%Y}",
+        "month": f"{made:%m}",
+        "day": f"{made:%d}",
+        "run": _run(record),
+        "flow": slug(record.flow_name or "") or "flow",
+        "index": _index(record, index),
+        "words": slug(str(record.request.get("prompt", ""))) or record.kind,
+        "hash": _hash(record),
+        "kind": record.kind,
+        "operation": slug(record.operation, 8),
+        "model": slug(str(record.request.get("model") or "")) or "model",
+    }
+
+
+def _hash(record: Record) -> str:
+    """Differs between any two times that something was paid for, so that one never overwrites the other.
+
+    The same request may be bought again after `jobs forget`, and an image whose answer was lost may be asked for
+    again under the same key, while a process that only slept is still storing the first one.
+    """
+    told = f"{record.key}\n{record.created_at.isoformat()}\n{record.attempt}"
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def _run(record: Record) -> str:
+    """The run that bought it first; without one, the scope, which then is what the purchase belongs to."""
+    if record.flow_run_id:
+        return f"{slug(record.flow_name or '') or 'run'}-{short_id(record.flow_run_id)}"
+    kind, _, name = record.scope.partition(":")
+    return f"{kind}-{short_id(name)}" if kind == "process" else slug(name or kind) or "scope"
+
+
+def _index(record: Record, index: int | None) -> str:
+    """02, or 03-02 for the second image of the third part of a request that is several purchases."""
+    part, number = record.request.get("part"), f"{index:02}" if index else ""
+    return f"{part:02}-{number or '01'}" if part else number
+
+
+def short_id(run_id: str) -> str:
+    """Eight letters that stand for a run: its id's last. The first of Prefect's ids only say when it began."""
+    return re.sub(r"[^0-9a-z]", "", run_id.lower())[-8:]
+
+
+def slug(text: str, most: int = 40) -> str:
+    """Letters, digits and dashes of a text, as many words as fit; empty for scripts without Latin letters."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if len(words) <= most:
+        return words
+    return (words[: most + 1].rpartition("-")[0] or words[:most]).strip("-")
+
+
+def _all_fields() -> str:
+    return ", ".join(f"{{{name}}}" for name in LONGEST)

@@ -23,6 +23,8 @@ from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
 from prefect_media.terms import OnDoubt, OnProgress, OnStall, Terms
 
+from .per_run import once_per_run
+
 Credentials = OpenAICredentials | AzureOpenAICredentials | str
 Store = MediaStore | str
 
@@ -33,12 +35,23 @@ _warned = False
 
 async def connection_to(credentials: Credentials) -> Connection:
     """The connection behind credentials, which may be a block or the name of a saved one."""
+    return (await credentials_block(credentials)).connection()
+
+
+async def credentials_block(credentials: Credentials) -> OpenAICredentials | AzureOpenAICredentials:
+    """The block of credentials, which may be given by the name of a saved one; loaded once per flow run."""
     if not isinstance(credentials, str):
-        return credentials.connection()
-    name = credentials.rpartition("/")[2]
+        return credentials
+    return await once_per_run(f"credentials:{credentials}", lambda: _saved_credentials(credentials))
+
+
+async def _saved_credentials(credentials: str) -> OpenAICredentials | AzureOpenAICredentials:
+    slug, _, name = credentials.rpartition("/")
     for kind in (OpenAICredentials, AzureOpenAICredentials):
+        if slug not in ("", kind.get_block_type_slug()):
+            continue
         try:
-            return (await kind.aload(name)).connection()
+            return await kind.aload(name)
         except ValueError:
             continue
     raise InvalidRequest(
@@ -49,14 +62,22 @@ async def connection_to(credentials: Credentials) -> Connection:
 
 async def storage_for(store: Store | None) -> Storage:
     """The storage behind a store: a block, the name of a saved one, a URL or folder, or the default."""
-    if isinstance(store, MediaStore):
-        return store.storage()
     if store is None:
         return storage_at(settings().store or str(get_current_settings().home / "media"))
-    if "://" in store or store.startswith(("/", "~", ".")) or Path(store).is_dir():
-        return storage_at(store)
+    found = await store_block(store)
+    return storage_at(found) if isinstance(found, str) else found.storage()
+
+
+async def store_block(store: Store) -> Store:
+    """The block of a store that is given by the name of a saved one, loaded once per flow run; else what was given."""
+    if isinstance(store, MediaStore) or "://" in store or store.startswith(("/", "~", ".")) or Path(store).is_dir():
+        return store
+    return await once_per_run(f"store:{store}", lambda: _saved_store(store))
+
+
+async def _saved_store(store: str) -> MediaStore:
     try:
-        return (await MediaStore.aload(store.rpartition("/")[2])).storage()
+        return await MediaStore.aload(store.rpartition("/")[2])
     except ValueError:
         raise InvalidRequest(
             f"store={store!r} is neither a URL or folder nor a saved block of the type media-store; "
@@ -108,7 +129,7 @@ async def root_flow_run_id() -> str | None:
     if not flow_run.id:
         return None
     # In a thread: for subflows Prefect asks its API here and would block the event loop.
-    return str(await asyncio.to_thread(lambda: flow_run.root_flow_run_id))
+    return await once_per_run("root", lambda: asyncio.to_thread(lambda: str(flow_run.root_flow_run_id)))
 
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -17,6 +16,7 @@ from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
 from .ledger import Record
+from .naming import media_key
 from .providers.client import Connection, shared
 from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
@@ -82,7 +82,7 @@ async def _poured(connection: Connection, job: VideoJob, storage: Storage, recor
     def name(head: bytes) -> tuple[str, str]:
         nonlocal kind
         kind = media.expect("video", head)
-        return _media_key(record, media.SUFFIXES[kind]), kind
+        return media_key(record, media.SUFFIXES[kind], storage=storage), kind
 
     source = await content_of(connection, job.id)
     whole = media.Whole()
@@ -173,7 +173,7 @@ async def store_image(
     data = picture.data if picture.data is not None else await _download(cast(str, picture.url))
     content_type = media.expect("image", data[:64])
     facts = await asyncio.to_thread(media.image_facts, data)
-    key = _media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
+    key = media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
     stored = await _put(storage, key, data, content_type)
     return Asset(
         uri=stored.uri,
@@ -212,13 +212,6 @@ async def _download(url: str) -> bytes:
                 ) from None
             await asyncio.sleep(pause)
     raise AssertionError("unreachable")
-
-
-def _media_key(record: Record, suffix: str, index: int | None = None) -> str:
-    """Where a purchase's media go: the same place on every attempt, and readable by people."""
-    words = re.sub(r"[^a-z0-9]+", "-", str(record.request.get("prompt", "")).lower()).strip("-")[:40].strip("-")
-    number = f"-{index}" if index else ""
-    return f"media/{record.created_at:%Y-%m-%d}/{words or record.kind}-{record.key[:8]}{number}.{suffix}"
 
 
 def source_of(connection: Connection, record: Record, model: str, request_id: str | None, **more: Any) -> AssetSource:

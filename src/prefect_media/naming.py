@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .ledger import Record
+    from .storage import Storage
 
 ROOT = "media/"
 """What all keys of media begin with, so that no template can reach the ledger."""
@@ -91,17 +92,28 @@ def checked_template(template: str) -> str:
     return template
 
 
-def media_key(record: Record, suffix: str, index: int | None = None, *, template: str | None = None) -> str:
+def media_key(
+    record: Record,
+    suffix: str,
+    index: int | None = None,
+    *,
+    storage: Storage | None = None,
+    template: str | None = None,
+) -> str:
     """The key for one of a purchase's media.
 
     Args:
         record: The purchase.
         suffix: The ending that goes with the content's type, without a dot.
         index: Number of an image within its request, from 1; None where it is the only one.
+        storage: The store it goes to. What is on record as stored there, and is fetched again, keeps its key.
         template: How to name it; that of the settings if left out.
     """
     from .settings import settings
 
+    known = storage.key_of(record.assets[0].uri) if storage and index is None and len(record.assets) == 1 else None
+    if known and known.endswith(f".{suffix}"):
+        return known
     text = (template or settings().key_template).format(**_fields(record, index))
     names = [re.sub(r"-{2,}", "-", name).strip("-") or "-" for name in text.split("/")]
     return f"{ROOT}{'/'.join(names)}.{suffix}"

@@ -110,6 +110,7 @@ async def terms_of(
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         flow_run_id=run_id,
+        flow_name=_flow_name(),
         queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
         on_progress=on_progress,
         on_stall=on_stall,
@@ -130,6 +131,12 @@ async def root_flow_run_id() -> str | None:
         return None
     # In a thread: for subflows Prefect asks its API here and would block the event loop.
     return await once_per_run("root", lambda: asyncio.to_thread(lambda: str(flow_run.root_flow_run_id)))
+
+
+def _flow_name() -> str | None:
+    """The name of the flow around this task, where it is known without asking the API for it."""
+    context = FlowRunContext.get()
+    return context.flow.name if context and context.flow else None
 
 
 def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:

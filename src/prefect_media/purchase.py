@@ -38,6 +38,7 @@ from .providers.client import Connection
 from .providers.images import Reply
 from .reconcile import reconcile
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
+from .sidecar import write_sidecars
 from .storage import Storage
 from .terms import Terms
 from .watch import watch
@@ -86,6 +87,7 @@ async def _buy_part(
                 reply = await _patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
                 claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
                 assets = await store_images(connection, request, reply, storage, claim.record, terms)
+                await write_sidecars(storage, claim.record, assets, terms.logger)
             except SubmissionInDoubt as error:
                 raise _images_in_doubt(claim.record, error.message, error) from error
             record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
@@ -199,6 +201,7 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
         async with remembering(ledger, claim):
             state = await watch(at, job, terms)
             asset = await store_video(at, job, state, ledger.storage, claim.record)
+            await write_sidecars(ledger.storage, claim.record, [asset], terms.logger)
     except asyncio.CancelledError:
         if terms.cancel_remote:
             await asyncio.shield(cancel(at, job, ledger, claim))

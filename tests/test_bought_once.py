@@ -53,7 +53,7 @@ async def purchases(storage: Storage) -> list[Record]:
 
 
 async def bought_once_and_whole(simulator: Simulator, storage: Storage, asset: Asset) -> None:
-    """One job at the provider; its bytes in the store, and nothing beside them; all of it on record."""
+    """One job at the provider; its bytes in the store, and nothing but their sidecar beside them; all of it on record."""
     [job] = simulator.jobs
     content = served(simulator, job.id)
     assert asset.sha256 == hashlib.sha256(content).hexdigest()
@@ -65,7 +65,8 @@ async def bought_once_and_whole(simulator: Simulator, storage: Storage, asset: A
     assert record.job is not None
     assert record.job.id == job.id
     assert record.other_jobs == ()
-    assert [key async for key, _ in storage.list("media/")] == [storage.key_of(asset.uri)]
+    key = storage.key_of(asset.uri)
+    assert sorted([found async for found, _ in storage.list("media/")]) == [key, f"{key}.json"]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ async def purchases(storage: Storage) -> list[Record]:
 
 
 async def bought_once_and_whole(simulator: Simulator, storage: Storage, asset: Asset) -> None:
-    """One job at the provider; its bytes in the store, and nothing but their sidecar beside them; all of it on record."""
+    """One job at the provider; its bytes in the store, beside them only their sidecar; all of it on record."""
     [job] = simulator.jobs
     content = served(simulator, job.id)
     assert asset.sha256 == hashlib.sha256(content).hexdigest()

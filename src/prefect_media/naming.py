@@ -115,7 +115,7 @@ def media_key(
     if known and known.endswith(f".{suffix}"):
         return known
     text = (template or settings().key_template).format(**_fields(record, index))
-    names = [re.sub(r"-{2,}", "-", name).strip("-") or "-" for name in text.split("/")]
+    names = [re.sub(r"-{2,}", "-", name).strip("-_.") or "-" for name in text.split("/")]
     return f"{ROOT}{'/'.join(names)}.{suffix}"
 
 
@@ -152,7 +152,7 @@ def _run(record: Record) -> str:
     if record.flow_run_id:
         return f"{slug(record.flow_name or '') or 'run'}-{short_id(record.flow_run_id)}"
     kind, _, name = record.scope.partition(":")
-    return f"{kind}-{short_id(name)}" if kind == "process" else slug(name or kind) or "scope"
+    return f"{kind}-{short_id(name)}" if kind == "process" else slug(name) or kind
 
 
 def _index(record: Record, index: int | None) -> str:
@@ -168,7 +168,7 @@ def short_id(run_id: str) -> str:
 
 def slug(text: str, most: int = 40) -> str:
     """Letters, digits and dashes of a text, as many words as fit; empty for scripts without Latin letters."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if len(words) <= most:
         return words

@@ -168,7 +168,7 @@ def short_id(run_id: str) -> str:
 
 def slug(text: str, most: int = 40) -> str:
     """Letters, digits and dashes of a text, as many words as fit; empty for scripts without Latin letters."""
-    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if len(words) <= most:
         return words

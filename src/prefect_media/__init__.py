@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from . import errors as errors
     from .assets import Asset as Asset
-    from .assets import Manifest as Manifest
     from .jobs import VideoJob as VideoJob
+    from .manifest import Manifest as Manifest
     from .requests import ImageEditRequest as ImageEditRequest
     from .requests import ImageRequest as ImageRequest
     from .requests import RemixRequest as RemixRequest
@@ -48,7 +48,7 @@ _HOME = {
     "AzureOpenAICredentials": "blocks",
     "ImageEditRequest": "requests",
     "ImageRequest": "requests",
-    "Manifest": "assets",
+    "Manifest": "manifest",
     "MediaStore": "blocks",
     "OpenAICredentials": "blocks",
     "RemixRequest": "requests",

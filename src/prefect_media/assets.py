@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,16 +100,3 @@ class Asset(BaseModel):
         from .storage import storage_of
 
         return storage_of(self.uri)
-
-
-class Manifest(BaseModel):
-    """What was published together: one readable JSON file beside the media."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    uri: str = Field(description="Where the manifest itself lies.")
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="When it was written (UTC).")
-    assets: tuple[Asset, ...] = Field(description="The published assets, in order.")
-    total_cost_usd: float | None = Field(
-        default=None, description="Sum in USD; None when the price of any asset is unknown."
-    )

@@ -26,7 +26,7 @@ from .errors import MediaError
 from .simulate_cli import need_extra
 
 if TYPE_CHECKING:
-    from .assets import Manifest
+    from .manifest import Manifest
     from .simulator import Simulator
 
 NEEDED = ("starlette", "uvicorn", "python_multipart", "moto", "flask", "flask_cors")

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Te
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .assets import Manifest
+    from .manifest import Manifest
     from .simulator import Simulator
 
 

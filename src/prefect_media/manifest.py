@@ -1,0 +1,195 @@
+"""What was published together, in one readable JSON file beside the media, and whether it is still as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .assets import Asset
+from .errors import StoreError
+from .settings import settings
+from .storage import Storage, storage_of
+from .sync import run_sync
+
+NAME = "manifest.json"
+
+Problem = Literal["missing", "size", "hash", "unreadable"]
+
+
+class Finding(BaseModel):
+    """What became of one asset of a manifest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str = Field(description="The asset.")
+    problem: Problem | None = Field(
+        default=None, description="What is wrong with it; None where every byte is as it was published."
+    )
+    detail: str = Field(default="", description="The same for people.")
+
+
+class Verification(BaseModel):
+    """What was found when everything in a manifest was read and hashed again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str = Field(description="The manifest.")
+    findings: tuple[Finding, ...] = Field(description="One for each asset, in the manifest's order.")
+
+    @property
+    def wrong(self) -> tuple[Finding, ...]:
+        """The assets with a problem."""
+        return tuple(finding for finding in self.findings if finding.problem)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all assets are as they were published."""
+        return not self.wrong
+
+
+class Manifest(BaseModel):
+    """What was published together: one readable JSON file beside the media.
+
+    `Manifest.model_json_schema()` describes the file. Links that expire are never in it; ask for them when you
+    need them.
+
+    Example:
+        ```python
+        manifest = Manifest.load("s3://my-bucket/campaigns/autumn")
+        manifest.verify()
+        manifest.links(timedelta(days=1))
+        ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = Field(default=1, description="Version of this form.")
+    uri: str = Field(description="Where the manifest itself lies.")
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="When it was written (UTC).")
+    assets: tuple[Asset, ...] = Field(description="The published assets, in order.")
+    total_cost_usd: float | None = Field(
+        default=None, description="Sum in USD; None when the price of any asset is unknown."
+    )
+
+    @classmethod
+    async def aload(cls, url: str) -> Manifest:
+        """Read a manifest.
+
+        Where the whole folder was copied to another place, the assets are those beside the manifest.
+
+        Args:
+            url: Its address, or that of the folder it is in, such as "s3://bucket/autumn" or "./autumn".
+
+        Raises:
+            errors.StoreError: There is none, or it can't be read.
+        """
+        place = url if url.endswith(".json") else f"{url.rstrip('/')}/{NAME}"
+        storage, key = storage_of(place)
+        try:
+            text = await storage.read(key)
+        except StoreError as error:
+            if not error.details.get("missing"):
+                raise
+            raise StoreError(
+                f"There is no manifest at {storage.uri(key)}; give the address of one, or of the folder it is in.",
+                transient=False,
+                missing=True,
+            ) from None
+        try:
+            manifest = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = ".".join(map(str, first["loc"]))
+            raise StoreError(
+                f"{storage.uri(key)} is no manifest that this version can read "
+                f"({what or 'JSON'}: {first['msg']}); give another, or upgrade prefect-media.",
+                transient=False,
+            ) from None
+        return manifest._moved_to(storage.uri(key))
+
+    @classmethod
+    def load(cls, url: str) -> Manifest:
+        """The sync twin of `aload`."""
+        return run_sync(cls.aload(url))
+
+    async def averify(self, *, strict: bool = True) -> Verification:
+        """Read and hash everything again, whoever stored it and however it came there.
+
+        Args:
+            strict: Whether to raise when something is wrong; otherwise the answer says it.
+
+        Returns:
+            What was found, asset by asset.
+
+        Raises:
+            errors.StoreError: An asset is missing, has another size or hash, or can't be read (`findings` says which).
+        """
+        turns = asyncio.Semaphore(settings().max_transfers)
+
+        async def look(asset: Asset) -> Finding:
+            async with turns:
+                return await _finding(asset)
+
+        found = Verification(uri=self.uri, findings=tuple(await asyncio.gather(*map(look, self.assets))))
+        if strict and not found.ok:
+            first = found.wrong[0]
+            raise StoreError(
+                f"{len(found.wrong)} of {len(self.assets)} assets are not as they were published, the first: "
+                f"{first.uri}: {first.detail}. Publish them again from where they were made",
+                transient=False,
+                findings=[finding.model_dump() for finding in found.wrong],
+            )
+        return found
+
+    def verify(self, *, strict: bool = True) -> Verification:
+        """The sync twin of `averify`."""
+        return run_sync(self.averify(strict=strict))
+
+    async def alinks(self, expires_in: timedelta = timedelta(hours=1)) -> dict[str, str | None]:
+        """Links that anybody can open until they expire, by the assets' addresses; None for what lies in a folder."""
+        urls = await asyncio.gather(*(asset.aurl(expires_in) for asset in self.assets))
+        return dict(zip((asset.uri for asset in self.assets), urls, strict=True))
+
+    def links(self, expires_in: timedelta = timedelta(hours=1)) -> dict[str, str | None]:
+        """The sync twin of `alinks`."""
+        return run_sync(self.alinks(expires_in))
+
+    def _moved_to(self, uri: str) -> Manifest:
+        """The manifest as it is true where it was found."""
+        old, new = self.uri.rpartition("/")[0] + "/", uri.rpartition("/")[0] + "/"
+        if old == new:
+            return self
+        assets = [
+            asset.model_copy(update={"uri": new + asset.uri.removeprefix(old)}) if asset.uri.startswith(old) else asset
+            for asset in self.assets
+        ]
+        return self.model_copy(update={"uri": uri, "assets": tuple(assets)})
+
+
+async def _finding(asset: Asset) -> Finding:
+    try:
+        storage, key = storage_of(asset.uri)
+        size = await storage.size(key)
+        if size is None:
+            return Finding(uri=asset.uri, problem="missing", detail="it is not there")
+        if size != asset.size_bytes:
+            return Finding(uri=asset.uri, problem="size", detail=f"{size} bytes instead of {asset.size_bytes}")
+        found = await hash_of(storage, key)
+    except StoreError as error:
+        missing = bool(error.details.get("missing"))  # deleted between two looks
+        return Finding(uri=asset.uri, problem="missing" if missing else "unreadable", detail=error.message)
+    if found != asset.sha256:
+        return Finding(uri=asset.uri, problem="hash", detail=f"SHA-256 {found} instead of {asset.sha256}")
+    return Finding(uri=asset.uri)
+
+
+async def hash_of(storage: Storage, key: str) -> str:
+    """The SHA-256 of what is stored, read piece by piece."""
+    digest = hashlib.sha256()
+    async for block in storage.stream(key):
+        await asyncio.to_thread(digest.update, block)
+    return digest.hexdigest()

@@ -71,6 +71,13 @@ ENGINES = {
 """The module of each engine; its `prepared(plan)` imports all it needs and returns what is then measured."""
 
 
+def available(engine: str) -> bool:
+    """Whether an engine can be run: our own task runner may not be part of the package that is installed."""
+    from prefect_media import tasks
+
+    return engine != "submit" or hasattr(tasks, "runner")
+
+
 def measured(plan: Plan) -> dict[str, Any]:
     """Run an engine; seconds and MB."""
     run: Run = import_module(ENGINES[plan.engine]).prepared(plan)

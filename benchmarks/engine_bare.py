@@ -18,14 +18,9 @@ def prepared(plan: Plan) -> Run:
 
     async def run() -> Done:
         connection = Connection("openai", f"{plan.provider}/v1", "key", dialect="auto", max_concurrency=64)
-        storage = storage_at(
-            plan.folder or "s3://bench",
-            None
-            if plan.folder
-            else StorageOptions(
-                endpoint_url=plan.sink, region="us-east-1", access_key_id="key", secret_access_key="secret"
-            ),
-        )
+        login = {"access_key_id": "key", "secret_access_key": "secret"}
+        options = StorageOptions(endpoint_url=plan.sink, region="us-east-1", **login)
+        storage = storage_at(plan.folder) if plan.folder else storage_at("s3://bench", options)
         terms = Terms(scope="bench", timeout=600)
 
         async def video(number: int) -> str:

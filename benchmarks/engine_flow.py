@@ -12,7 +12,6 @@ from client import Done, Plan, Run
 def prepared(plan: Plan) -> Run:
     import openai  # noqa: F401
     from prefect import flow
-
     from prefect_media.tasks import agenerate_images, agenerate_video
 
     credentials, store, requests = inputs(plan)
@@ -35,9 +34,9 @@ def prepared(plan: Plan) -> Run:
 
 def inputs(plan: Plan) -> tuple[Any, Any, list[Any]]:
     """The blocks and the requests of the flow."""
+    from prefect_media.blocks import MediaStore, OpenAICredentials
     from pydantic import SecretStr
 
-    from prefect_media.blocks import MediaStore, OpenAICredentials
     from prefect_media.requests import ImageRequest, VideoRequest
 
     credentials = OpenAICredentials(api_key=SecretStr("key"), base_url=f"{plan.provider}/v1", max_concurrency=64)

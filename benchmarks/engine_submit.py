@@ -1,4 +1,4 @@
-"""This package in a Prefect flow with `.submit()`: on this package's task runner, or on Prefect's own for comparison."""
+"""This package in a Prefect flow with `.submit()`: on its own task runner, or on Prefect's for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ def prepared(plan: Plan) -> Run:
     import openai  # noqa: F401
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
-
     from prefect_media.tasks import agenerate_images, agenerate_video
 
     if plan.engine == "submit":

@@ -12,6 +12,7 @@ import mmap
 import os
 import ssl
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
@@ -30,8 +31,9 @@ HEAD_BYTES = 256 * 1024
 SLICE_BYTES = 256 * 1024
 """What is encrypted and written at once."""
 
-BUFFER = bytearray(1024 * 1024)
-"""All connections read into this one: what is read is used before the next read begins."""
+BUFFER = memoryview(bytearray(1024 * 1024))
+"""All connections read into this one: what is read is used before the next read begins. (A view, because asyncio's
+TLS would read into slices of it, which of a bytearray are copies.)"""
 
 
 class Chunks:
@@ -171,11 +173,11 @@ class Exchange(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._room.set()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        view = memoryview(BUFFER)[:nbytes]
+        view = BUFFER[:nbytes]
         if self._request is None:
             self._head += view
             end = self._head.find(b"\r\n\r\n")
@@ -251,6 +253,14 @@ def range_of(request: Request, size: int) -> tuple[int, int] | None:
     return int(first), max(0, end - int(first))
 
 
+_started: list[float] = []
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process since it began to serve."""
+    return time.process_time() - _started[0]
+
+
 async def run(serve: Serve, tls: Path | None) -> None:
     """Serve until the standard input ends, having said on the standard output where.
 
@@ -265,6 +275,7 @@ async def run(serve: Serve, tls: Path | None) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Exchange(serve), "127.0.0.1", 0, ssl=context, backlog=1024)
     port = server.sockets[0].getsockname()[1]
+    _started.append(time.process_time())
     print(json.dumps({"url": f"{'https' if tls else 'http'}://localhost:{port}"}), flush=True)  # noqa: T201
     await asyncio.to_thread(sys.stdin.read)
     server.close()

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from http_server import Answer, Content, Request, json_answer, range_of, run
+from http_server import Answer, Content, Request, cpu_seconds, json_answer, range_of, run
 
 SECONDS, SPREAD = 5.0, 0.15
 """Median and sigma of the lognormal time that a video takes."""
@@ -112,7 +112,7 @@ class Provider:
     def stats(self) -> dict[str, object]:
         lags = sorted(job.asked - job.ends for job in self.jobs if job.asked is not None)
         return {
-            "cpu": time.process_time(),
+            "cpu": cpu_seconds(),
             "requests": dict(self.requests),
             "sizes": self.sizes,
             "sha256": self.hashes,
@@ -168,7 +168,7 @@ def prompt_of(request: Request) -> str:
 
 
 def film(size: int) -> Iterator[bytes]:
-    """A playable video of exactly `size` bytes: four seconds of film, its index in front, and a `free` box to fill up."""
+    """A playable video of exactly `size` bytes: four seconds of film, the index in front, a `free` box to fill up."""
     import av
     from PIL import Image
 

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import itertools
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-from http_server import HEAD_BYTES, Answer, Body, Request, json_answer, range_of, run
+from http_server import HEAD_BYTES, Answer, Body, Request, cpu_seconds, json_answer, range_of, run
 
 ZEROS = bytes(1024 * 1024)
 PAGE = 1000
@@ -74,7 +73,7 @@ class Sink:
 
     def stats(self) -> dict[str, object]:
         return {
-            "cpu": time.process_time(),
+            "cpu": cpu_seconds(),
             "requests": dict(self.requests),
             "objects": {key: stored.size for key, stored in self.objects.items()},
             "open_uploads": len(self.uploads),

@@ -1,0 +1,297 @@
+"""The published benchmark: every case several times, against the goals of this package.
+
+    python benchmarks/suite.py                               all of it, half an hour
+    python benchmarks/suite.py --quick                       a few minutes
+    python benchmarks/suite.py --write docs/performance.md   and put the tables there, between the markers
+
+Of all repetitions the least counts, for every figure by itself: what else this machine does can only add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from client import MB, available
+from transfers import Bench, Case, Row, WrongResult, line
+
+GIB = 1024**3 / MB
+BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+
+Results = dict[Case, Row]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Cases that are shown in one table."""
+
+    title: str
+    cases: tuple[Case, ...]
+
+
+def full() -> list[Section]:
+    four = ("floor", "sdk", "bare", "flow")
+    ours = ("floor", "bare", "flow")
+    submit = [Case("submit", 300), Case("submit", 20)] if available("submit") else []
+    return [
+        Section("Videos of 20 MB", tuple(Case(engine, jobs) for jobs in (1, 20, 100, 300) for engine in four)),
+        Section("The same with TLS on both sides", tuple(Case(engine, 100, tls=True) for engine in four)),
+        Section(
+            "Videos of 1 MB and of 200 MB",
+            tuple(Case(engine, jobs, size) for jobs, size in ((100, 1.0), (20, 200.0)) for engine in ours),
+        ),
+        Section("Images of 1.5 MB", tuple(Case(engine, jobs, images=True) for jobs in (100, 300) for engine in four)),
+        Section(
+            "One video of 1 GiB, into the bucket and into a folder",
+            (
+                Case("floor", 1, GIB),
+                *(Case(engine, 1, GIB, local=local) for local in (False, True) for engine in four[2:]),
+            ),
+        ),
+        Section(
+            "Other ways to write it",
+            (Case("floor", 100, hashing=False), Case("sdk-buffered", 100), *submit, Case("submit-threads", 20)),
+        ),
+    ]
+
+
+def quick() -> list[Section]:
+    three = ("floor", "bare", "flow")
+    return [
+        Section("Videos of 20 MB", tuple(Case(engine, jobs) for jobs in (20, 100) for engine in three)),
+        Section("Images of 1.5 MB", tuple(Case(engine, 100, images=True) for engine in three)),
+        Section("One video of 1 GiB", (Case("flow", 1, GIB), Case("flow", 1, GIB, local=True))),
+    ]
+
+
+def measure(sections: Iterable[Section], repeat: int) -> tuple[Results, list[Row]]:
+    """The best of all repetitions of each case, and every single run. What fails is said and left out."""
+    best: Results = {}
+    runs: list[Row] = []
+    with Bench() as bench:
+        for turn in range(repeat):
+            for case in [case for section in sections for case in section.cases]:
+                try:
+                    row = bench.run(case)
+                except WrongResult as failure:
+                    say(f"{case}: {failure}")
+                    continue
+                say(f"{turn + 1}/{repeat} {line(row)}")
+                runs.append(row)
+                best[case] = least(best[case], row) if case in best else row
+    return best, runs
+
+
+def least(one: Row, other: Row) -> Row:
+    """Both in one, with the smaller figure of each kind."""
+    names = ("wall", "cpu", "idle", "peak", "servers")
+    figures = {name: min(getattr(one, name), getattr(other, name)) for name in names}
+    prefect = [row.prefect_cpu for row in (one, other) if row.prefect_cpu is not None]
+    quicker = one if one.wall < other.wall else other
+    return replace(quicker, **figures, prefect_cpu=min(prefect, default=None))
+
+
+def imports() -> dict[str, float]:
+    """Milliseconds that it takes to import us on top of Prefect, and to be told how the command line works."""
+    code = "import time, prefect; a = time.perf_counter(); import prefect_media; print(time.perf_counter() - a)"
+    ours = min(float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(7))
+    command = Path(sys.executable).with_name("prefect-media")
+    helps: list[float] = []
+    for _ in range(7):
+        began = time.perf_counter()
+        subprocess.run([command, "--help"], check=True, capture_output=True)
+        helps.append(time.perf_counter() - began)
+    return {"import": 1000 * ours, "help": 1000 * min(helps)}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was promised; `found` is None where the cases it needs were not run."""
+
+    name: str
+    most: float
+    unit: str
+    found: float | None
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.found is None else "met" if self.found <= self.most else "**missed**"
+
+
+def goals(best: Results, starts: dict[str, float]) -> list[Goal]:
+    def row(engine: str, jobs: int, size: float = 20.0, *, tls: bool = False, local: bool = False) -> Row:
+        return best[Case(engine, jobs, size, tls=tls, local=local)]
+
+    def wall(ours: str, jobs: int, *, tls: bool = False) -> float:
+        return row(ours, jobs, tls=tls).wall / row("floor", jobs, tls=tls).wall
+
+    def growth(*, local: bool) -> float:
+        big = row("flow", 1, GIB, local=local)
+        return big.peak - big.idle
+
+    def goal(name: str, most: float, unit: str, found: Callable[[], float]) -> Goal:
+        try:
+            return Goal(name, most, unit, found())
+        except KeyError:
+            return Goal(name, most, unit, None)
+
+    times, ms, mb, requests = "x", "ms", "MB", "requests"
+    return [
+        goal("Flow, wall time against the floor, 100 jobs", 1.10, times, lambda: wall("flow", 100)),
+        goal("The same, 300 jobs", 1.10, times, lambda: wall("flow", 300)),
+        goal("The same, 100 jobs with TLS", 1.10, times, lambda: wall("flow", 100, tls=True)),
+        goal("Flow, CPU of the client per job, 100 jobs", 45, ms, lambda: row("flow", 100).cpu_per_job),
+        goal("The same, 300 jobs", 45, ms, lambda: row("flow", 300).cpu_per_job),
+        goal("Flow, peak memory, 100 jobs", 180, mb, lambda: row("flow", 100).peak),
+        goal("The same, 300 jobs", 180, mb, lambda: row("flow", 300).peak),
+        goal("Without Prefect, wall time against the floor, 100 jobs", 1.05, times, lambda: wall("bare", 100)),
+        goal("The same, 300 jobs", 1.05, times, lambda: wall("bare", 300)),
+        goal(
+            "Flow, CPU against the streaming SDK, 100 jobs",
+            0.6,
+            times,
+            lambda: row("flow", 100).cpu / row("sdk", 100).cpu,
+        ),
+        goal("The same, 300 jobs", 0.6, times, lambda: row("flow", 300).cpu / row("sdk", 300).cpu),
+        goal("Flow, memory beyond idle for 1 GiB into the bucket", 64, mb, lambda: growth(local=False)),
+        goal("The same into a folder", 64, mb, lambda: growth(local=True)),
+        goal(
+            "Flow, CPU per job, 300 jobs against 20",
+            1.2,
+            times,
+            lambda: row("flow", 300).cpu_per_job / row("flow", 20).cpu_per_job,
+        ),
+        goal(
+            "Flow, peak memory, 300 jobs against 20", 1.3, times, lambda: row("flow", 300).peak / row("flow", 20).peak
+        ),
+        goal(
+            "`.submit`, CPU per job against gather, 300 jobs",
+            1.3,
+            times,
+            lambda: row("submit", 300).cpu / row("flow", 300).cpu,
+        ),
+        goal(
+            "HTTP requests to Prefect per further job",
+            0,
+            requests,
+            lambda: round((asked(row("flow", 300)) - asked(row("flow", 20))) / 280, 2),
+        ),
+        goal(
+            "HTTP requests to Prefect per flow run, 20 jobs, without logs", 15, requests, lambda: asked(row("flow", 20))
+        ),
+        goal("`import prefect_media` after `import prefect`", 20, ms, lambda: starts["import"]),
+        goal("`prefect-media --help`", 500, ms, lambda: starts["help"]),
+    ]
+
+
+def asked(row: Row) -> int:
+    """HTTP requests to Prefect; those that carry the log go by time and volume, not by job or run."""
+    return sum(count for kind, count in row.prefect_requests.items() if not kind.endswith(" logs"))
+
+
+HEADS = (
+    *("engine", "jobs", "wall s", "× floor", "× SDK", "beyond the longest video", "CPU ms per job", "× floor", "× SDK"),
+    *(
+        "peak MB",
+        "of it idle",
+        "lag mean / max s",
+        "requests per job",
+        "bucket requests per job",
+        "Prefect CPU ms per job",
+    ),
+)
+
+
+def table(section: Section, best: Results) -> str:
+    lines = [f"### {section.title}", "", f"| {' | '.join(HEADS)} |", "|" + " --- |" * len(HEADS)]
+    for case in section.cases:
+        if case not in best:
+            continue
+        row = best[case]
+        floor, sdk = (best.get(replace(case, engine=name, local=False, hashing=True)) for name in ("floor", "sdk"))
+        cells = [
+            names(case),
+            f"{case.jobs}" + ("" if case.size in (20.0, GIB) or case.images else f" × {case.size:g} MB"),
+            f"{row.wall:.2f}",
+            ratio(row.wall, floor and floor.wall),
+            ratio(row.wall, sdk and sdk.wall),
+            "" if case.images else f"{row.wall - row.longest:.2f}",
+            f"{row.cpu_per_job:.1f}",
+            ratio(row.cpu, floor and floor.cpu),
+            ratio(row.cpu, sdk and sdk.cpu),
+            f"{row.peak:.0f}",
+            f"{row.idle:.0f}",
+            "" if case.images else f"{row.lag['mean']:.2f} / {row.lag['max']:.2f}",
+            f"{sum(row.requests.values()) / case.jobs:.1f}",
+            "" if case.local else f"{sum(row.stored.values()) / case.jobs:.1f}",
+            "" if row.prefect_cpu is None else f"{1000 * row.prefect_cpu / case.jobs:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def names(case: Case) -> str:
+    return case.engine + (", folder" if case.local else "") + ("" if case.hashing else ", no hash")
+
+
+def ratio(ours: float, theirs: float | None) -> str:
+    return f"{ours / theirs:.2f}" if theirs else ""
+
+
+def report(sections: Iterable[Section], best: Results, runs: list[Row], starts: dict[str, float], repeat: int) -> str:
+    loads = [row.load for row in runs]
+    software = ", ".join(f"{name} {version(name)}" for name in ("prefect", "openai", "obstore"))
+    head = (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {software}; best of {repeat}. "
+        f"Load average of the machine before the runs: {min(loads):.1f} to {max(loads):.1f}."
+    )
+    rows = ["| goal | at most | found | |", "| --- | --- | --- | --- |"]
+    for goal in goals(best, starts):
+        found = "" if goal.found is None else f"{goal.found:.3g} {goal.unit}"
+        rows.append(f"| {goal.name} | {goal.most:g} {goal.unit} | {found} | {goal.verdict or 'not run'} |")
+    return "\n\n".join([head, "\n".join(rows), *(table(section, best) for section in sections)])
+
+
+def write(path: Path, text: str) -> None:
+    """Put the tables between the markers of a page."""
+    page = path.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{path} has no {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer cases, once each")
+    parser.add_argument("--repeat", type=int, help="default: 3, or 1 with --quick")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures of every run there")
+    wanted = parser.parse_args()
+    sections = quick() if wanted.quick else full()
+    repeat = wanted.repeat or (1 if wanted.quick else 3)
+    best, runs = measure(sections, repeat)
+    if wanted.json:
+        wanted.json.write_text(json.dumps([asdict(row) for row in runs], indent=1))
+    text = report(sections, best, runs, imports(), repeat)
+    say(f"\n{text}")
+    if wanted.write:
+        write(wanted.write, text)
+
+
+if __name__ == "__main__":
+    main()

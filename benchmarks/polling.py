@@ -19,11 +19,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from prefect_media.experience import Experience, read, written
 from prefect_media.jobs import Done, JobState, LookAgain, Patience, Watch
-from prefect_media.pace import Experience, Pace, Page, Single
+from prefect_media.pace import Pace, Page, Single
 
 ROUND_TRIP = 0.1
-MODEL = "sora-2"
+KIND = ("sora-2", "x", "4")
 
 
 @dataclass
@@ -162,7 +163,7 @@ def ours(
         last = now
         if what == "join" and isinstance(thing, SimulatedJob):
             waits[thing.id] = wait = Watch(thing.id, Patience(3600), now=now)
-            pace.join(thing.id, MODEL, now=now, age=0.0, submitted=now, not_after=wait.deadline)
+            pace.join(thing.id, KIND, now=now, age=0.0, submitted=now, not_after=wait.deadline)
         elif what == "answer" and isinstance(thing, Single):
             learn(by_id[thing.job_id].at(now - ROUND_TRIP / 2), now)
         elif what == "answer" and isinstance(thing, Page):
@@ -187,17 +188,30 @@ def ours(
 
 
 def ours_over(
-    count: int, *, seed: int = 1, told: str = "curve", can_list: bool = True, strangers: int = 0, cold: bool = False
+    count: int,
+    *,
+    seed: int = 1,
+    told: str = "curve",
+    can_list: bool = True,
+    strangers: int = 0,
+    cold: bool = False,
+    recalled: bool = False,
 ) -> Result:
-    """Our pace over several batches, 600 jobs in all or so; `cold` forgets after each one what it learned."""
+    """Our pace over several batches, 600 jobs in all or so.
+
+    `cold` forgets after each one what it learned; `recalled` begins each one with what the store kept of 20 jobs.
+    """
     dice = random.Random(seed)
     experience, start = Experience(), 0.0
     if not cold:
         start = _warm(experience, dice, told)
+    stored = read(written({}, experience.fresh)) if recalled else {}
     requests, lags = 0, []
     for number in range(max(2, min(200, 600 // count))):
-        if cold:
+        if cold or recalled:
             experience = Experience()
+        for kind, took in stored.items():
+            experience.learn(kind, took)
         jobs = jobs_of(count, dice, start=start, told=told)
         result = ours(jobs, experience, seed=seed + number, can_list=can_list, strangers=strangers)
         requests, lags = requests + result.requests, lags + result.lags
@@ -236,6 +250,7 @@ def simulate() -> None:
         row("each by itself, every 10 s", fixed_over(each_by_itself(10), count))
         row("one list, every 1 s", fixed_over(one_list(1), count))
         row("prefect-media", ours_over(count))
+        row("prefect-media, new process, known store", ours_over(count, recalled=True))
         row("prefect-media, nothing learned yet", ours_over(count, cold=True))
         row("prefect-media, server without a list", ours_over(count, can_list=False))
         row("prefect-media, progress stalls at 99 %", ours_over(count, told="stall"))

@@ -26,6 +26,7 @@ from prefect_media.jobs import (
     VideoJob,
     Watch,
 )
+from prefect_media.ledger import Failure, failure_of, remembered
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -65,6 +66,32 @@ def test_a_job_is_read_whatever_its_other_fields_are(fields):
     state = JobState.parse({"id": "v", "status": "queued", **fields})
     assert state.id == "v"
     assert state.phase == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("told", "per_cent"),
+    [
+        *[(45, 45), (45.5, 45.5), ("45%", 45), (" 45 ", 45), (0.45, 45), (1, 1), (1.0, 1), ("0.5", 0.5), (0, 0)],
+        *[(100, 100), (250, 100), (-1, 0), (True, None), ("half", None), ("nan", None), (None, None), ([50], None)],
+        *[(float("nan"), None), (float("inf"), None), (10**400, None)],
+    ],
+)
+def test_progress_however_it_is_told(told, per_cent):
+    assert JobState.parse({"id": "v", "status": "queued", "progress": told}).progress == per_cent
+
+
+@given(JSON | st.floats() | st.integers().map(lambda digits: digits * 10**300))
+def test_progress_is_a_share_of_a_hundred_or_nothing(told):
+    state = JobState.parse({"id": "v", "status": "queued", "progress": told, "created_at": told, "cost_usd": told})
+    assert state.progress is None or 0 <= state.progress <= 100
+    assert state.created_at is None or math.isfinite(state.created_at)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2))
+def test_a_fraction_that_grows_is_progress_that_grows(told):
+    states = [JobState.parse({"id": "v", "status": "running", "progress": share}) for share in sorted(told)]
+    shares = [state.progress for state in states if state.progress not in (0, 1)]  # 1.0 may be the whole or a hundredth
+    assert shares == sorted(shares)
 
 
 def test_the_forms_of_an_error():
@@ -268,6 +295,8 @@ def test_a_status_nobody_knows_is_told_of_once():
 @pytest.mark.parametrize(
     ("state", "kind", "said"),
     [
+        (seen("failed", error_message="no", cost_usd=0.16), JobFailed, "(billed 0.16 USD)"),
+        (seen("failed", error_message="no", cost_usd=0), JobFailed, "(not billed)"),
         (seen("failed", error_code="moderation_blocked", error_message="no"), ContentRejected, "moderation: no"),
         (seen("failed", error_code="oom", error_message="out of memory"), JobFailed, "failed: out of memory"),
         (seen("expired"), JobExpired, "expired"),
@@ -279,3 +308,13 @@ def test_a_failed_job_is_specific(state, kind, said):
     assert type(error) is kind
     assert said in str(error)
     assert (error.job_id, error.code) == ("v", state.error_code)
+    assert error.billed is (None if state.cost_usd is None else state.cost_usd > 0), "not known is not no"
+    again = remembered(Failure.model_validate_json(failure_of(error).model_dump_json()))
+    assert (type(again), again.billed, str(again)) == (type(error), error.billed, str(error)), "as the ledger keeps it"
+
+
+def test_a_job_from_before_it_knew_its_size_is_read():
+    old = {"provider": "openai", "base_url": "http://x/v1", "model": "m", "id": "v", "fingerprint": "f"}
+    job = VideoJob.model_validate({**old, "submitted_at": "2026-01-01T00:00:00Z"})
+    assert job.kind == ("m", None, None)
+    assert VideoJob.model_validate_json(job.model_dump_json()) == job

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_media.experience import Experience
 from prefect_media.jobs import JobState
-from prefect_media.pace import FAR, PAGE, SHORTEST, Experience, Pace, Page, Single
+from prefect_media.pace import FAR, PAGE, SHORTEST, Pace, Page, Single
 
 SPEC = importlib.util.spec_from_file_location("polling", Path(__file__).parents[1] / "benchmarks" / "polling.py")
 polling = importlib.util.module_from_spec(SPEC)
@@ -35,7 +36,7 @@ def pace(took=(), **options):
 def join(planned, *job_ids, now=0.0, age=0.0, not_after=3600.0):
     for number, job_id in enumerate(job_ids):
         submitted = 1_790_000_000 + now - age + number / 1000
-        planned.join(job_id, "sora-2", now=now, age=age, submitted=submitted, not_after=not_after)
+        planned.join(job_id, ("sora-2", None, None), now=now, age=age, submitted=submitted, not_after=not_after)
 
 
 def looked(planned, job_id, now, status="in_progress", progress=None, **plan):
@@ -142,6 +143,20 @@ def test_experience_is_by_size_and_seconds_where_there_is_enough_of_it():
     for seconds in range(1000):
         experience.add(("m", "1x1", "12"), seconds)
     assert len(experience.of(("m", "1x1", "12"))) == 200
+
+
+def test_what_was_ordered_is_one_kind_whatever_the_server_says_of_it():
+    experience = Experience()
+    ordered, another = ("m", "1280x720", "4"), ("m", "1280x720", "8")
+    experience.learn(another, [500.0] * 5)
+    for number in range(3):
+        planned = Pace(experience=experience)
+        planned.join("a", ordered, now=0.0, age=0.0, submitted=0.0, not_after=3600.0)
+        planned.saw("a", state("a", "in_progress", 50, size="1280x704", seconds="4.04"), 20.0)
+        planned.again("a", now=20.0, not_before=20.0, not_after=3600.0)
+        planned.saw("a", state("a", "completed", 100, size="1280x704", seconds="4.04"), 30.0 + number)
+    assert list(experience.of(ordered)) == [25.0, 25.5, 26.0]
+    assert experience.of(another)[0] == 500
 
 
 @pytest.mark.parametrize("progress", [90, 96, 99, 99.9])

@@ -33,6 +33,13 @@ class VideoJob(BaseModel):
     fingerprint: str = Field(description="SHA-256 of the normalised request.")
     submitted_at: datetime = Field(description="When the provider took the job (UTC).")
     purchase: str | None = Field(default=None, description="Key of its purchase on the ledger.")
+    size: str | None = Field(default=None, description='"WIDTHxHEIGHT", as ordered or else as the server said.')
+    seconds: str | None = Field(default=None, description="Duration, as ordered or else as the server said.")
+
+    @property
+    def kind(self) -> tuple[str, str | None, str | None]:
+        """Model, size and seconds: what decides how long it takes."""
+        return self.model, self.size, self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class JobState:
     id: str
     status: str
     progress: float | None = None
-    """Per cent, where the server tells."""
+    """Per cent, from 0 to 100, where the server tells."""
     error_code: str | None = None
     error_message: str | None = None
     model: str | None = None
@@ -83,11 +90,10 @@ class JobState:
             code, message = fields.get("code") or fields.get("type"), fields.get("message")
         elif error:
             message = error
-        progress = row.get("progress")
         return cls(
             id=identity,
             status=status,
-            progress=float(progress) if isinstance(progress, int | float) else None,
+            progress=_per_cent(row.get("progress")),
             error_code=_text(code),
             error_message=_text(message),
             model=_text(row.get("model")),
@@ -96,7 +102,7 @@ class JobState:
             seconds=_text(row.get("seconds")),
             created_at=_unix_seconds(row.get("created_at")),
             remixed_from=_text(row.get("remixed_from_video_id")),
-            cost_usd=_amount(row.get("cost_usd")),
+            cost_usd=_number(row.get("cost_usd")),
             look_again_after=look_again_after,
         )
 
@@ -281,10 +287,27 @@ def _pause_after(failures: int) -> float:
     return min(0.25 * 2 ** min(failures - 1, 10), LONGEST_AFTER_ERROR)
 
 
-def _amount(value: object) -> float | None:
-    """A sum of money, if it is one."""
-    sensible = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e6
-    return float(value) if sensible else None
+def _number(value: object) -> float | None:
+    """A number that can be reckoned with; JSON may carry others, such as NaN and ones with a thousand digits."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) < 1e18 else None
+
+
+def _per_cent(value: object) -> float | None:
+    """Progress, however it is told: 45, 45.0, "45%", or 0.45 of the whole."""
+    if isinstance(value, str):
+        try:
+            value = float(value.strip().removesuffix("%"))
+        except ValueError:
+            return None
+        fraction = False
+    else:
+        fraction = isinstance(value, float)
+    number = _number(value)
+    if number is None:
+        return None
+    return min(100.0, max(0.0, number * 100 if fraction and 0 < number < 1 else number))
 
 
 def _text(value: object) -> str | None:
@@ -293,6 +316,5 @@ def _text(value: object) -> str | None:
 
 def _unix_seconds(value: object) -> float | None:
     """Unix time in seconds; some servers count milliseconds."""
-    if not isinstance(value, int | float):
-        return None
-    return value / 1000 if value > 100_000_000_000 else float(value)
+    number = _number(value)
+    return number / 1000 if number is not None and number > 100_000_000_000 else number

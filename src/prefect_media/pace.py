@@ -8,15 +8,13 @@ job's progress tells, and before that what jobs of the same kind took.
 from __future__ import annotations
 
 import random
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from .experience import Experience, Kind
 from .jobs import JobState
-
-Kind = tuple[str, str | None, str | None]
-"""Model, size and seconds of a job, as far as they are known."""
 
 SHARE = 0.85
 """Of the time that seems to be left, how much passes before the next look: estimates err, and late is worse."""
@@ -53,36 +51,6 @@ STEP = 1e-5
 
 STRIKES = 3
 """Pages in a row that were of no use until a server is taken to have no list."""
-
-MEMORY = 200
-"""Jobs of a kind remembered."""
-
-ENOUGH = 3
-"""Jobs of a kind that must have been seen until they say something about the next."""
-
-
-class Experience:
-    """How long jobs took, by kind: in seconds from submission to end. Safe to share between event loops."""
-
-    def __init__(self) -> None:
-        self._took: dict[Kind, list[float]] = {}
-
-    def add(self, kind: Kind, seconds: float) -> None:
-        """Remember what a job took."""
-        for key in {kind, (kind[0], None, None)}:
-            took = [*self._took.get(key, ())]
-            if len(took) >= MEMORY:
-                del took[random.randrange(MEMORY)]  # not the oldest: the last of a batch are its slowest
-            insort(took, seconds)
-            self._took[key] = took
-
-    def of(self, kind: Kind) -> Sequence[float]:
-        """What such jobs took, in ascending order; of the model as a whole where too few were of the kind."""
-        for key in (kind, (kind[0], None, None)):
-            took = self._took.get(key, ())
-            if len(took) >= ENOUGH:
-                return took
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +118,12 @@ class Pace:
         self._strikes = 0
         self._crowded = False
 
-    def join(self, job_id: str, model: str, *, now: float, age: float, submitted: float, not_after: float) -> None:
+    def join(self, job_id: str, kind: Kind, *, now: float, age: float, submitted: float, not_after: float) -> None:
         """Wait for a job from now on.
 
         Args:
             job_id: The provider's id.
-            model: The model that makes it.
+            kind: Model, size and seconds of it, as far as they are known.
             now: Seconds on the clock of all these calls.
             age: Seconds since it was submitted.
             submitted: When it was submitted, unix time in seconds; its place in the list follows from that.
@@ -165,7 +133,7 @@ class Pace:
             seat.not_after = min(seat.not_after, not_after)
             seat.due = min(seat.due, not_after)
             return
-        seat = Seat((model, None, None), now - max(0.0, age), now, now, not_after)
+        seat = Seat(kind, now - max(0.0, age), now, now, not_after)
         if age < FRESH:
             seat.looked = seat.born
         self._seats[job_id] = seat
@@ -185,7 +153,8 @@ class Pace:
     def saw(self, job_id: str, state: JobState, now: float) -> None:
         """Learn from a good look; `again` has to follow unless the job is left."""
         seat = self._seats[job_id]
-        seat.kind = (seat.kind[0], state.size or seat.kind[1], state.seconds or seat.kind[2])
+        model, size, seconds = seat.kind  # what was ordered is told the same way each time, whatever the server says
+        seat.kind = (model, size or state.size, seconds or state.seconds)
         if state.phase == "done" and seat.looked is not None:
             self._experience.add(seat.kind, (now + seat.looked) / 2 - seat.born)
         progress = state.progress if state.phase == "running" and state.progress is not None else 0.0

@@ -9,8 +9,9 @@ from contextvars import Context
 from datetime import UTC, datetime
 
 from .errors import InvalidRequest, JobExpired, MediaError, ProviderUnavailable, RateLimited
+from .experience import experience_of
 from .jobs import JobState, LookAgain, Verdict, VideoJob, Watch
-from .pace import Experience, Pace, Page, Single
+from .pace import Pace, Page, Single
 from .providers import listing, videos
 from .providers.client import Connection, shared
 from .settings import settings
@@ -23,9 +24,6 @@ ANSWER = 30.0
 
 LONGEST_PAUSE = 600.0
 """Seconds that a server can keep the whole poller from asking anything."""
-
-_experience: dict[str, Experience] = {}
-"""What jobs took, by server, for as long as the process lives."""
 
 
 def poller_of(connection: Connection) -> Poller:
@@ -60,13 +58,17 @@ class Poller:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        experience = _experience.setdefault(connection.base_url, Experience())
-        self._pace = Pace(near=settings().poll_seconds, experience=experience)
+        self._pace = Pace(near=settings().poll_seconds, experience=experience_of(connection.base_url))
         self._followers: dict[str, list[Follower]] = {}
         self._clock = asyncio.get_running_loop().time
         self._changed = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not self._followers
 
     @contextmanager
     def following(self, job: VideoJob, wait: Watch) -> Generator[Follower]:
@@ -75,7 +77,7 @@ class Poller:
         self._followers.setdefault(job.id, []).append(follower)
         age = (datetime.now(UTC) - job.submitted_at).total_seconds()
         submitted = job.submitted_at.timestamp()
-        self._pace.join(job.id, job.model, now=self._clock(), age=age, submitted=submitted, not_after=wait.deadline)
+        self._pace.join(job.id, job.kind, now=self._clock(), age=age, submitted=submitted, not_after=wait.deadline)
         if self._running is None or self._running.done():
             # In a context of its own: it outlives the run whose job happened to be the first.
             self._running = asyncio.create_task(self._run(), context=Context(), name="prefect-media poller")

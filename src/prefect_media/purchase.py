@@ -30,9 +30,11 @@ from .errors import (
     StoreError,
     SubmissionInDoubt,
 )
+from .experience import recall, remember
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Overtaken, Record, failure_of, remembered
 from .parts import Part, joined, split
+from .poller import poller_of
 from .providers import images, videos
 from .providers.client import Connection
 from .providers.images import Reply
@@ -199,8 +201,12 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
     at = connection_of(job, connection)
     try:
         async with remembering(ledger, claim):
+            await recall(ledger.storage, at.base_url)
             state = await watch(at, job, terms)
-            asset = await store_video(at, job, state, ledger.storage, claim.record)
+            asset, _ = await asyncio.gather(
+                store_video(at, job, state, ledger.storage, claim.record),
+                remember(ledger.storage, at.base_url, idle=poller_of(at).idle),
+            )
             await write_sidecars(ledger.storage, claim.record, [asset], terms.logger)
     except asyncio.CancelledError:
         if terms.cancel_remote:

@@ -7,13 +7,16 @@ another day; what they share is the store, with the ledger in it.
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from .assets import Asset
 from .errors import InvalidRequest
+from .experience import recall, remember
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Record, remembered
+from .poller import poller_of
 from .providers import videos
 from .providers.client import Connection
 from .purchase import cancel as end_job
@@ -42,12 +45,14 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: T
     """
     at, ledger = _place_of(job, connection), Ledger(storage)
     claim = await _purchase_of(job, ledger)
-    if claim is None:
-        await watch(at, job, terms)
-    elif claim.record.state != "done":
+    if claim and claim.record.state == "done":
+        return job
+    if claim:
         _raise_failure(claim)
-        async with remembering(ledger, claim):
-            await watch(at, job, terms)
+    await recall(storage, at.base_url)
+    async with remembering(ledger, claim) if claim else nullcontext():
+        await watch(at, job, terms)
+    await remember(storage, at.base_url, idle=poller_of(at).idle)
     return job
 
 

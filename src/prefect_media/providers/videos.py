@@ -78,7 +78,11 @@ async def submit(
         raise SubmissionInDoubt(
             "the provider took the request but answered without a job", request_id=answer.request_id
         )
-    return job_of(connection, state, fingerprint=fingerprint, model=model)
+    job = job_of(connection, state, fingerprint=fingerprint, model=model)
+    if isinstance(request, VideoRequest):
+        asked = {"size": request.size, "seconds": None if request.seconds is None else str(request.seconds)}
+        job = job.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    return job
 
 
 def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: str = "") -> VideoJob:
@@ -92,6 +96,8 @@ def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: 
         id=state.id,
         fingerprint=fingerprint,
         submitted_at=datetime.now(UTC),
+        size=state.size,
+        seconds=state.seconds,
     )
 
 

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := $(wildcard src/prefect_media/*.py src/prefect_media/*/*.py src/prefect_media/*.toml src/prefect_media/*/*.toml \
 	blocks/*.py tasks/*.py flows/*.py)
 
-.PHONY: demo test chaos lint lock build clean
+.PHONY: demo test chaos bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -18,6 +18,9 @@ test: $(VENV)/installed
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/chaos.py --kills 200 --store folder
 	$(BIN)/python tests/chaos.py --kills 200 --store s3
+
+bench: $(VENV)/installed  ## the figures of docs/performance.md, half an hour; for a few minutes: benchmarks/suite.py --quick
+	$(BIN)/python benchmarks/suite.py --write docs/performance.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check

@@ -118,12 +118,18 @@ class Server:
 
 
 class Bench:
-    """Runs cases; Prefect's server is started for the first that needs it and stays for the others."""
+    """Runs cases.
 
-    def __init__(self, *, seed: int = 1, seconds: float = 5.0) -> None:
+    Args:
+        seed: Of the times that videos take: the same for all engines.
+        seconds: Median time that a video takes.
+        prefect: A server that runs; without it, one is started for the first case that needs it.
+    """
+
+    def __init__(self, *, seed: int = 1, seconds: float = 5.0, prefect: PrefectServer | None = None) -> None:
         self.seed, self.seconds = seed, seconds
         self._stack = contextlib.ExitStack()
-        self._prefect: PrefectServer | None = None
+        self._prefect = prefect
 
     def __enter__(self) -> Bench:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="prefect-media-bench-")))
@@ -163,7 +169,7 @@ class Bench:
             if case.local:
                 files = [path for path in Path(folder).rglob("*") if path.is_file()]
                 kept["objects"] = {f"bench/{path.relative_to(folder)}": path.stat().st_size for path in files}
-            _check(plan, told, made, kept)
+            check(plan, told, made, kept)
         prefect_cpu = None
         if prefect_before is not None:
             prefect_cpu = self._settled_prefect_cpu() - prefect_before
@@ -238,7 +244,7 @@ def _stopped(server: Server) -> Generator[Server]:
         server.stop()
 
 
-def _check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str, Any]) -> None:
+def check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str, Any]) -> None:
     """Raise unless everything that was ordered is stored, once and whole, and nothing else is."""
     size, sha256 = made["sizes"][plan.kind], made["sha256"][plan.kind]
     media = {key: count for key, count in kept["objects"].items() if key.endswith(f".{plan.suffix}")}

@@ -209,10 +209,8 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
             f"There is nothing at {bucket}/{key}; it was deleted or never stored.", transient=False, missing=True
         )
     elif code == "NotImplemented" or status == "501":
-        message = (
-            f"The store of {bucket} does not know how to do this ({said}); leave out what other stores don't have, "
-        )
-        message += "such as tags, a storage class or a KMS key."
+        message = f"The store of {bucket} can't do this ({said}); leave out what not every store has, such as tags, "
+        message += "a storage class or a KMS key."
     elif code in _FULL or status == "507":
         message = f"The store of {bucket} is full ({said}); free some space or use another bucket."
     elif "kind: Connect" in debug:

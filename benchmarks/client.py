@@ -75,7 +75,7 @@ def available(engine: str) -> bool:
     """Whether an engine can be run: our own task runner may not be part of the package that is installed."""
     from prefect_media import tasks
 
-    return engine != "submit" or hasattr(tasks, "runner")
+    return engine != "submit" or hasattr(tasks, "MediaTaskRunner")
 
 
 def measured(plan: Plan) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def measured(plan: Plan) -> dict[str, Any]:
     return {
         "wall": wall,
         "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "all_cpu": after.ru_utime + after.ru_stime,
         "idle": idle,
         "peak": _memory("VmHWM"),
         **vars(done),

@@ -15,9 +15,9 @@ def prepared(plan: Plan) -> Run:
     from prefect_media.tasks import agenerate_images, agenerate_video
 
     if plan.engine == "submit":
-        from prefect_media.tasks import runner
+        from prefect_media.tasks import MediaTaskRunner
 
-        task_runner = runner
+        task_runner = MediaTaskRunner()
     else:
         task_runner = ThreadPoolTaskRunner(max_workers=plan.jobs)
     credentials, store, requests = inputs(plan)

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from client import MB, available
-from transfers import Bench, Case, Row, WrongResult, line
+from transfers import Bench, Case, Row, WrongResult, calm, line
 
 GIB = 1024**3 / MB
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
@@ -73,22 +73,25 @@ def quick() -> list[Section]:
     ]
 
 
-def measure(sections: Iterable[Section], repeat: int) -> tuple[Results, list[Row]]:
-    """The best of all repetitions of each case, and every single run. What fails is said and left out."""
+def measure(sections: Iterable[Section], repeat: int, patience: float) -> tuple[Results, list[Row], list[Case]]:
+    """The best of all repetitions of each case, every single run, and the cases that failed."""
     best: Results = {}
     runs: list[Row] = []
+    failures: list[Case] = []
     with Bench() as bench:
         for turn in range(repeat):
             for case in [case for section in sections for case in section.cases]:
+                calm(patience)
                 try:
                     row = bench.run(case)
                 except WrongResult as failure:
-                    say(f"{case}: {failure}")
+                    say(f"{turn + 1}/{repeat} {case.engine} {case.jobs}: {str(failure).splitlines()[-1]}")
+                    failures.append(case)
                     continue
                 say(f"{turn + 1}/{repeat} {line(row)}")
                 runs.append(row)
                 best[case] = least(best[case], row) if case in best else row
-    return best, runs
+    return best, runs, failures
 
 
 def least(one: Row, other: Row) -> Row:
@@ -124,7 +127,7 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        return "" if self.found is None else "met" if self.found <= self.most else "**missed**"
+        return "met" if self.found is not None and self.found <= self.most else "**missed**"
 
 
 def goals(best: Results, starts: dict[str, float]) -> list[Goal]:
@@ -247,17 +250,17 @@ def ratio(ours: float, theirs: float | None) -> str:
     return f"{ours / theirs:.2f}" if theirs else ""
 
 
-def report(sections: Iterable[Section], best: Results, runs: list[Row], starts: dict[str, float], repeat: int) -> str:
-    loads = [row.load for row in runs]
+def report(sections: Iterable[Section], best: Results, starts: dict[str, float], repeat: int) -> str:
+    others = sorted(row.others for row in best.values())
     software = ", ".join(f"{name} {version(name)}" for name in ("prefect", "openai", "obstore"))
     head = (
         f"{os.cpu_count()} cores, Python {platform.python_version()}, {software}; best of {repeat}. "
-        f"Load average of the machine before the runs: {min(loads):.1f} to {max(loads):.1f}."
+        f"Other programs took {others[len(others) // 2]:.0%} of the machine (median; most: {others[-1]:.0%})."
     )
+    wanted = [goal for goal in goals(best, starts) if goal.found is not None]
     rows = ["| goal | at most | found | |", "| --- | --- | --- | --- |"]
-    for goal in goals(best, starts):
-        found = "" if goal.found is None else f"{goal.found:.3g} {goal.unit}"
-        rows.append(f"| {goal.name} | {goal.most:g} {goal.unit} | {found} | {goal.verdict or 'not run'} |")
+    for goal in wanted:
+        rows.append(f"| {goal.name} | {goal.most:g} {goal.unit} | {goal.found:.3g} {goal.unit} | {goal.verdict} |")
     return "\n\n".join([head, "\n".join(rows), *(table(section, best) for section in sections)])
 
 
@@ -279,16 +282,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer cases, once each")
     parser.add_argument("--repeat", type=int, help="default: 3, or 1 with --quick")
+    parser.add_argument("--patience", type=float, default=30, help="seconds to wait for a quiet machine before a run")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures of every run there")
     wanted = parser.parse_args()
     sections = quick() if wanted.quick else full()
     repeat = wanted.repeat or (1 if wanted.quick else 3)
-    best, runs = measure(sections, repeat)
+    best, runs, failures = measure(sections, repeat, wanted.patience)
     if wanted.json:
         wanted.json.write_text(json.dumps([asdict(row) for row in runs], indent=1))
-    text = report(sections, best, runs, imports(), repeat)
+    text = report(sections, best, imports(), repeat)
     say(f"\n{text}")
+    if failures:
+        raise SystemExit(f"\n{len(failures)} runs failed, so nothing was written.")
     if wanted.write:
         write(wanted.write, text)
 

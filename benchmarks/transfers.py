@@ -72,7 +72,7 @@ class Row:
         servers: CPU seconds of the provider and the bucket.
         prefect_cpu: CPU seconds of Prefect's server.
         prefect_requests: HTTP requests to Prefect's API, by method and kind.
-        load: Load average of the machine before the run.
+        others: Share of the machine that other programs used meanwhile, 0 to 1.
     """
 
     case: Case
@@ -87,7 +87,7 @@ class Row:
     servers: float
     prefect_cpu: float | None = None
     prefect_requests: dict[str, int] = field(default_factory=dict)
-    load: float = 0.0
+    others: float = 0.0
 
     @property
     def cpu_per_job(self) -> float:
@@ -147,7 +147,6 @@ class Bench:
         """
         tls = ("--tls", str(self._folder)) if case.tls else ()
         times = ("--seed", str(self.seed if seed is None else seed), "--seconds", str(self.seconds))
-        load = os.getloadavg()[0]
         with (
             _stopped(Server("load_server.py", "--size", str(case.size), *times, *tls)) as provider,
             _stopped(Server("s3_sink.py", *tls)) as sink,
@@ -162,8 +161,14 @@ class Bench:
                 folder=folder if case.local else "",
                 hashing=case.hashing,
             )
-            prefect_before = self._prefect_cpu() if case.engine in WITH_PREFECT else None
+            prefect_before = None
+            if case.engine in WITH_PREFECT:
+                self._prefect_server()
+                prefect_before = self._prefect_cpu()
+            began, busy, ours = time.monotonic(), busy_seconds(), self._prefect_cpu()
             told = self._client(plan, tls=case.tls)
+            ours = told["all_cpu"] + self._prefect_cpu() - ours
+            took, busy = time.monotonic() - began, busy_seconds() - busy
             made = provider.stats(self._ca if case.tls else None)
             kept = sink.stats(self._ca if case.tls else None)
             if case.local:
@@ -186,7 +191,7 @@ class Bench:
             servers=made["cpu"] + kept["cpu"],
             prefect_cpu=prefect_cpu,
             prefect_requests=told["more"].get("prefect_requests", {}),
-            load=load,
+            others=max(0.0, busy - ours - made["cpu"] - kept["cpu"]) / took / (os.cpu_count() or 1),
         )
 
     def _client(self, plan: Plan, *, tls: bool) -> dict[str, Any]:
@@ -219,10 +224,9 @@ class Bench:
         return self._prefect
 
     def _prefect_cpu(self) -> float:
-        """CPU seconds of Prefect's server so far, with all its processes."""
-        process = self._prefect_server()._process
-        assert process
-        return cpu_of_group(process.pid)
+        """CPU seconds of Prefect's server so far, with all its processes; none where there is no server yet."""
+        process = self._prefect and self._prefect._process
+        return cpu_of_group(process.pid) if process else 0.0
 
     def _settled_prefect_cpu(self) -> float:
         """The same, once the server has recorded what the run left behind and is idle."""
@@ -267,6 +271,22 @@ def check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str
         raise WrongResult(f"{plan.engine} with {plan.jobs} jobs: {'; '.join(complaints)}")
 
 
+def busy_seconds() -> float:
+    """CPU seconds of all programs of the machine since it was started."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def calm(patience: float) -> None:
+    """Wait until hardly anything else runs on this machine, `patience` seconds at most."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        busy = busy_seconds()
+        time.sleep(2)
+        if busy_seconds() - busy < 0.2 * 2 * (os.cpu_count() or 1):
+            return
+
+
 def cpu_of_group(group: int) -> float:
     """CPU seconds of all processes of a process group, and of their children that have ended."""
     ticks = 0
@@ -289,7 +309,7 @@ def line(row: Row) -> str:
         f"peak {row.peak:.0f} MB (idle {row.idle:.0f}),",
         f"lag {row.lag['mean']:.2f}/{row.lag['p95']:.2f}/{row.lag['max']:.2f} s,",
         f"requests {sum(row.requests.values())} + {sum(row.stored.values())},",
-        f"servers {row.servers:.1f} s, load {row.load:.1f}",
+        f"servers {row.servers:.1f} s, others {row.others:.0%}",
     ]
     if row.prefect_cpu is not None:
         parts.append(f"; Prefect: {row.prefect_cpu:.1f} s, {sum(row.prefect_requests.values())} requests")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from prefect import task
 from prefect.runtime import flow_run
 
-from prefect_media.assets import Asset, Manifest
-from prefect_media.errors import InvalidRequest
+from prefect_media.assets import Asset
+from prefect_media.errors import InvalidRequest, StoreError
+from prefect_media.manifest import NAME, Manifest, hash_of
+from prefect_media.naming import short_id
+from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_of
+from prefect_media.storage_attributes import Attributes, check
 
 from .context import Store, root_flow_run_id, run_logger, storage_for
 from .retried import RETRIED, sync_twin
@@ -18,60 +24,175 @@ from .retried import RETRIED, sync_twin
 
 @task(name="publish", **RETRIED)
 async def apublish(
-    assets: Asset | Sequence[Asset], destination: Store | None = None, *, prefix: str | None = None
+    assets: Asset | Sequence[Asset],
+    destination: Store | None = None,
+    *,
+    prefix: str | None = None,
+    cache_control: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    storage_class: str | None = None,
+    kms_key_id: str | None = None,
+    reread: bool = False,
 ) -> Manifest:
     """Copy assets to a bucket or folder, check that they arrived whole, and write a manifest beside them.
 
-    Doing it again writes the same objects to the same keys.
+    Between S3 buckets that one login reaches, and inside one bucket of Google or Azure, the server copies and no
+    byte passes here; everything else is streamed and hashed on the way. Doing it again copies nothing that is there
+    already and the same, wherever it was interrupted. The manifest is written last.
+
+    | | `s3://` | `gs://` | `az://` | folder |
+    | --- | --- | --- | --- | --- |
+    | content type | yes | yes | yes | by its ending |
+    | `cache_control` | yes | yes, streamed | yes, streamed | error |
+    | `storage_class` | yes | yes, streamed | yes, streamed | error |
+    | `tags` | yes | error | yes, streamed | error |
+    | `kms_key_id` | yes | error | error | error |
+
+    "streamed" means that such a copy passes through this machine even inside one bucket.
 
     Example:
         ```python
-        manifest = await apublish([fox, clip], "s3://my-bucket/campaigns", prefix="autumn")
+        manifest = await apublish(
+            [fox, clip], "s3://my-bucket/campaigns", prefix="autumn", cache_control="public, max-age=86400"
+        )
         manifest.uri  # s3://my-bucket/campaigns/autumn/manifest.json
+        manifest.links(timedelta(days=1))  # for people without access to the bucket
         ```
 
     Args:
         assets: What to publish, in the manifest's order.
         destination: A `MediaStore`, the name of a saved one, a URL or a folder. Default: the default store.
         prefix: Folder inside the destination. Default: named after the flow run.
+        cache_control: How long browsers and CDNs may keep the media.
+        tags: Names and values that rules of the bucket and its bills go by; the manifest gets them too.
+        storage_class: The store's own name of a class, such as "STANDARD_IA" (S3), "NEARLINE" (gs) or "Cool" (az).
+            The manifest stays in the bucket's default.
+        kms_key_id: Id or ARN of the AWS KMS key that encrypts the media and the manifest. Default: as the bucket does.
+        reread: Whether copies that the server made are read back and hashed. Otherwise their size is compared, and
+            the server's own checksums where it tells them.
 
     Returns:
         The manifest, with the assets where they now lie.
 
     Raises:
-        errors.StoreError: Something can't be read or written; what was copied stays.
+        errors.InvalidRequest: The destination can't do what is asked; nothing was copied.
+        errors.StoreError: Something can't be read or written; what was copied stays, and is not copied again.
     """
     assets = [assets] if isinstance(assets, Asset) else list(assets)
     if not assets:
         raise InvalidRequest("there is nothing to publish: assets is empty")
     target = await storage_for(destination)
+    attributes = Attributes(cache_control, storage_class, dict(tags or {}), kms_key_id)
+    check(attributes, target.scheme)
     folder = (prefix if prefix is not None else await _default_prefix(assets)).strip("/")
     lead = f"{folder}/" if folder else ""
-    published = [await _copied(asset, target, lead) for asset in assets]
+
+    copies = dict(zip(_names(assets), assets, strict=True))
+    uris = await _all_copied(copies, target, lead, attributes, reread)
+    published = [
+        asset.model_copy(update={"uri": uris[name]}) for name, asset in zip(_names(assets), assets, strict=True)
+    ]
     costs = [asset.source.cost_usd if asset.source else None for asset in assets]
-    manifest = Manifest(
-        uri=target.uri(f"{lead}manifest.json"),
-        assets=tuple(published),
-        total_cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
-    )
-    await target.put(
-        f"{lead}manifest.json", manifest.model_dump_json(indent=2).encode(), content_type="application/json"
+    manifest = await _written(
+        Manifest(
+            uri=target.uri(lead + NAME),
+            assets=tuple(published),
+            total_cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        ),
+        target,
+        lead + NAME,
+        replace(attributes, cache_control=None, storage_class=None),  # it changes, and is needed at once
     )
     run_logger().info("Published %d assets: %s", len(published), manifest.uri)
     return manifest
 
 
-async def _copied(asset: Asset, target: Storage, lead: str) -> Asset:
-    storage, key = storage_of(asset.uri)
-    stored = await storage.copy(
-        key, target, lead + key.rpartition("/")[2], content_type=asset.content_type, sha256=asset.sha256
+def _names(assets: Sequence[Asset]) -> list[str]:
+    """Names of the copies: those of the originals, with a part of the hash where two would have the same one."""
+    names = [asset.uri.rpartition("/")[2] for asset in assets]
+    contents: dict[str, set[str]] = {}
+    for name, asset in zip(names, assets, strict=True):
+        contents.setdefault(name, set()).add(asset.sha256)
+    return [
+        _with_hash(name, asset) if len(contents[name]) > 1 or name == NAME else name
+        for name, asset in zip(names, assets, strict=True)
+    ]
+
+
+def _with_hash(name: str, asset: Asset) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}-{asset.sha256[:8]}.{ending}" if dot and stem else f"{name}-{asset.sha256[:8]}"
+
+
+async def _all_copied(
+    copies: Mapping[str, Asset], target: Storage, lead: str, attributes: Attributes, reread: bool
+) -> dict[str, str]:
+    """Copy several at once, and say where each lies; when one fails, none is begun any more."""
+    turns = asyncio.Semaphore(settings().max_transfers)
+
+    async def copied(name: str, asset: Asset) -> str:
+        async with turns:
+            return await _copied(asset, target, lead + name, attributes, reread)
+
+    tasks = [asyncio.ensure_future(copied(name, asset)) for name, asset in copies.items()]
+    try:
+        return dict(zip(copies, await asyncio.gather(*tasks), strict=True))
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _copied(asset: Asset, target: Storage, key: str, attributes: Attributes, reread: bool) -> str:
+    noted = {"sha256": asset.sha256}
+    if attributes.given:
+        noted["published_with"] = attributes.fingerprint
+    if not await _is_there(asset, target, key, noted) or (reread and await hash_of(target, key) != asset.sha256):
+        storage, source = storage_of(asset.uri)
+        await storage.copy(
+            source,
+            target,
+            key,
+            content_type=asset.content_type,
+            sha256=asset.sha256,
+            attributes=replace(attributes, metadata=noted),
+            reread=reread,
+        )
+    return target.uri(key)
+
+
+async def _is_there(asset: Asset, target: Storage, key: str, noted: Mapping[str, str]) -> bool:
+    """Whether the same was published there before: by a note on the object or, in a folder, by reading the file."""
+    if await target.size(key) != asset.size_bytes:
+        return False
+    if target.scheme == "file":
+        return await hash_of(target, key) == asset.sha256
+    found = await target.noted(key)
+    return found.get("Content-Type") == asset.content_type and all(
+        found.get(name) == noted.get(name) for name in ("sha256", "published_with")
     )
-    return asset.model_copy(update={"uri": stored.uri})
+
+
+async def _written(manifest: Manifest, target: Storage, key: str, attributes: Attributes) -> Manifest:
+    """Write the manifest, unless the one that is there says the same."""
+    noted = {"published_with": attributes.fingerprint} if attributes.given else {}
+    try:
+        there = await Manifest.aload(manifest.uri)
+        same = there.model_copy(update={"created_at": manifest.created_at}) == manifest
+        if same and (await target.noted(key)).get("published_with") == noted.get("published_with"):
+            return there
+    except StoreError as error:
+        if error.transient:
+            raise
+    attributes = replace(attributes, metadata=noted)
+    text = manifest.model_dump_json(indent=2).encode()
+    await target.put(key, text, content_type="application/json", attributes=attributes)
+    return manifest
 
 
 async def _default_prefix(assets: list[Asset]) -> str:
     if run_id := await root_flow_run_id():
-        return f"{flow_run.flow_name}-{run_id[:8]}"
+        return f"{flow_run.flow_name}-{short_id(run_id)}"
     together = sha256("".join(asset.sha256 for asset in assets).encode()).hexdigest()
     return f"published-{together[:8]}"
 

@@ -1,11 +1,14 @@
-"""Copies inside S3: from key to key, or from bucket to bucket of one login, without a byte passing here.
+"""Copies between stores.
 
-boto3 makes them, because obstore's copy can't say how the copy is to be served and kept.
+Inside S3, from key to key or from bucket to bucket of one login, no byte passes here. boto3 makes those copies,
+because obstore's can't say how the copy is to be served and kept.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -83,3 +86,12 @@ def proof(source: dict[str, Any], copy: dict[str, Any]) -> Proof:
     if not all(re.fullmatch(r"[0-9a-f]{32}", tag) for tag in tags) or copy.get("SSEKMSKeyId"):
         return "unknown"
     return "same" if tags[0] == tags[1] else "differs"
+
+
+def read_elsewhere(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same blocks, read one ahead in a thread of their own."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prefect-media copy") as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block

@@ -12,6 +12,7 @@ from .images import generate_images as generate_images
 from .publish import apublish as apublish
 from .publish import publish as publish
 from .reporting import show_gallery as show_gallery
+from .runner import MediaTaskRunner as MediaTaskRunner
 from .video_steps import afetch_video as afetch_video
 from .video_steps import asubmit_video as asubmit_video
 from .video_steps import avideo_is_finished as avideo_is_finished
@@ -30,6 +31,7 @@ from .videos import generate_video as generate_video
 from .videos import remix_video as remix_video
 
 __all__ = [
+    "MediaTaskRunner",
     "aedit_images",
     "aedit_video",
     "aextend_video",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import wraps
 from types import CoroutineType
 from typing import Any, ParamSpec, TypedDict, TypeVar
@@ -16,6 +17,8 @@ from prefect_media.sync import run_sync
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ORIGINAL = "_prefect_media_original"
 
 
 def worth_retrying(tried: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -52,5 +55,16 @@ def sync_twin(original: Task[P, CoroutineType[Any, Any, R]], **options: Any) -> 
         return run_sync(original.fn(*args, **kwargs))
 
     twin.__name__ = twin.__qualname__ = name
+    setattr(twin, _ORIGINAL, original.fn)
     twin.__doc__ = f"The sync twin of `{original.fn.__name__}`.\n\n    {original.fn.__doc__}"
     return task(name=original.name, **options)(twin)  # pyright: ignore[reportCallIssue, reportUnknownVariableType]
+
+
+def async_form(given: Task[Any, Any]) -> Task[Any, Any]:
+    """A sync twin as the same task, options and all, with the async original in it; any other task as it is."""
+    original = getattr(given.fn, _ORIGINAL, None)
+    if original is None:
+        return given
+    form = copy(given)
+    form.fn, form.isasync = original, True
+    return form

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials as AzureOpenAICredentials
     from prefect_media.blocks import MediaStore as MediaStore
     from prefect_media.blocks import OpenAICredentials as OpenAICredentials
+    from prefect_media.tasks import MediaTaskRunner as MediaTaskRunner
     from prefect_media.tasks import aedit_images as aedit_images
     from prefect_media.tasks import aedit_video as aedit_video
     from prefect_media.tasks import aextend_video as aextend_video
@@ -50,6 +51,7 @@ _HOME = {
     "ImageRequest": "requests",
     "Manifest": "manifest",
     "MediaStore": "blocks",
+    "MediaTaskRunner": "tasks",
     "OpenAICredentials": "blocks",
     "RemixRequest": "requests",
     "VideoEditRequest": "requests",

@@ -27,6 +27,7 @@ PROGRAMS = {
     "doctor",
     "jobs_cli",
     "simulate_cli",
+    "verify_cli",
     "__main__",
 }
 HEAVY = {"openai", "boto3", "botocore", "obstore", "prefect", "PIL", "av", "httpx", "pydantic"}

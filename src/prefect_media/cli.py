@@ -105,6 +105,18 @@ def estimate(
     print_estimate(model, size=size, quality=quality, n=n, seconds=seconds, host=where or "openai")
 
 
+@app.command()
+def verify(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="A manifest.json or the folder it is in, such as s3://bucket/autumn.")
+    ],
+) -> None:
+    """Read and hash everything that was published again; exit code 1 when anything is missing or changed."""
+    from .verify_cli import verify
+
+    verify(url)
+
+
 @app.command("recover-crashed")
 def recover_crashed(
     flow: Annotated[

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib import import_module
@@ -32,6 +32,7 @@ from prefect_media.providers import images, videos
 from prefect_media.providers.client import Connection
 from prefect_media.requests import ImageRequest, RemixRequest, VideoRequest
 from prefect_media.storage import Storage, StorageOptions, storage_at
+from prefect_media.storage_body import Body
 from prefect_media.terms import Terms
 
 reconciliation: Any = import_module("prefect_media.reconcile")
@@ -210,20 +211,14 @@ def around(
 
 
 def die_within_the_download() -> None:
-    original = Storage.pour
+    original = Body.__iter__
 
-    async def pour(self: Storage, key: str, chunks: Any, **kwargs: Any) -> Any:
-        async def broken_off() -> Any:
-            count = 0
-            async for chunk in chunks:
-                yield chunk
-                count += len(chunk)
-                if count > 2000:
-                    die()
+    def broken_off(self: Body) -> Iterator[bytes]:
+        for block in original(self):
+            die()  # the first block is read, and none is written
+            yield block
 
-        return await original(self, key, broken_off(), **kwargs)
-
-    Storage.pour = pour  # type: ignore[method-assign]
+    Body.__iter__ = broken_off  # type: ignore[method-assign]
 
 
 def die_when_running(state: Any) -> None:

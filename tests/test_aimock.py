@@ -31,6 +31,7 @@ from prefect_media import (
 )
 from prefect_media.errors import InvalidRequest, JobFailed, ProviderUnavailable
 from prefect_media.providers import videos
+from prefect_media.providers.content import content_of
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.film import Film, measure, shoot
 
@@ -152,8 +153,7 @@ async def test_in_steps_that_may_be_days_apart(credentials, mock, film, tmp_path
 async def test_content_that_is_asked_for_too_early_is_no_failure(credentials, tmp_path):
     job = await asubmit_video.fn(credentials, REQUEST, store=str(tmp_path), **HERE)
     with pytest.raises(ProviderUnavailable, match="not completed"):
-        async with videos.open_content(credentials.connection(), job.id):
-            pass
+        next(iter(await content_of(credentials.connection(), job.id)))
 
 
 async def test_a_failed_job_in_the_servers_words(credentials, tmp_path):

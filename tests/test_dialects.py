@@ -1,5 +1,6 @@
 """A conversation with each kind of server, over a real socket: what is sent is what the server's source asks for."""
 
+import asyncio
 import base64
 import io
 import json
@@ -26,7 +27,8 @@ from prefect_media.errors import (
     MediaError,
     ProviderUnavailable,
 )
-from prefect_media.providers import videos
+from prefect_media.providers import content, videos
+from prefect_media.providers.content import content_of
 from prefect_media.providers.dialects import dialect_of, dialects
 from prefect_media.purchase import buy_video
 from prefect_media.simulator import Fault, Simulator
@@ -295,31 +297,35 @@ async def test_what_is_not_known_is_said_to_be(server):
     assert server.jobs == []
 
 
+async def begin_download(at, job_id):
+    """Read the first bytes of a job's content."""
+    body = await content_of(at, job_id)
+    await asyncio.to_thread(next, iter(body))
+
+
 async def test_content_that_is_not_there(server, monkeypatch):
-    monkeypatch.setattr(videos, "CONTENT_PAUSES", (0.01,))
+    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01,))
     monkeypatch.setattr(server, "latency", 60)
     at = connection(server)
     job = await videos.submit(at, video(), image=None, fingerprint="f")
     early = ProviderUnavailable if PROFILES[server.name].not_ready == 400 else JobExpired
     with pytest.raises(early):
-        async with videos.open_content(at, job.id):
-            pass
+        await begin_download(at, job.id)
     server.jobs[0].latency = server.jobs[0].expires_in = 0
     with pytest.raises(JobExpired, match=f"the content of job {job.id[:9]}.* is gone"):
-        async with videos.open_content(at, job.id):
-            pass
-    server.faults.append(Fault("GET", "/content", "answer", status=200, body=b""))
+        await begin_download(at, job.id)
+    server.faults.append(Fault("GET", "/content", "answer", times=None, status=200, body=b""))
     with pytest.raises(DownloadCorrupt, match="0 bytes"):
-        async with videos.open_content(at, job.id):
-            pass
-    server.faults.append(Fault("GET", "/content", "answer", status=422, body={"detail": "Generation failed"}))
+        await begin_download(at, job.id)
+    server.faults[:] = [
+        Fault("GET", "/content", "answer", times=None, status=422, body={"detail": "Generation failed"})
+    ]
     with pytest.raises(JobFailed, match="Generation failed"):
-        async with videos.open_content(at, job.id):
-            pass
+        await begin_download(at, job.id)
 
 
 async def test_content_that_comes_a_moment_late_is_waited_for(server, place, monkeypatch):
-    monkeypatch.setattr(videos, "CONTENT_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
     late = Fault("GET", "/content", "answer", times=2, status=404, body={"detail": "Generation is still in-progress"})
     server.faults.append(late)
     assert (await buy_video(connection(server), video(), place, TERMS)).seconds == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import io
 import itertools
 import json
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from prefect_media import delivery
 from prefect_media.assets import Asset
 from prefect_media.errors import ContentRejected, InvalidRequest, JobExpired, JobFailed, JobTimedOut, StoreError
 from prefect_media.jobs import VideoJob
 from prefect_media.ledger import Claim, Failure, Ledger, Overtaken, Record
+from prefect_media.providers import content
 from prefect_media.purchase import buy_images, buy_video, order_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
@@ -306,22 +309,38 @@ async def test_forgotten_is_bought_anew(simulator, folder):
     assert len(simulator.jobs) == 2
 
 
-async def test_a_download_that_breaks_off_leaves_the_job_on_record(simulator, storage):
-    """Cut at once, cut in the middle, or a page of HTML: paid for, and fetched by the next attempt."""
-    for fault in (
-        Fault("GET", "/content$", "truncate", nbytes=0),
-        Fault("GET", "/content$", "truncate", nbytes=900),
-        Fault("GET", "/content$", "corrupt"),
-    ):
-        simulator.faults.append(fault)
-        with pytest.raises(Exception) as caught:
-            await buy_video(connection(simulator), clip(), storage, terms())
-        assert type(caught.value).__name__ == "DownloadCorrupt"
-        assert caught.value.transient
-        assert (await the_record(storage)).state == "submitted"
-        assert [key async for key, _ in storage.list("media/")] == []
+TROUBLE = {
+    "cut at once": Fault("GET", "/content$", "truncate", nbytes=0, times=None),
+    "cut in the middle": Fault("GET", "/content$", "truncate", nbytes=900, times=None),
+    "a page of HTML": Fault("GET", "/content$", "corrupt", times=None),
+}
+
+
+@pytest.mark.parametrize("what", TROUBLE)
+async def test_a_download_that_never_works_leaves_the_job_on_record(simulator, storage, what, monkeypatch):
+    """It is paid for, and the next attempt fetches it."""
+    monkeypatch.setattr(delivery, "PAUSES", (0.0,))
+    monkeypatch.setattr(content, "BREAK_PAUSE", 0.01)
+    simulator.faults.append(TROUBLE[what])
+    with pytest.raises(Exception) as caught:
+        await buy_video(connection(simulator), clip(), storage, terms())
+    simulator.faults.clear()
+    assert type(caught.value).__name__ == "DownloadCorrupt"
+    assert caught.value.transient
+    assert (await the_record(storage)).state == "submitted"
+    assert [key async for key, _ in storage.list("media/")] == []
     await buy_video(connection(simulator), clip(), storage, terms())
     assert len(simulator.jobs) == 1
+
+
+async def test_a_download_that_breaks_off_now_and_then_is_no_failure(simulator, storage, monkeypatch):
+    """It goes on where it was, or is begun anew, and nobody outside notices."""
+    monkeypatch.setattr(delivery, "PAUSES", (0.0,))
+    for action in ("truncate", "corrupt"):
+        simulator.faults.append(Fault("GET", "/content$", action))
+    asset = await buy_video(connection(simulator), clip(), storage, terms())
+    assert [fault.hits for fault in simulator.faults] == [1, 1]
+    assert hashlib.sha256(await asset.aread_bytes()).hexdigest() == asset.sha256
 
 
 async def test_records_are_for_people_and_hold_no_secret(simulator, storage):

@@ -88,7 +88,7 @@ def nothing_left(request, store):
         assert not list(path_of(store).rglob(".prefect-media-part-*"))
 
 
-async def body(size, chunk=64 * 1024, seed=b"\0\0\0\x20ftypisom"):
+def body(size, chunk=64 * 1024, seed=b"\0\0\0\x20ftypisom"):
     """A film's worth of bytes, in chunks that match no boundary of ours."""
     one = (seed * (chunk // len(seed) + 1))[:chunk]
     while size > 0:
@@ -96,8 +96,29 @@ async def body(size, chunk=64 * 1024, seed=b"\0\0\0\x20ftypisom"):
         size -= chunk
 
 
-async def whole(size, **kwargs):
-    return b"".join([piece async for piece in body(size, **kwargs)])
+def whole(size, **kwargs):
+    return b"".join(body(size, **kwargs))
+
+
+class Stalled:
+    """A source that sends so much and then nothing, until it is told to stop."""
+
+    digest = size = None
+
+    def __init__(self, nbytes):
+        self.nbytes, self.flowed, self.stopped = nbytes, threading.Event(), threading.Event()
+
+    def __iter__(self):
+        yield from body(self.nbytes)
+        self.flowed.set()
+        assert self.stopped.wait(60)
+        raise ConnectionAbortedError("stopped")
+
+    def stop(self):
+        self.stopped.set()
+
+    def check(self):
+        pass
 
 
 async def keys(store, prefix=""):
@@ -121,7 +142,7 @@ def address(store):
 
 
 CHILD = """
-import asyncio, json, sys
+import asyncio, json, sys, time
 from prefect_media.storage import Storage, StorageOptions
 url, *login = json.loads(sys.argv[1])
 store = Storage(url, StorageOptions(**dict(zip(["endpoint_url", "access_key_id", "secret_access_key"], login))))
@@ -134,7 +155,7 @@ store = Storage(url, StorageOptions(**dict(zip(["endpoint_url", "access_key_id",
 @pytest.mark.parametrize("size", [1, 63, 64, MB, 5 * MB, 8 * MB, 8 * MB + 1, 12_345_678])
 async def test_pour_stores_what_came(store, size):
     """What is read back, counted and hashed is what was poured, whatever its size."""
-    content = await whole(size)
+    content = whole(size)
     stored = await store.pour("v/a b.mp4", body(size), content_type="video/mp4", expected_size=size)
     assert stored.uri == store.uri("v/a b.mp4")
     assert (stored.size_bytes, stored.sha256) == (size, hashlib.sha256(content).hexdigest())
@@ -145,9 +166,9 @@ async def test_pour_stores_what_came(store, size):
 
 async def test_pour_of_few_large_chunks(store):
     """A source that yields everything at once is stored as well as one that trickles."""
-    content = await whole(20 * MB)
+    content = whole(20 * MB)
 
-    async def at_once():
+    def at_once():
         yield b""
         yield content
 
@@ -260,9 +281,8 @@ async def test_cut_stream(store, nothing_left, size):
     """The error of a broken download comes out as it is, and the key keeps what it had."""
     await store.put("v.mp4", b"before", content_type="video/mp4")
 
-    async def cut():
-        async for chunk in body(size):
-            yield chunk
+    def cut():
+        yield from body(size)
         raise ConnectionResetError("the peer went away")
 
     with pytest.raises(ConnectionResetError, match="the peer went away"):
@@ -291,16 +311,9 @@ async def test_html_instead_of_a_film(store, nothing_left, size):
 @pytest.mark.parametrize("size", [200_000, 30 * MB])
 async def test_cancelled_pour(store, nothing_left, size):
     """A cancelled download leaves nothing behind, parts of uploads included."""
-    flowing = asyncio.Event()
-
-    async def stalls():
-        async for chunk in body(size):
-            yield chunk
-        flowing.set()
-        await asyncio.sleep(60)
-
-    pouring = asyncio.create_task(store.pour("v.mp4", stalls(), content_type="video/mp4"))
-    await flowing.wait()
+    stalled = Stalled(size)
+    pouring = asyncio.create_task(store.pour("v.mp4", stalled, content_type="video/mp4"))
+    await asyncio.to_thread(stalled.flowed.wait, 30)
     pouring.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pouring
@@ -310,14 +323,11 @@ async def test_cancelled_pour(store, nothing_left, size):
 async def test_pour_cancelled_by_a_scope(in_bucket, bucket, s3, caplog):
     """Prefect cancels with anyio, which cancels every further wait too; the parts are taken back nonetheless."""
 
-    async def stalls():
-        async for chunk in body(30 * MB):
-            yield chunk
-        scope.cancel()
-        await asyncio.sleep(60)
-
+    stalled = Stalled(30 * MB)
     with anyio.CancelScope() as scope:
-        await in_bucket.pour("v.mp4", stalls(), content_type="video/mp4")
+        loop = asyncio.get_running_loop()
+        stalled.flowed.set = lambda: loop.call_soon_threadsafe(scope.cancel)
+        await in_bucket.pour("v.mp4", stalled, content_type="video/mp4")
     for _ in range(100):
         if not (await asyncio.to_thread(s3.list_multipart_uploads, Bucket=bucket)).get("Uploads"):
             break
@@ -331,7 +341,7 @@ async def test_pour_cancelled_by_a_scope(in_bucket, bucket, s3, caplog):
 @pytest.mark.parametrize("size", [200_000, 20 * MB])
 async def test_two_pours_to_one_key(store, nothing_left, size):
     """Whoever is last wins, and what is there is one of the two, whole."""
-    both = [await whole(size, seed=seed) for seed in (b"one", b"another")]
+    both = [whole(size, seed=seed) for seed in (b"one", b"another")]
     await asyncio.gather(
         store.pour("v.mp4", body(size, seed=b"one"), content_type="video/mp4"),
         store.pour("v.mp4", body(size, seed=b"another"), content_type="video/mp4"),
@@ -342,7 +352,7 @@ async def test_two_pours_to_one_key(store, nothing_left, size):
 def test_memory_is_bounded(store):
     """A long film takes no more memory than a short one."""
     script = """
-async def body(size):
+def body(size):
     while size > 0:
         yield bytes(65536)
         size -= 65536
@@ -512,11 +522,11 @@ async def test_eight_processes_count(store, nothing_left):
 async def test_killed_while_pouring(store):
     """The key never exists, and the next process can write it."""
     script = """
-async def body():
+def body():
     for _ in range(20):
         yield bytes(1024 * 1024)
     print("flowing", flush=True)
-    await asyncio.sleep(60)
+    time.sleep(60)
 asyncio.run(store.pour("v.mp4", body(), content_type="video/mp4"))
 """
     with child(script, address(store)) as process:
@@ -771,11 +781,11 @@ async def test_a_server_that_ignores_conditions():
 async def test_upload_that_fails_halfway(in_bucket, bucket, s3, nothing_left_in_bucket):
     """A bucket that disappears during a pour ends the pour, though its source would go on."""
 
-    async def endless():
-        async for chunk in body(12 * MB):
+    def endless():
+        for chunk in body(12 * MB):
             yield chunk
         s3.delete_bucket(Bucket=bucket)
-        async for chunk in body(1000 * MB):
+        for chunk in body(1000 * MB):
             yield chunk
 
     with pytest.raises(StoreError, match="does not exist"):
@@ -930,7 +940,7 @@ async def test_pour_that_meets_a_limit(in_folder):
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
-async def body():
+def body():
     for _ in range(20):
         yield bytes(1024 * 1024)
 try:

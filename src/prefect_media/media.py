@@ -66,6 +66,45 @@ def expect(kind: str, head: bytes) -> str:
     return found
 
 
+class Whole:
+    """Tells whether a film broke off: MP4 and MOV say of each box how long it is. Of other formats it says nothing."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._skip: int | None = 0  # bytes left of the current box; None when the rest can't be followed
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes; an empty block is the end.
+
+        Raises:
+            errors.DownloadCorrupt: It ends within a box.
+        """
+        if not block:
+            if self._skip:
+                raise DownloadCorrupt("the video breaks off before its end, though its length was announced so")
+            return
+        at = 0
+        while self._skip is not None and at < len(block):
+            step = min(self._skip, len(block) - at)
+            at, self._skip = at + step, self._skip - step
+            if not self._skip and at < len(block):
+                at = self._read_header(block, at)
+
+    def _read_header(self, block: bytes, at: int) -> int:
+        """Gather the header of the next box, which may lie across two blocks."""
+        wanted = 16 if self._head[:4] == b"\0\0\0\1" else 8
+        taken = block[at : at + wanted - len(self._head)]
+        self._head += taken
+        if len(self._head) == 8 == wanted and self._head[:4] == b"\0\0\0\1":
+            return at + len(taken)  # the length follows, in 64 bits
+        if len(self._head) == wanted:
+            length = int.from_bytes(self._head[8:] if wanted == 16 else self._head[:4])
+            known = self._head[4:8].isalnum() and length >= wanted
+            self._skip = length - wanted if known else None  # length 0 is "up to the end of the file"
+            self._head.clear()
+        return at + len(taken)
+
+
 def image_facts(data: bytes) -> Facts:
     """Width and height of an image; nothing is known of formats that can't be read."""
     from PIL import Image, UnidentifiedImageError

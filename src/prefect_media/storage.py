@@ -1,7 +1,7 @@
 """Where media and the ledger live: a bucket or a folder, behind one small set of verbs.
 
     store = storage_at("s3://bucket/prefix")
-    stored = await store.pour("videos/a.mp4", chunks, content_type="video/mp4", expected_size=size)
+    stored = await store.pour("videos/a.mp4", blocks, content_type="video/mp4", expected_size=size)
 
 A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
 for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
@@ -13,16 +13,22 @@ import asyncio
 import hashlib
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from prefect_media.errors import StoreError
+from prefect_media.errors import DownloadCorrupt, StoreError
 from prefect_media.storage_address import address_of, parse_address, shown
-from prefect_media.storage_body import Body, sha256_of
+from prefect_media.storage_attributes import NONE, Attributes
+from prefect_media.storage_body import Body, Given, Source
+from prefect_media.storage_copy import read_elsewhere
+from prefect_media.transport import moved
+
+if TYPE_CHECKING:
+    from prefect_media.storage_copy import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,10 @@ class Stored:
     uri: str
     size_bytes: int
     sha256: str
+    head: bytes = field(default=b"", repr=False, compare=False)
+    """The first 256 KiB of what was poured."""
+    hash_checked: bool = field(default=False, compare=False)
+    """Whether its sender gave a hash, which it was compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +68,20 @@ class Versioned:
 class Place(Protocol):
     """What a folder and a bucket have to know; keys are already checked and carry the store's prefix."""
 
-    can_copy: bool
-
-    async def write(self, key: str, blocks: AsyncIterator[bytes], content_type: str) -> None: ...
-    async def put(self, key: str, data: bytes, content_type: str) -> None: ...
+    def write(
+        self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE
+    ) -> bool: ...
+    def blocks(self, key: str) -> Iterator[bytes]: ...
+    async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None: ...
     async def read(self, key: str) -> bytes: ...
     def stream(self, key: str) -> AsyncIterator[bytes]: ...
     async def open(self, key: str) -> IO[bytes]: ...
     async def size(self, key: str) -> int | None: ...
-    async def copy(self, key: str, target_key: str) -> None: ...
+    async def noted(self, key: str) -> dict[str, str]: ...
+    def copies_to(self, other: Any, attributes: Attributes) -> bool: ...
+    async def copy(
+        self, key: str, target: Any, target_key: str, content_type: str, attributes: Attributes
+    ) -> "Proof": ...
     async def sign(self, key: str, expires_in: timedelta) -> str | None: ...
     async def delete(self, key: str) -> None: ...
     def list(self, folder: str) -> AsyncIterator[tuple[str, int]]: ...
@@ -144,44 +159,71 @@ class Storage:
     async def pour(
         self,
         key: str,
-        chunks: AsyncIterator[bytes],
+        source: Source | Iterable[bytes],
         *,
         content_type: str,
         expected_size: int | None = None,
         verify: Callable[[bytes], None] | None = None,
+        replace: bool = True,
     ) -> Stored:
-        """Stream `chunks` to `key` in bounded memory, hashing on the way.
+        """Stream a body to `key` in bounded memory, hashing on the way.
 
         Args:
-            key: Where to; replaced as a whole when it exists.
-            chunks: The body.
+            key: Where to.
+            source: The body, read in a thread.
             content_type: What it is.
             expected_size: Its length in bytes; another length raises `DownloadCorrupt` and stores nothing.
             verify: Gets the first bytes (64 at least, or all) before anything is stored, and raises when they
                 are not what was asked for.
+            replace: Whether to replace what is there, as a whole. Otherwise that is kept, and is what is returned.
         """
-        return await self._pour(key, chunks, content_type, expected_size, verify)
 
-    async def _pour(
+        def name(head: bytes) -> tuple[str, str]:
+            if verify:
+                verify(head)
+            return key, content_type
+
+        self._full(key)
+        given = source if isinstance(source, Source) else Given(source, expected_size)
+        return await self.pour_named(name, given, replace=replace)
+
+    async def pour_named(
         self,
-        key: str,
-        chunks: AsyncIterator[bytes],
-        content_type: str,
-        expected_size: int | None = None,
-        verify: Callable[[bytes], None] | None = None,
-        expected_sha256: str | None = None,
+        name: Callable[[bytes], tuple[str, str]],
+        source: Source,
+        *,
+        inspect: Callable[[bytes], None] | None = None,
+        replace: bool = True,
+        attributes: Attributes = NONE,
     ) -> Stored:
-        full, body = self._full(key), Body(chunks, expected_size, expected_sha256, verify)
-        place = await self._place()
-        async with aclosing(body.blocks()) as blocks:
-            await place.write(full, blocks, content_type)
-        return Stored(self.uri(key), body.size, body.sha256)
+        """Stream a body to a place that depends on what it is; see `pour`.
 
-    async def put(self, key: str, data: bytes, *, content_type: str) -> Stored:
+        Args:
+            name: Key and content type for a body that begins with these bytes; raises when it is not wanted.
+            source: The body, read in a thread.
+            inspect: Gets each block, and an empty one at the end, and raises when the content can't be right.
+            replace: Whether to replace what is there.
+            attributes: How it is to be served and kept.
+        """
+        place, body = await self._place(), Body(source, inspect)
+
+        def work() -> Stored:
+            key, content_type = name(body.begin())
+            full = self._full(key)
+            if place.write(full, body, content_type, replace=replace, attributes=attributes):
+                return Stored(self.uri(key), body.size, body.sha256, bytes(body.head), body.hash_checked)
+            theirs = Body(Given(place.blocks(full)))  # another process was faster
+            for _ in theirs:
+                pass
+            return Stored(self.uri(key), theirs.size, theirs.sha256, bytes(theirs.head))
+
+        return await moved(work, body.stop, body.check)
+
+    async def put(self, key: str, data: bytes, *, content_type: str, attributes: Attributes = NONE) -> Stored:
         """Store `data` at `key`, replacing what is there."""
         full, place = self._full(key), await self._place()
         digest = await asyncio.to_thread(hashlib.sha256, data)
-        await place.put(full, data, content_type)
+        await place.put(full, data, content_type, attributes)
         return Stored(self.uri(key), len(data), digest.hexdigest())
 
     async def read(self, key: str) -> bytes:
@@ -205,32 +247,62 @@ class Storage:
         full = self._full(key)
         return await (await self._place()).size(full)
 
+    async def noted(self, key: str) -> dict[str, str]:
+        """What `key` is served with, and what was noted with it: by header and by name. Nothing in a folder."""
+        full = self._full(key)
+        return await (await self._place()).noted(full)
+
     async def copy(
-        self, key: str, target: "Storage", target_key: str, *, content_type: str, sha256: str | None = None
+        self,
+        key: str,
+        target: "Storage",
+        target_key: str,
+        *,
+        content_type: str,
+        sha256: str | None = None,
+        attributes: Attributes = NONE,
+        reread: bool = False,
     ) -> Stored:
-        """Copy `key` to `target_key` in `target`: inside the server where both are one bucket, else streamed.
+        """Copy `key` to `target_key` in `target`: inside the server where it can, else streamed.
 
         Args:
             key: What to copy.
             target: The store to copy to.
             target_key: Where to, there.
-            content_type: What it is. A copy inside the server keeps the type it was stored with.
+            content_type: What it is.
             sha256: The hash on record. A streamed copy must match it; for a copy inside the server, where no
                 byte passes here, it saves reading the copy back to hash it.
+            attributes: How the copy is to be served and kept. A copy inside the server keeps what is left out.
+            reread: Whether a copy inside the server is read back and hashed all the same.
         """
         full, target_full = self._full(key), target._full(target_key)
         place, target_place = await self._place(), await target._place()
         size = await place.size(full)
         if size is None:
             raise _missing(self.uri(key))
-        if place is target_place and place.can_copy and size < 5 * 1000**3:  # S3 copies up to 5 GB in one go
-            if full != target_full:
-                await place.copy(full, target_full)
-            stored = Stored(target.uri(target_key), size, sha256 or await sha256_of(place.stream(target_full)))
+        same = place is target_place and full == target_full
+        inside, proof = place.copies_to(target_place, attributes), "unknown"
+        if inside and not (same and attributes == NONE):
+            try:
+                proof = await place.copy(full, target_place, target_full, content_type, attributes)
+            except StoreError as refusal:
+                if refusal.transient or place is target_place:
+                    raise
+                inside = False  # a login may read here and write there, and still not do both in one request
+        if not inside:
+            # obstore can't read inside of a write, so what is read from one bucket for another is read elsewhere
+            source = Given(read_elsewhere(place.blocks(full)), size, sha256)
+            stored = await target.pour_named(lambda _: (target_key, content_type), source, attributes=attributes)
         else:
-            stored = await target._pour(
-                target_key, place.stream(full), content_type, expected_size=size, expected_sha256=sha256
-            )
+            known = sha256 if proof != "differs" and not reread else None
+            found = known or await self._hash(target_place, target_full)
+            if sha256 not in (None, found):
+                if not same:
+                    await target_place.delete(target_full)
+                raise DownloadCorrupt(
+                    f"The copy {target.uri(target_key)} does not match its SHA-256 and was not kept; copy it again."
+                )
+            stored = Stored(target.uri(target_key), size, found)
         landed = await target_place.size(target_full)
         if landed != size:
             raise StoreError(f"The copy {stored.uri} has {landed} bytes instead of {size}; copy it again.")
@@ -274,6 +346,16 @@ class Storage:
         full = self._full(key)
         found = await (await self._place()).fetch(full)
         return found and Versioned(*found)
+
+    async def _hash(self, place: Place, full: str) -> str:
+        body = Body(Given(place.blocks(full)))
+
+        def work() -> str:
+            for _ in body:
+                pass
+            return body.sha256
+
+        return await moved(work, body.stop)
 
     def _full(self, key: str) -> str:
         parts = key.split("/")

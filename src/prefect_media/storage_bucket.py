@@ -4,26 +4,36 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from prefect_media.errors import StoreError
-from prefect_media.storage_access import endpoint_of, explain, open_bucket
+from prefect_media.storage_access import endpoint_of, explain, explain_boto3, open_bucket
+from prefect_media.storage_attributes import NONE, Attributes
+from prefect_media.storage_body import Body
+from prefect_media.transport import BLOCK_BYTES, connections
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
+    from obstore.store import ObjectStore
 
     from prefect_media.storage import StorageOptions
+    from prefect_media.storage_copy import Proof, S3Copier
 
-WHOLE_BYTES = 8 * 1024 * 1024
-"""A body up to this size goes up in one request, which costs half of what parts cost."""
+WHOLE_BYTES = 64 * 1024 * 1024
+"""A body up to this size goes up in one request; a bigger one in parts, each of which is tried again by itself."""
 
 PART_BYTES = 5 * 1024 * 1024  # the least S3 takes
 PARTS_AT_ONCE = 4
-BLOCKS_AHEAD = 2
-ABORT_SECONDS = 20.0
+
+AT_ONCE_BYTES = 8 * 1024 * 1024
+"""A body up to this size goes up in one request all the same; it is in memory meanwhile."""
+
+SIGNED_FOR = timedelta(minutes=15)
+"""How long the right to begin an upload lasts."""
 
 READ_AHEAD = 256 * 1024
 """What a reader fetches at once: the index of a video usually fits."""
@@ -34,82 +44,105 @@ SIGN_DAYS = 7
 class Bucket:
     """The verbs of a store, on a bucket."""
 
-    can_copy = True
-
     def __init__(self, scheme: str, name: str, options: "StorageOptions") -> None:
+        self.scheme, self.bucket, self.options = scheme, name, options
         self.name = f"{scheme}://{name}"
+        self.signs = scheme == "s3"  # the others can't always: it takes a key, and they may know a login only
         self.endpoint = endpoint_of(scheme, options)
         self.profile = options.profile or os.environ.get("AWS_PROFILE")
         with self._explained():
             self.store = open_bucket(scheme, name, options, self.endpoint)
+        self._encrypting = dict[str, "ObjectStore"]()
+        self._copier: S3Copier | None = None
 
-    async def write(self, key: str, blocks: AsyncIterator[bytes], content_type: str) -> None:
-        head, size = list[bytes](), 0
-        async for block in blocks:
-            head.append(block)
-            size += len(block)
-            if size > WHOLE_BYTES:
-                break
-        else:
-            return await self.put(key, b"".join(head), content_type)
-        return await self._write_parts(key, head, blocks, content_type)
+    def _store_for(self, attributes: Attributes) -> "ObjectStore":
+        """The store that encrypts with the key asked for: obstore takes that for a whole store only."""
+        key = attributes.kms_key_id
+        if key is None:
+            return self.store
+        if key not in self._encrypting:
+            self._encrypting[key] = open_bucket(self.scheme, self.bucket, self.options, self.endpoint, key)
+        return self._encrypting[key]
 
-    async def _write_parts(self, key: str, head: list[bytes], blocks: AsyncIterator[bytes], content_type: str) -> None:
-        """Upload in parts, and take back the parts when the body fails or the caller is cancelled.
+    def write(self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE) -> bool:
+        size = body.expected_size
+        # with attributes in parts: they are headers, which a signed URL would have to name
+        if self.signs and attributes == NONE and size is not None and size <= WHOLE_BYTES:
+            return self._write_whole(key, body, size, content_type, replace=replace)
+        if not replace and self._has(key):
+            return False
+        self._write_parts(key, body, content_type, attributes)
+        return True
 
-        The upload runs in a task of its own and is never cancelled: that would leave its parts in the bucket,
-        unseen and paid for. It is told to stop through its body instead, and then aborts them itself.
-        """
-        from obstore import put_async
+    def _write_whole(self, key: str, body: Body, size: int, content_type: str, *, replace: bool) -> bool:
+        """Upload in one request while the body arrives: no parts that could be left, and no copy in memory."""
+        from obstore import sign
+        from urllib3.exceptions import HTTPError
 
-        queue = asyncio.Queue[bytes | None | _Stopped]()
-        room = asyncio.Semaphore(BLOCKS_AHEAD)
-
-        async def body() -> AsyncIterator[bytes]:
-            while (block := await queue.get()) is not None:
-                if isinstance(block, _Stopped):
-                    raise block
-                room.release()
-                yield block
-
-        upload = asyncio.ensure_future(
-            put_async(
-                self.store,
-                key,
-                body(),
-                attributes={"Content-Type": content_type},
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_AT_ONCE,
-            )
-        )
-
-        def ended(upload: asyncio.Future[Any]) -> None:
-            room.release()
-            if not upload.cancelled():
-                upload.exception()  # seen; when we stopped it, the reason for that is what counts
-
-        upload.add_done_callback(ended)
+        with self._explained(key):
+            url = sign(self.store, "PUT", key, SIGNED_FOR)
+        headers = {"Content-Type": content_type, "Content-Length": str(size)}
+        if not replace:
+            headers["If-None-Match"] = "*"
         try:
-            for block in head:
-                queue.put_nowait(block)
-            async for block in blocks:
-                await room.acquire()
-                if upload.done():
-                    break
-                queue.put_nowait(block)
-            queue.put_nowait(None)
+            answer = connections(url).request("PUT", url, body=body, headers=headers, redirect=False, retries=False)
+        except (HTTPError, OSError) as error:
+            if body.failed:
+                raise body.failed from None
+            # `from None`: the original quotes the URL, which holds a signature
+            raise StoreError(
+                f"The upload to {self.name} broke off ({type(error).__name__}); nothing was stored, try again."
+            ) from None
+        if answer.status == 412 and not replace:
+            return False
+        if answer.status >= 300:
+            said = f"status code: {answer.status} {answer.data.decode(errors='replace')}"
+            raise explain(said, self.name, key, self.endpoint, self.profile)
+        return True
+
+    def _write_parts(self, key: str, body: Body, content_type: str, attributes: Attributes) -> None:
+        """Upload in parts, which are taken back when the body fails."""
+        from obstore import put
+
+        try:
             with self._explained(key):
-                await asyncio.shield(upload)
-        except BaseException:
-            queue.put_nowait(_Stopped())
-            await asyncio.wait([upload], timeout=ABORT_SECONDS)
+                put(
+                    self._store_for(attributes),
+                    key,
+                    iter(body),
+                    attributes=attributes.headers(content_type),
+                    tags=dict(attributes.tags) or None,
+                    use_multipart=body.expected_size is None or body.expected_size > AT_ONCE_BYTES,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=PARTS_AT_ONCE,
+                )
+        except StoreError:
+            if body.failed:
+                raise body.failed from None
             raise
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    def _has(self, key: str) -> bool:
+        from obstore import head
+
+        with self._explained(key):
+            try:
+                head(self.store, key)
+            except FileNotFoundError:
+                return False
+        return True
+
+    async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None:
         from obstore import put_async
 
         with self._explained(key):
-            await put_async(self.store, key, data, attributes={"Content-Type": content_type}, use_multipart=False)
+            await put_async(
+                self._store_for(attributes),
+                key,
+                data,
+                attributes=attributes.headers(content_type),
+                tags=dict(attributes.tags) or None,
+                use_multipart=False,
+            )
 
     async def read(self, key: str) -> bytes:
         from obstore import get_async
@@ -123,10 +156,22 @@ class Bucket:
 
         with self._explained(key):
             found = await get_async(self.store, key)
-            blocks = found.stream(min_chunk_size=1024 * 1024)
+            blocks = found.stream(min_chunk_size=BLOCK_BYTES)
         while True:
             with self._explained(key):
                 block = await anext(blocks, None)
+            if block is None:
+                return
+            yield bytes(block)
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        from obstore import get
+
+        with self._explained(key):
+            blocks = iter(get(self.store, key).stream(min_chunk_size=BLOCK_BYTES))
+        while True:
+            with self._explained(key):
+                block = next(blocks, None)
             if block is None:
                 return
             yield bytes(block)
@@ -146,11 +191,44 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
-    async def copy(self, key: str, target_key: str) -> None:
+    async def noted(self, key: str) -> dict[str, str]:
+        from obstore import get_async
+
+        with self._explained(key):
+            return dict((await get_async(self.store, key, options={"head": True})).attributes)
+
+    def copies_to(self, other: object, attributes: Attributes) -> bool:
+        if not isinstance(other, Bucket) or self.scheme != other.scheme:
+            return False
+        if self.scheme == "s3":
+            return self.endpoint == other.endpoint and _login(self.options) == _login(other.options)
+        return other is self and not attributes.given  # the copies of obstore are as the originals are
+
+    async def copy(
+        self, key: str, target: "Bucket", target_key: str, content_type: str, attributes: Attributes
+    ) -> "Proof":
+        if self.scheme == "s3":
+            return await target.copied_from(self.bucket, key, target_key, content_type, attributes)
         from obstore import copy_async
 
         with self._explained(key):
             await copy_async(self.store, key, target_key)
+        return "unknown"
+
+    async def copied_from(
+        self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes
+    ) -> "Proof":
+        from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
+        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+        from prefect_media.storage_copy import S3Copier
+
+        try:
+            if self._copier is None:
+                self._copier = await asyncio.to_thread(S3Copier, self.bucket, self.options, self.endpoint)
+            return await asyncio.to_thread(self._copier.copy, bucket, key, target_key, content_type, attributes)
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise explain_boto3(error, self.name, target_key, self.endpoint, self.profile) from None
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
         from obstore import sign_async
@@ -227,6 +305,10 @@ class Bucket:
             raise explain(str(error), self.name, key, self.endpoint, self.profile) from None
 
 
+def _login(options: "StorageOptions") -> "StorageOptions":
+    return replace(options, region=None, endpoint_url=None, path_style=None)
+
+
 class _Reader(io.RawIOBase):
     """An object of a bucket as a file, read in pieces."""
 
@@ -249,10 +331,6 @@ class _Reader(io.RawIOBase):
         piece = bytes(self.file.read(len(buffer)))
         buffer[: len(piece)] = piece
         return len(piece)
-
-
-class _Stopped(Exception):
-    """Tells the upload that its body will not be whole."""
 
 
 def _version(found: dict[str, Any]) -> str:

@@ -11,19 +11,24 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from prefect_media.errors import StoreError
+from prefect_media.storage_attributes import NONE, Attributes
+from prefect_media.storage_body import Body
+from prefect_media.transport import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from prefect_media.storage_copy import Proof
 
 PART = ".prefect-media-part-"
 LOCK = ".prefect-media-lock"
 LOCK_SECONDS = 30.0
 STALE_SECONDS = 24 * 60 * 60.0
-READ_BYTES = 1024 * 1024
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_A_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -32,29 +37,32 @@ _NOT_A_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 class Folder:
     """The verbs of a store, on a folder."""
 
-    can_copy = False  # streamed instead: the hash comes for free
-
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = set[Path]()
 
-    async def write(self, key: str, blocks: AsyncIterator[bytes], content_type: str) -> None:
+    def write(self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE) -> bool:
         path = self._path(key)
         with _explained(path):
-            part, file = await asyncio.to_thread(self._open_part, path)
+            part, file = self._open_part(path)
         try:
-            async for block in blocks:
+            with file:
+                for block in body:
+                    with _explained(path):
+                        file.write(block)
                 with _explained(path):
-                    await asyncio.to_thread(file.write, block)
+                    file.flush()
+                    os.fsync(file.fileno())
             with _explained(path):
-                await asyncio.to_thread(_finish, file, part, path)
+                if not replace:
+                    return self._link(part, path)
+                part.replace(path)
+                _sync_folder(path.parent)
+                return True
         finally:
-            # also when cancelled: closing waits for a thread that still writes, then nothing remains
-            with suppress(OSError):
-                file.close()
             part.unlink(missing_ok=True)
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None:
         await asyncio.to_thread(self._put, self._path(key), data)
 
     def _put(self, path: Path, data: bytes) -> None:
@@ -68,13 +76,18 @@ class Folder:
             return await asyncio.to_thread(path.read_bytes)
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
+        blocks = self.blocks(key)
+        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+            yield block
+
+    def blocks(self, key: str) -> Iterator[bytes]:
         path = self._path(key)
         with _explained(path):
-            file = await asyncio.to_thread(path.open, "rb")
+            file = path.open("rb")
         with file:
             while True:
                 with _explained(path):
-                    block = await asyncio.to_thread(file.read, READ_BYTES)
+                    block = file.read(BLOCK_BYTES)
                 if not block:
                     return
                 yield block
@@ -87,8 +100,16 @@ class Folder:
     async def size(self, key: str) -> int | None:
         return await asyncio.to_thread(_size, self._path(key))
 
-    async def copy(self, key: str, target_key: str) -> None:
-        raise NotImplementedError  # can_copy says so
+    async def noted(self, key: str) -> dict[str, str]:
+        return {}  # files keep no notes
+
+    def copies_to(self, other: object, attributes: Attributes) -> bool:
+        return False  # streamed instead: the hash comes for free
+
+    async def copy(
+        self, key: str, target: object, target_key: str, content_type: str, attributes: Attributes
+    ) -> "Proof":
+        raise NotImplementedError  # `copies_to` says so
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
         return None
@@ -106,17 +127,22 @@ class Folder:
         return await asyncio.to_thread(self._create, self._path(key), data)
 
     def _create(self, path: Path, data: bytes) -> str | None:
-        with _explained(path), self._part(path, data) as part, _locked(path.parent):
+        with _explained(path), self._part(path, data) as part:
+            return _version(data) if self._link(part, path) else None
+
+    def _link(self, part: Path, path: Path) -> bool:
+        """Move `part` to `path` unless something is there."""
+        with _locked(path.parent):
             try:
                 os.link(part, path)
             except FileExistsError:
-                return None
+                return False
             except OSError:  # a file system without hard links; the lock alone keeps others out
                 if path.exists():
-                    return None
+                    return False
                 part.replace(path)
             _sync_folder(path.parent)
-        return _version(data)
+        return True
 
     async def replace(self, key: str, data: bytes, version: str) -> str | None:
         return await asyncio.to_thread(self._replace, self._path(key), data, version)
@@ -194,14 +220,6 @@ def _walk(root: Path, folder: Path) -> list[tuple[str, int]]:
             if not name.startswith(".") and (size := _size(path)) is not None:
                 found.append((path.relative_to(root).as_posix(), size))
     return found
-
-
-def _finish(file: IO[bytes], part: Path, path: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    part.replace(path)
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -73,6 +73,20 @@ def status_error(error: APIStatusError, paid: bool) -> MediaError:
     return _meaning(error.response, _fields(error.body, error.response), paid)
 
 
+def answer_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -> MediaError:
+    """What an HTTP error answer to a request of our own means, one that cost nothing."""
+    import httpx2
+
+    # The length may be that of a longer body, and what it is packed with is undone already.
+    kept = {name: value for name, value in headers.items() if not name.lower().startswith(("content-", "transfer-"))}
+    response = httpx2.Response(status, headers=kept, content=body, request=httpx2.Request("GET", url))
+    try:
+        fields = response.json()
+    except ValueError:
+        fields = None
+    return _meaning(response, _fields(fields, response), paid=False)
+
+
 def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaError | None:
     """What an answer with status 200 means that carries nothing but an error; None for an honest answer."""
     if not isinstance(body, Mapping):

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from ..transport import tls
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
     from openai import AsyncOpenAI, OpenAI
 
@@ -90,6 +89,14 @@ class Connection:
         """Full URL of a path of the v1 API (the client adds `api-version=preview` where it is asked for)."""
         return f"{self.base_url}{path}"
 
+    def download_url(self, path: str) -> str:
+        """Full URL of a path of the v1 API for requests that don't go through the SDK's client."""
+        return self.url(path) + ("?api-version=preview" if self.asks_for_preview else "")
+
+    @property
+    def asks_for_preview(self) -> bool:
+        return self.provider == "azure" and self.api_version == "preview"
+
 
 def is_dated(api_version: str | None) -> bool:
     """Whether an Azure api-version is of the older kind that carries a date, such as "2025-04-01-preview"."""
@@ -115,6 +122,17 @@ def shared(key: Any, make: Callable[[], T]) -> T:
 def wire_client(connection: Connection) -> AsyncOpenAI:
     """The client our own requests go through: always the plain one, because URLs are built here."""
     return shared(("wire", connection), lambda: _plain_async(connection))
+
+
+async def headers_of(connection: Connection) -> dict[str, str]:
+    """What a request has to carry that doesn't go through the SDK's client."""
+    secret = await async_token_provider(_scope(connection))() if connection.entra else connection.api_key
+    headers = {"Authorization": f"Bearer {secret}"} if connection.bearer or connection.entra else {"api-key": secret}
+    if connection.organization:
+        headers["OpenAI-Organization"] = connection.organization
+    if connection.project:
+        headers["OpenAI-Project"] = connection.project
+    return headers
 
 
 def paid_slots(connection: Connection) -> asyncio.Semaphore:
@@ -163,21 +181,13 @@ def _plain_options(connection: Connection) -> dict[str, Any]:
         "project": connection.project,
         "timeout": connection.request_timeout,
     }
-    if connection.provider == "azure" and connection.api_version == "preview":
+    if connection.asks_for_preview:
         options["default_query"] = {"api-version": "preview"}
     return options
 
 
 def _scope(connection: Connection) -> str:
     return DATED_SCOPE if is_dated(connection.api_version) else V1_SCOPE
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """What all clients of the process trust; making one costs 17 ms."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 def _http(connection: Connection) -> httpx2.Client:
@@ -187,7 +197,7 @@ def _http(connection: Connection) -> httpx2.Client:
     def key_alone(request: httpx2.Request) -> None:
         _send_as_api_key(request, connection)
 
-    return DefaultHttpxClient(verify=_tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
+    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
 
 
 def _http_async(connection: Connection) -> httpx2.AsyncClient:
@@ -200,7 +210,7 @@ def _http_async(connection: Connection) -> httpx2.AsyncClient:
     async def key_alone(request: httpx2.Request) -> None:
         _send_as_api_key(request, connection)
 
-    return DefaultAsyncHttpxClient(verify=_tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
+    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
 
 
 def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:

@@ -6,8 +6,8 @@ sent exactly once: the SDK's own retries would buy the job again after a lost re
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -82,23 +82,6 @@ async def ask(
     if error := hidden_error(response, body, paid):
         raise error
     return Answer(body, request_id_of(response.headers), response.headers)
-
-
-@asynccontextmanager
-async def open_stream(connection: Connection, url: str) -> AsyncGenerator[httpx2.Response]:
-    """GET a body of any size, to be read piece by piece while the context is open."""
-    import httpx2
-
-    with explained(paid=False):
-        response = await wire_client(connection).get(
-            url,
-            cast_to=httpx2.Response,
-            options={"headers": {"X-Stainless-Raw-Response": "stream", "Accept": "*/*", "Accept-Encoding": "identity"}},
-        )
-    try:
-        yield response
-    finally:
-        await response.aclose()
 
 
 def fields_of(body: object) -> Mapping[str, Any]:

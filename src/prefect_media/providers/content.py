@@ -1,0 +1,262 @@
+"""The content of a finished video: a body that goes on where it broke off."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    DownloadCorrupt,
+    InvalidRequest,
+    JobExpired,
+    JobFailed,
+    MediaError,
+    ProviderUnavailable,
+)
+from ..transport import BLOCK_BYTES, connections
+from .answers import answer_error
+from .client import Connection, headers_of
+from .dialects import dialect_of
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+NOT_YET_PAUSES = (1.0, 2.0)
+"""Seconds before the content of a finished job is asked for again after a 404, and then once more."""
+
+BREAKS = 5
+"""How often a download may break in a row without progress."""
+
+BREAK_PAUSE = 0.2
+"""Seconds until a broken download is taken up again; doubled with every break that follows."""
+
+SLOW_SECONDS = 60.0
+"""How long 256 KiB may take; a connection that is slower than that is taken for broken."""
+
+OURS_ALONE = frozenset({"Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project", "Cookie"})
+"""Headers that a redirect doesn't carry to another host."""
+
+
+async def content_of(connection: Connection, job_id: str) -> Content:
+    """The content of a job, not asked for yet."""
+    dialect = await dialect_of(connection)
+    method, path = dialect.route("content", job_id)
+    assert method == "get"
+    return Content(connection.download_url(path), await headers_of(connection), connection.host, job_id)
+
+
+class Content:
+    """One video, to be read in a thread, block by block.
+
+    Attributes:
+        size: Its length in bytes, as the provider announced it; None where it didn't, or packed the body.
+        digest: Algorithm and hash of the whole, as the provider announced them.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], host: str, job_id: str) -> None:
+        self.size: int | None = None
+        self.digest: tuple[str, str] | None = None
+        self._url, self._host, self._job_id = url, host, job_id
+        # As it is: packed, its length would be unknown and it could not be taken up again.
+        self._headers = {**headers, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._validator: str | None = None
+        self._packed = False
+        self._response: BaseHTTPResponse | None = None
+        self._reading_since: float | None = None
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Make reading end with an error, from another thread."""
+        self._stopped.set()
+        if self._response is not None:
+            self._interrupt(self._response)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes of the video; a broken connection is taken up again where the server can do that.
+
+        Raises:
+            errors.JobExpired: The content is gone.
+            errors.JobFailed: The server says that there never was any.
+            errors.DownloadCorrupt: It is empty, broke off for good, or is another one by now.
+            errors.ProviderUnavailable: It is not there yet, or can't be had now.
+        """
+        from urllib3.exceptions import HTTPError
+
+        got, breaks, progress = 0, 0, 0
+        response = self._response = self._opened()
+        while True:
+            reason = "the connection ended"
+            try:
+                for block in self._blocks(response):
+                    got += len(block)
+                    yield block
+                if self.size is None or got >= self.size:
+                    response.release_conn()
+                    return
+            except (HTTPError, OSError, ValueError, AttributeError) as error:
+                reason = _name(error)
+            finally:
+                if self.size is None or got != self.size:
+                    self._interrupt(response)  # what is left in it belongs to nobody
+            if got > progress:
+                breaks, progress = 0, got
+            while True:
+                breaks += 1
+                if self._stopped.wait(0 if breaks > BREAKS else BREAK_PAUSE * 2 ** (breaks - 1)) or breaks > BREAKS:
+                    raise self._broken(got, reason)
+                try:
+                    response = self._response = self._resumed(got, reason)
+                    break
+                except (HTTPError, OSError) as error:
+                    reason = _name(error)
+
+    def _blocks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
+        while True:
+            self._reading_since = time.monotonic()
+            block = response.read(BLOCK_BYTES)
+            self._reading_since = None
+            if not block:
+                return
+            yield block
+
+    def check(self) -> None:
+        """Break a connection on which next to nothing comes; called now and then from another thread."""
+        since = self._reading_since
+        if since is not None and time.monotonic() - since > SLOW_SECONDS and self._response is not None:
+            self._interrupt(self._response)
+
+    def _opened(self) -> BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError
+
+        for pause in (*NOT_YET_PAUSES, None):
+            try:
+                response = self._ask({})
+            except (HTTPError, OSError) as error:
+                raise ProviderUnavailable(
+                    f"{self._host} could not be reached for the content of job {self._job_id} "
+                    f"({_name(error)}); it is paid for and can be fetched again",
+                    job_id=self._job_id,
+                ) from None
+            if response.status < 300:
+                break
+            error = self._refusal(response)
+            if error.status_code == 404 and pause is not None and not self._stopped.wait(pause):
+                continue  # finished a moment ago: some servers move the file first
+            raise _no_content(self._host, self._job_id, error) from error
+        else:
+            raise AssertionError("unreachable")
+        headers = response.headers
+        if headers.get("Content-Length") == "0":
+            response.release_conn()
+            raise DownloadCorrupt(
+                f"job {self._job_id} is finished, but {self._host} sends no video for it (0 bytes)",
+                job_id=self._job_id,
+            )
+        self._packed = headers.get("Content-Encoding", "identity") != "identity"
+        if not self._packed:
+            length = headers.get("Content-Length", "")
+            self.size = int(length) if length.isdecimal() else None
+            self.digest = promised_hash(headers)
+        etag = headers.get("ETag", "")
+        self._validator = etag if etag.startswith('"') else headers.get("Last-Modified")
+        return response
+
+    def _resumed(self, start: int, reason: str) -> BaseHTTPResponse:
+        """The rest of the body, from `start` on; HTTP and socket errors come out as they are."""
+        if self._packed:
+            raise self._broken(start, reason)
+        condition = {"If-Range": self._validator} if self._validator else {}
+        response = self._ask({"Range": f"bytes={start}-", **condition} if start else {})
+        if response.status >= 500:
+            response.release_conn()
+            raise OSError(f"HTTP {response.status}")
+        if start:
+            total = self.size if self.size is not None else ""
+            where = response.headers.get("Content-Range", "")
+            fits = response.status == 206 and where.startswith(f"bytes {start}-") and f"/{total}" in where
+        else:
+            announced = response.headers.get("Content-Length")
+            fits = response.status == 200 and announced == (None if self.size is None else str(self.size))
+        if not fits:
+            self._interrupt(response)
+            raise self._broken(start, reason)
+        return response
+
+    def _ask(self, more: Mapping[str, str]) -> BaseHTTPResponse:
+        from urllib3 import Retry
+
+        return connections(self._url).request(
+            "GET",
+            self._url,
+            headers={**self._headers, **more},
+            preload_content=False,
+            retries=Retry(
+                total=8, connect=2, read=2, status=0, other=2, backoff_factor=0.2, remove_headers_on_redirect=OURS_ALONE
+            ),
+        )
+
+    def _refusal(self, response: BaseHTTPResponse) -> MediaError:
+        body = response.read(BLOCK_BYTES)
+        response.release_conn()
+        return answer_error(response.status, dict(response.headers), body, self._url)
+
+    def _interrupt(self, response: BaseHTTPResponse) -> None:
+        """Wake whoever reads it, and never use its connection again."""
+        with suppress(OSError, ValueError, RuntimeError):  # it is closed already
+            response.shutdown()
+        response.close()
+
+    def _broken(self, got: int, reason: str) -> DownloadCorrupt:
+        of = f" of {self.size}" if self.size is not None else ""
+        return DownloadCorrupt(
+            f"the download of job {self._job_id} broke off after {got}{of} bytes ({reason}); "
+            "it is paid for and can be fetched again",
+            job_id=self._job_id,
+        )
+
+
+def promised_hash(headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """Algorithm and hexadecimal hash that a server gave for a whole body; None where it gave none that we know.
+
+    Known are `Repr-Digest` (RFC 9530), its forerunner `Digest` (RFC 3230), Amazon's `x-amz-checksum-sha256` and
+    `Content-MD5`.
+    """
+    found = [
+        *re.findall(r"(sha-256)=:([^:]+):", headers.get("Repr-Digest", "")),
+        *re.findall(r"(?i)(sha-256)=([^,]+)", headers.get("Digest", "")),
+        ("sha-256", headers.get("x-amz-checksum-sha256", "")),
+        ("md5", headers.get("Content-MD5", "")),
+    ]
+    for name, text in found:
+        algorithm = name.lower().replace("-", "")
+        try:
+            digest = b64decode(text, validate=True)
+        except binascii.Error:
+            continue
+        if len(digest) == {"sha256": 32, "md5": 16}[algorithm]:
+            return algorithm, digest.hex()
+    return None
+
+
+def _no_content(host: str, job_id: str, error: MediaError) -> MediaError:
+    if not isinstance(error, JobExpired | InvalidRequest):
+        return error
+    about = {**error.details, "job_id": job_id}
+    if error.status_code in (404, 410):
+        return JobExpired(
+            f"the content of job {job_id} is gone: {error.message}; pass retry_failed=True to buy it again", **about
+        )
+    if error.status_code == 422:
+        return JobFailed(f"job {job_id} has no content: {error.message}", **about)
+    return ProviderUnavailable(f"the content of job {job_id} can't be had from {host} yet: {error}", **about)
+
+
+def _name(error: Exception) -> str:
+    """What went wrong, without the URL that such errors quote."""
+    return type(getattr(error, "reason", None) or error).__name__.lstrip("_")

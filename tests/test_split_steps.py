@@ -137,7 +137,7 @@ async def test_the_key_goes_to_no_server_but_its_own(media_simulator, tmp_path):
 
 
 async def test_content_that_has_expired_is_told_apart(media_simulator, tmp_path, monkeypatch):
-    monkeypatch.setattr("prefect_media.providers.videos.CONTENT_PAUSES", (0.01,))
+    monkeypatch.setattr("prefect_media.providers.content.NOT_YET_PAUSES", (0.01,))
     credentials, place = media_simulator.credentials, str(tmp_path)
     job = await asubmit_video.fn(credentials, REQUEST, store=place, **HERE)
     media_simulator.jobs[0].latency = media_simulator.jobs[0].expires_in = 0

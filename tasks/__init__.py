@@ -4,6 +4,9 @@ if __name__ == "tasks":
     # Imported by its folder's name, the tasks would exist twice.
     raise ImportError("import prefect_media.tasks instead of tasks")
 
+from .batch import Generation as Generation
+from .batch import agather as agather
+from .batch import gather as gather
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
 from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
@@ -31,11 +34,13 @@ from .videos import generate_video as generate_video
 from .videos import remix_video as remix_video
 
 __all__ = [
+    "Generation",
     "MediaTaskRunner",
     "aedit_images",
     "aedit_video",
     "aextend_video",
     "afetch_video",
+    "agather",
     "agenerate_images",
     "agenerate_video",
     "apublish",
@@ -48,6 +53,7 @@ __all__ = [
     "edit_video",
     "extend_video",
     "fetch_video",
+    "gather",
     "generate_images",
     "generate_video",
     "publish",

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials as AzureOpenAICredentials
     from prefect_media.blocks import MediaStore as MediaStore
     from prefect_media.blocks import OpenAICredentials as OpenAICredentials
+    from prefect_media.tasks import Generation as Generation
     from prefect_media.tasks import MediaTaskRunner as MediaTaskRunner
     from prefect_media.tasks import aedit_images as aedit_images
     from prefect_media.tasks import aedit_video as aedit_video
     from prefect_media.tasks import aextend_video as aextend_video
     from prefect_media.tasks import afetch_video as afetch_video
+    from prefect_media.tasks import agather as agather
     from prefect_media.tasks import agenerate_images as agenerate_images
     from prefect_media.tasks import agenerate_video as agenerate_video
     from prefect_media.tasks import apublish as apublish
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from prefect_media.tasks import edit_video as edit_video
     from prefect_media.tasks import extend_video as extend_video
     from prefect_media.tasks import fetch_video as fetch_video
+    from prefect_media.tasks import gather as gather
     from prefect_media.tasks import generate_images as generate_images
     from prefect_media.tasks import generate_video as generate_video
     from prefect_media.tasks import publish as publish
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Asset": "assets",
     "AzureOpenAICredentials": "blocks",
+    "Generation": "tasks",
     "ImageEditRequest": "requests",
     "ImageRequest": "requests",
     "Manifest": "manifest",
@@ -62,6 +66,7 @@ _HOME = {
     "aedit_video": "tasks",
     "aextend_video": "tasks",
     "afetch_video": "tasks",
+    "agather": "tasks",
     "agenerate_images": "tasks",
     "agenerate_video": "tasks",
     "apublish": "tasks",
@@ -72,6 +77,7 @@ _HOME = {
     "edit_video": "tasks",
     "extend_video": "tasks",
     "fetch_video": "tasks",
+    "gather": "tasks",
     "generate_images": "tasks",
     "generate_video": "tasks",
     "publish": "tasks",

@@ -1,0 +1,319 @@
+"""Thousands of generations at a time: few enough in the air, each a task run of its own, each result as it lands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import Any, Literal
+
+from prefect import Task
+from prefect.context import AsyncClientContext
+
+from prefect_media.assets import Asset
+from prefect_media.errors import InvalidRequest
+from prefect_media.requests import (
+    ImageEditRequest,
+    ImageOptions,
+    ImageRequest,
+    MediaRequest,
+    RemixRequest,
+    VideoEditRequest,
+    VideoExtendRequest,
+    VideoRequest,
+)
+from prefect_media.sync import on_background_loop, run_sync
+from prefect_media.terms import OnDoubt
+
+from .context import Credentials, Store, credentials_block, storage_for, store_block, terms_of
+from .images import aedit_images, agenerate_images
+from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
+
+CONCURRENCY = 32
+
+AHEAD = 4
+"""How far requests are taken ahead of the results that were fetched, in multiples of `concurrency`."""
+
+TASKS: dict[type[MediaRequest], Task[..., Any]] = {
+    ImageRequest: agenerate_images,
+    ImageEditRequest: aedit_images,
+    VideoRequest: agenerate_video,
+    RemixRequest: aremix_video,
+    VideoEditRequest: aedit_video,
+    VideoExtendRequest: aextend_video,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What became of one request.
+
+    Attributes:
+        index: The request's place among the requests, from 0.
+        request: What was to be made.
+        assets: What was made: the images in the provider's order, or the one video; empty if it failed.
+        error: Why it failed, if it did.
+    """
+
+    index: int
+    request: MediaRequest
+    assets: tuple[Asset, ...] = ()
+    error: Exception | None = None
+
+    @property
+    def asset(self) -> Asset:
+        """The video, or the first of the images; raises the error if it failed."""
+        if self.error is not None:
+            raise self.error
+        return self.assets[0]
+
+
+def agather(
+    credentials: Credentials,
+    requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest],
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    concurrency: int = CONCURRENCY,
+    on_error: Literal["collect", "raise"] = "collect",
+    ordered: bool = False,
+    timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> AsyncGenerator[Generation]:
+    """Make what many requests ask for, images and videos in any mixture, and give each result as it lands.
+
+    Requests are taken one by one as there is room, so an endless generator will do, and memory stays bounded. Each is
+    a task run of its own (`generate_video`, `edit_images`, ...), with its retries. Equal requests are one purchase
+    with one result, as everywhere in a scope; `variant=1`, `variant=2`, ... makes others of the same.
+
+    Left early (an error, a `break`, a cancelled flow), it cancels what is under way. Paid video jobs stay on record,
+    and the same call in the next run of the flow goes on with them. Leave by `contextlib.aclosing(agather(...))`
+    to have that done by the end of the block.
+
+    Example:
+        ```python
+        async for made in agather("my-server", shots, concurrency=50):
+            if made.error:
+                logger.warning("Shot %s failed: %s", made.index, made.error)
+            else:
+                clips.append(made.asset)
+        ```
+
+    Args:
+        credentials: A credentials block, or the name of a saved one.
+        requests: What to make: any iterable, also an async one. Taken on the event loop, so it should not block.
+        store: Where to put it; see `agenerate_video`.
+        scope: What each request is unique within; see `agenerate_video`.
+        concurrency: How many generations at once. More than the provider's quota only earns refusals. Paid image
+            requests in the air are bounded by the credentials' `max_concurrency` besides.
+        on_error: "collect" gives failures as results with an `error`; "raise" raises the first one: no further
+            request is taken, waits for videos are cancelled, and images under way are let in, as they are paid for.
+        ordered: Give the results in the order of the requests, each as soon as all before it are there.
+        timeout: How long each may take, in seconds or as a timedelta; by default what its task allows.
+        on_doubt: What to do when it can't be known whether the provider took a job: "raise" or "resubmit".
+        retry_failed: Buy again what failed before in this scope.
+        cancel_remote: Delete video jobs at the provider when they are cancelled here; by default they go on.
+
+    Raises:
+        errors.InvalidRequest: An argument can't work, or there is no such saved block; nothing was sent.
+        errors.AuthenticationFailed: There is no key; nothing was sent.
+    """
+    if concurrency < 1:
+        raise InvalidRequest(f"concurrency={concurrency!r} is not possible; pass a number above 0")
+    if isinstance(requests, MediaRequest):
+        raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
+    if on_error not in ("collect", "raise"):
+        raise InvalidRequest(f'on_error={on_error!r} is not possible; pass "collect" or "raise"')
+    options: dict[str, Any] = {"scope": scope, "on_doubt": on_doubt, "retry_failed": retry_failed}
+    if timeout is not None:
+        options["timeout"] = timeout
+    gathering = _Gathering(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
+    return gathering.results(requests, on_error=on_error, ordered=ordered)
+
+
+def gather(
+    credentials: Credentials,
+    requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest],
+    *,
+    store: Store | None = None,
+    scope: str = "run",
+    concurrency: int = CONCURRENCY,
+    on_error: Literal["collect", "raise"] = "collect",
+    ordered: bool = False,
+    timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
+    retry_failed: bool = False,
+    cancel_remote: bool = False,
+) -> Generator[Generation]:
+    """The sync twin of `agather`, for a plain `for`; arguments and errors are the same.
+
+    The generations go on in the background while the loop's body works.
+
+    Example:
+        ```python
+        for made in gather("my-server", shots, ordered=True):
+            print(made.index, made.error or made.asset.uri)
+        ```
+    """
+    if on_background_loop():
+        raise RuntimeError("gather would block the event loop that it needs itself; in an async task, use agather")
+    results = agather(
+        credentials,
+        requests,
+        store=store,
+        scope=scope,
+        concurrency=concurrency,
+        on_error=on_error,
+        ordered=ordered,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+    )
+    return _each(results)
+
+
+def _each(results: AsyncGenerator[Generation]) -> Generator[Generation]:
+    async def following() -> Generation | None:
+        return await anext(results, None)
+
+    try:
+        while (made := run_sync(following())) is not None:
+            yield made
+    finally:
+        run_sync(_closed(results))
+
+
+async def _closed(results: AsyncGenerator[Generation]) -> None:
+    await results.aclose()
+
+
+class _Gathering:
+    """One call: the requests that are under way, and the results that have landed and wait to be fetched."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        store: Store | None,
+        options: dict[str, Any],
+        *,
+        cancel_remote: bool,
+        concurrency: int,
+    ) -> None:
+        self._credentials, self._store = credentials, store
+        self._options, self._cancel_remote = options, cancel_remote
+        self._slots = asyncio.Semaphore(concurrency)
+        self._window = asyncio.Semaphore(concurrency * AHEAD)
+        self._landed: asyncio.Queue[Generation | None] = asyncio.Queue()
+        self._under_way: dict[asyncio.Task[None], MediaRequest] = {}
+        self._taking: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None
+
+    async def results(
+        self,
+        requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest],
+        *,
+        on_error: Literal["collect", "raise"],
+        ordered: bool,
+    ) -> AsyncGenerator[Generation]:
+        working = asyncio.create_task(self._work(requests))
+        working.add_done_callback(lambda _: self._landed.put_nowait(None))
+        early: dict[int, Generation] = {}
+        turn = 0
+        try:
+            while (made := await self._landed.get()) is not None:
+                if made.error is not None and on_error == "raise":
+                    await self._wind_up(working)
+                    raise made.error
+                early[made.index if ordered else turn] = made
+                while turn in early:
+                    yield early.pop(turn)
+                    turn += 1
+                    self._window.release()
+            await working
+            if self._broken is not None:
+                raise self._broken
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
+
+    async def _work(self, requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]) -> None:
+        self._credentials = await credentials_block(self._credentials)
+        self._credentials.connection()
+        self._store = self._store and await store_block(self._store)
+        await storage_for(self._store)
+        terms: dict[str, Any] = {"timeout": VIDEO_TIMEOUT, **self._options}
+        await terms_of(**terms)  # what can't work is said once, not by each
+        # One client of Prefect's API for all: in a sync flow, each task would open one of its own.
+        async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as group:
+            self._taking = group.create_task(self._take(_lazily(requests), group))
+
+    async def _take(self, requests: AsyncIterator[MediaRequest], group: asyncio.TaskGroup) -> None:
+        """Take requests as there is room for them. When they break off, what was begun is still made."""
+        for index in count():
+            await self._window.acquire()
+            await self._slots.acquire()
+            try:
+                request = await anext(requests)
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                self._broken = error
+                return
+            task = group.create_task(self._make(index, request))
+            self._under_way[task] = request
+            task.add_done_callback(self._under_way.pop)
+
+    async def _make(self, index: int, request: MediaRequest) -> None:
+        try:
+            made = await self._made(request)
+            assets = (made,) if isinstance(made, Asset) else tuple(made)
+            generation = Generation(index, request, assets)
+        except Exception as error:
+            generation = Generation(index, request, error=error)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # Prefect's signal to suspend the flow run, for example
+            self._broken = error
+            self._begin_nothing_more()
+            return
+        finally:
+            self._slots.release()
+        self._landed.put_nowait(generation)
+
+    async def _made(self, request: MediaRequest) -> Asset | list[Asset]:
+        task = next((task for kind, task in TASKS.items() if isinstance(request, kind)), None)
+        if task is None:
+            kinds = ", ".join(kind.__name__ for kind in TASKS)
+            raise InvalidRequest(f"a {type(request).__name__} is not a request; pass {kinds}. Nothing was sent")
+        options = self._options if isinstance(request, ImageOptions) else self._for_videos
+        return await task(self._credentials, request, store=self._store, **options)
+
+    @property
+    def _for_videos(self) -> dict[str, Any]:
+        return {**self._options, "cancel_remote": self._cancel_remote}
+
+    async def _wind_up(self, working: asyncio.Task[None]) -> None:
+        """Wait only for what could not be had again without paying again."""
+        self._begin_nothing_more()
+        for task, request in self._under_way.items():
+            if not isinstance(request, ImageOptions):
+                task.cancel()
+        await asyncio.wait([working])
+
+    def _begin_nothing_more(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+
+
+async def _lazily(requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]) -> AsyncIterator[MediaRequest]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

@@ -382,6 +382,18 @@ async def test_the_dialect_is_found_out_once_and_for_free(name, place):
         assert asset.source.job_id == server.jobs[0].id
 
 
+async def test_many_jobs_at_once_find_it_out_together(place):
+    """The first fifty orders of a process ask once; and so they do when the server can't say."""
+    with Simulator(profile="vllm-omni", latency=0) as server:
+        await asyncio.gather(*(dialect_of(anonymous(server).connection()) for _ in range(50)))
+        assert [request.path for request in server.requests] == ["/v1/models"]
+    with Simulator(latency=0) as server:
+        server.faults.append(Fault("GET", "/models", "answer", times=None, status=404))
+        found = await asyncio.gather(*(dialect_of(anonymous(server).connection()) for _ in range(50)))
+        assert {dialect.name for dialect in found} == {"openai"}
+        assert len(server.requests) == 1
+
+
 async def test_openrouter_is_known_by_its_name():
     at = OpenAICredentials(base_url="https://openrouter.ai/api/v1", api_key=SecretStr("sk-x")).connection()
     assert (await dialect_of(at)).name == "openrouter"

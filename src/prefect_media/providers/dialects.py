@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
 from base64 import b64encode
 from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, reduce
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote, urlsplit
 
 from ..errors import InvalidRequest, MediaError
+from .client import shared
 from .wire import Upload, ask, fields_of
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ class Dialect:
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     reference: str
     reference_value: Any = None
+    footage: str = ""
     nested: Literal["brackets", "json"]
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
     media: str = ""
@@ -102,6 +106,19 @@ class Dialect:
         if self.nested == "json":
             sent = {name: _json_string(value) for name, value in sent.items()}
         return {"form": sent, "files": uploads}
+
+    def variation(self, fields: Mapping[str, Any], source: str | None, footage: Upload | None) -> dict[str, Any]:
+        """A remix, edit or extension as arguments of `wire.ask`.
+
+        Args:
+            fields: What to do, extra fields included.
+            source: The job whose video it starts from, where the path does not name it.
+            footage: The video itself, in place of `source`.
+        """
+        if footage is None:
+            return {"json_body": {**fields, **({"video": {"id": source}} if source else {})}}
+        sent = {name: _json_string(value) for name, value in fields.items()} if self.nested == "json" else fields
+        return {"form": {**sent}, "files": [(self.footage, footage)]}
 
     def understood(self, body: object) -> dict[str, Any]:
         """A job of this kind of server with OpenAI's field names; a finished one without media is a rejected one."""
@@ -151,8 +168,16 @@ async def dialect_of(connection: Connection) -> Dialect:
     """
     if connection.dialect != AUTO:
         return dialect_named(connection.dialect)
-    if known := _detected.get(connection.base_url) or _by_host(connection.base_url):
+    if known := _known(connection):
         return known
+    looking = shared("dialects being found out", dict[str, asyncio.Task[Dialect]])
+    if (look := looking.get(connection.base_url)) is None:  # however many ask, the server is asked once
+        look = looking[connection.base_url] = asyncio.create_task(_found_out(connection), context=Context())
+        look.add_done_callback(lambda _: looking.pop(connection.base_url))
+    return await asyncio.shield(look)
+
+
+async def _found_out(connection: Connection) -> Dialect:
     try:
         answer = await ask(connection, "get", connection.url("/models"))
     except MediaError as error:
@@ -168,8 +193,12 @@ def spoken(connection: Connection) -> str:
     """Name of the dialect that requests of a connection have been made in; OpenAI's before there were any."""
     if connection.dialect != AUTO:
         return connection.dialect
-    known = _detected.get(connection.base_url) or _by_host(connection.base_url)
+    known = _known(connection)
     return known.name if known else "openai"
+
+
+def _known(connection: Connection) -> Dialect | None:
+    return _detected.get(connection.base_url) or _by_host(connection.base_url)
 
 
 def _by_host(base_url: str) -> Dialect | None:

@@ -16,8 +16,6 @@ from prefect_media import (
     aextend_video,
     agenerate_video,
     aremix_video,
-    edit_video,
-    extend_video,
     media,
     remix_video,
 )
@@ -149,14 +147,12 @@ def test_an_extension_says_how_long_it_is_to_be():
 
 def test_an_asset_that_no_job_made_has_nothing_to_start_from(media_simulator, clip, place):
     stranger = clip.model_copy(update={"source": None})
-    cases = [
-        (edit_video, edit(stranger), "edited"),
-        (extend_video, extension(stranger), "extended"),
-        (remix_video, RemixRequest(video=stranger, prompt="x"), "remixed"),
-    ]
-    for task, request, word in cases:
-        with pytest.raises(InvalidRequest, match=f"only a video that a job made can be {word}"):
-            task.fn(media_simulator.credentials, request, store=place, **HERE)
+    sent = len(media_simulator.requests)
+    with pytest.raises(InvalidRequest, match="only a video that a job made can be remixed here; this Asset names no"):
+        remix_video.fn(media_simulator.credentials, RemixRequest(video=stranger, prompt="x"), store=place, **HERE)
+    with pytest.raises(InvalidRequest, match="only a video that a job made can be remixed here; a file is not one"):
+        remix_video.fn(media_simulator.credentials, RemixRequest(video="a.mp4", prompt="x"), store=place, **HERE)
+    assert len(media_simulator.requests) == sent
 
 
 # What a video really is

@@ -33,6 +33,9 @@ class AssetSource(BaseModel):
     created_at: datetime = Field(description="When the provider's answer was stored (UTC).")
     revised_prompt: str | None = Field(default=None, description="The prompt as the model rewrote it.")
     remixed_from: str | None = Field(default=None, description="Job id of the video this one was made from.")
+    reference_uri: str | None = Field(
+        default=None, description="Where the reference image, as it was sent, or the footage lies."
+    )
     usage: Mapping[str, Any] | None = Field(default=None, description="Tokens, as the provider counted them.")
     cost_usd: float | None = Field(default=None, description="Cost in USD; None where the price is unknown.")
     estimated_usd: float | None = Field(
@@ -60,6 +63,7 @@ class Asset(BaseModel):
     width: int | None = Field(default=None, description="Width in pixels, read from the file.")
     height: int | None = Field(default=None, description="Height in pixels, read from the file.")
     seconds: float | None = Field(default=None, description="Duration in seconds, read from the file.")
+    codec: str | None = Field(default=None, description="A video's codec in FFmpeg's words, read from the file.")
     source: AssetSource | None = Field(default=None, description="Where it came from.")
     warnings: tuple[str, ...] = Field(default=(), description="Where the file is not what was asked for.")
 

@@ -62,6 +62,7 @@ async def store_video(
         width=facts.width,
         height=facts.height,
         seconds=facts.seconds,
+        codec=facts.codec,
         warnings=media.mismatches(facts, **_asked(record)),
         source=source_of(
             connection,
@@ -224,6 +225,7 @@ def source_of(connection: Connection, record: Record, model: str, request_id: st
         fingerprint=record.fingerprint,
         purchase=record.key,
         created_at=datetime.now(UTC),
+        reference_uri=record.reference_uri,
         **more,
     )
 

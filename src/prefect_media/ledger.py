@@ -85,6 +85,7 @@ class Record(BaseModel):
     failure: Failure | None = None
     cost_usd: float | None = None
     flow_run_id: str | None = Field(default=None, description="The outermost flow run that asked for it.")
+    reference_uri: str | None = Field(default=None, description="Where the image or video that it starts from lies.")
     flow_name: str | None = Field(default=None, description="Name of the flow that asked for it first.")
 
     @property

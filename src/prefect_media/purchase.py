@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from . import catalog, reference
+from . import catalog
 from .assets import Asset
 from .costs import total
 from .delivery import store_images, store_video
@@ -33,11 +33,13 @@ from .errors import (
 from .experience import recall, remember
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Overtaken, Record, failure_of, remembered
+from .material import material_of
 from .parts import Part, joined, split
 from .poller import poller_of
 from .providers import images, videos
 from .providers.client import Connection
 from .providers.images import Reply
+from .providers.wire import Upload
 from .reconcile import reconcile
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
@@ -130,30 +132,25 @@ async def order_video(
     connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, terms: Terms
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and say which."""
-    image: bytes | None = None
     retired: ModelRetired | None = None
-    normal = request.model_dump(mode="json")
     if isinstance(request, VideoRequest):
         host, family = connection.catalog_host, connection.model_family
         try:
             request = catalog.check(request, host, family=family, logger=terms.logger)
         except ModelRetired as refusal:
             request, retired = catalog.resolved(request, host, family=family), refusal
-        normal = request.model_dump(mode="json", exclude={"image"})
-        if request.image is not None:
-            image = await reference.load(request.image)
-            normal["image"] = hashlib.sha256(image).hexdigest()
-    else:
-        normal["video"] = videos.source_of_variation(request)
-
-    upload = None
-    if image is not None and isinstance(request, VideoRequest):
-        upload = await asyncio.to_thread(reference.fitted, image, request.size, request.fit)
+    material = await material_of(connection, request, ledger.storage, terms.scope)
+    if material.gone:
+        terms.logger.warning("%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0])
+    given = "image" if isinstance(request, VideoRequest) else "video"
+    normal = request.model_dump(mode="json", exclude={given}) | material.identity
+    order = _order(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    upload: Upload | None = None
 
     def submit() -> Awaitable[VideoJob]:
-        return videos.submit(connection, request, image=upload, fingerprint=order.fingerprint)
+        image, footage = (upload, None) if given == "image" else (None, upload)
+        return videos.submit(connection, request, image=image, footage=footage, fingerprint=order.fingerprint)
 
-    order = _order(connection, request, normal, terms)
     await _refuse_unless_bought(retired, ledger, order)
     while True:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
@@ -162,6 +159,7 @@ async def order_video(
             return claim, claim.record.job
         with suppress(Overtaken):
             async with _submitting(ledger, claim):
+                upload = await material.ready(ledger.storage)
                 job = await _submitted(connection, submit, ledger, claim, terms)
                 job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record

@@ -1,4 +1,4 @@
-"""Reference images: from whatever a user has to bytes that fit the requested size."""
+"""Reference images and footage: from whatever a user has to bytes that the server can use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from . import web
+from . import media, web
 from .assets import Asset
-from .errors import InvalidRequest, MediaError
+from .errors import InvalidRequest, StoreError
 from .settings import settings
 from .storage import storage_of
 
@@ -22,33 +22,59 @@ if TYPE_CHECKING:
 MAX_BYTES = 50 * 1024 * 1024
 """OpenAI takes reference images below 50 MB (openai-python 3.54.0, images.edit)."""
 
+MOST_FOOTAGE = 200 * 1024 * 1024
+"""Bytes of a video that is sent along at most: it is in memory for as long as it takes to send it."""
+
 Fit = Literal["crop", "pad", "error"]
+Given = Asset | str | Path | bytes
 
 
-async def load(image: Asset | str | Path | bytes) -> bytes:
+async def load(image: Given) -> bytes:
     """The bytes of a reference image.
 
     Args:
         image: A path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset.
 
     Raises:
-        errors.InvalidRequest: It can't be read, is too large or is not an image.
+        errors.InvalidRequest: It can't be read (then `missing` is true), is too large or is not an image.
     """
-    if isinstance(image, bytes):
-        data = image
-    elif isinstance(image, Asset):
-        if image.kind != "image":
-            raise InvalidRequest(f"the reference has to be an image, but {image.uri} is a {image.kind}")
-        data = await _from_store(image.uri)
-    else:
-        data = await _from_text(str(image))
-    if len(data) > MAX_BYTES:
-        raise InvalidRequest(f"the reference image has {len(data):,} bytes; at most {MAX_BYTES:,} are possible")
+    if isinstance(image, Asset) and image.kind != "image":
+        raise InvalidRequest(f"the reference has to be an image, but {image.uri} is a {image.kind}")
+    data = await _bytes_of(image, "the reference image", MAX_BYTES)
     await asyncio.to_thread(_opened, data, shown(image))
     return data
 
 
-def shown(image: Asset | str | Path | bytes) -> str:
+async def load_video(video: Given) -> tuple[str, bytes, str]:
+    """Footage to send along: (file name, content, MIME type).
+
+    Args:
+        video: A path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset.
+
+    Raises:
+        errors.InvalidRequest: It can't be read (then `missing` is true), is too large or is not a video.
+    """
+    if isinstance(video, Asset) and video.kind != "video":
+        raise InvalidRequest(f"a video is needed, but {video.uri} is an {video.kind}")
+    data = await _bytes_of(video, "the video", MOST_FOOTAGE)
+    kind = media.sniff(data[:64]) or ""
+    facts = await asyncio.to_thread(media.video_facts, io.BytesIO(data)) if kind.startswith("video/") else None
+    if not facts or not facts.codec:
+        raise InvalidRequest(f"{shown(video)} is not a video that can be read; give an MP4. Nothing was sent")
+    return f"video.{media.SUFFIXES[kind]}", data, kind
+
+
+async def _bytes_of(given: Given, what: str, limit: int) -> bytes:
+    if isinstance(given, bytes):
+        data = given
+    else:
+        data = await _from_text(given.uri if isinstance(given, Asset) else str(given), what, limit)
+    if len(data) > limit:
+        raise InvalidRequest(f"{what} has {len(data):,} bytes; at most {limit:,} are possible. Nothing was sent")
+    return data
+
+
+def shown(image: Given) -> str:
     """How to call a reference image in a message: never with the content of a data URL, a login or a signed query."""
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
@@ -56,7 +82,7 @@ def shown(image: Asset | str | Path | bytes) -> str:
     return f"{text[:24]}..." if text.startswith("data:") else web.shown(text)
 
 
-def fitted(data: bytes, size: str | None, fit: Fit) -> tuple[str, bytes, str]:
+def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tuple[str, bytes, str]:
     """The image as a file of exactly the requested size: (file name, content, MIME type).
 
     An image that has the right size already is passed on byte for byte.
@@ -66,6 +92,7 @@ def fitted(data: bytes, size: str | None, fit: Fit) -> tuple[str, bytes, str]:
         size: "WIDTHxHEIGHT" in pixels; None leaves the size as it is.
         fit: "crop" fills the size and cuts what is over, "pad" shows all and fills the rest with black,
             "error" refuses an image of another size.
+        alpha: Whether it may be transparent; otherwise what shines through is black, as with "pad".
 
     Raises:
         errors.InvalidRequest: The size differs and `fit` is "error".
@@ -77,7 +104,8 @@ def fitted(data: bytes, size: str | None, fit: Fit) -> tuple[str, bytes, str]:
     kind = picture.format or ""
     suffix = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}.get(kind)
     wanted = (int(size.split("x")[0]), int(size.split("x")[1])) if size else upright.size
-    if suffix and picture.size == upright.size == wanted and picture.getexif().get(0x0112, 1) == 1:
+    flat = alpha or not _transparent(upright)
+    if suffix and flat and picture.size == upright.size == wanted and picture.getexif().get(0x0112, 1) == 1:
         return f"reference.{suffix}", data, f"image/{suffix}"
     if upright.size != wanted and fit == "error":
         have = f"{upright.width}x{upright.height}"
@@ -89,9 +117,19 @@ def fitted(data: bytes, size: str | None, fit: Fit) -> tuple[str, bytes, str]:
         colour = upright.convert("RGBA" if "A" in upright.getbands() else "RGB")
         method = Image.Resampling.LANCZOS
         upright = ImageOps.fit(colour, wanted, method) if fit == "crop" else ImageOps.pad(colour, wanted, method)
+    if not flat:
+        colour = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", colour.size, "black"), colour).convert("RGB")
     out = io.BytesIO()
     upright.save(out, "PNG")
     return "reference.png", out.getvalue(), "image/png"
+
+
+def _transparent(picture: Image) -> bool:
+    """Whether anything shines through."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return False
+    return picture.convert("RGBA").getchannel("A").getextrema()[0] != 255
 
 
 def _opened(data: bytes, name: str) -> Image:
@@ -108,35 +146,44 @@ def _opened(data: bytes, name: str) -> Image:
     return picture
 
 
-async def _from_text(text: str) -> bytes:
+async def _from_text(text: str, what: str, limit: int) -> bytes:
     scheme = urlsplit(text).scheme
     if scheme == "data":
-        return _from_data_url(text)
+        return _from_data_url(text, what)
     if scheme in ("http", "https"):
-        return await web.fetch(text, limit=MAX_BYTES, private=settings().allow_private_urls)
+        return await web.fetch(text, limit=limit, private=settings().allow_private_urls, what=what)
     if "://" in text:
-        return await _from_store(text)
+        return await _from_store(text, what, limit)
     try:
-        return await asyncio.to_thread(Path(text).expanduser().read_bytes)
+        return await asyncio.to_thread(_from_file, Path(text).expanduser(), limit)
     except OSError as error:
-        raise InvalidRequest(f"the reference image {text} can't be read: {error.strerror}. Nothing was sent") from None
+        why = error.strerror or str(error)
+        raise InvalidRequest(f"{what} {text} can't be read: {why}. Nothing was sent", missing=True) from None
 
 
-def _from_data_url(text: str) -> bytes:
+def _from_file(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit + 1)
+
+
+def _from_data_url(text: str, what: str) -> bytes:
     head, comma, body = text.partition(",")
     if not comma:
         raise InvalidRequest(
-            "the reference is a data URL without content; it looks like data:image/png;base64,.... Nothing was sent"
+            f"{what} is a data URL without content; it looks like data:image/png;base64,.... Nothing was sent"
         )
     try:
         return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
     except (binascii.Error, ValueError):
-        raise InvalidRequest("the reference is a data URL whose content is not base64. Nothing was sent") from None
+        raise InvalidRequest(f"{what} is a data URL whose content is not base64. Nothing was sent") from None
 
 
-async def _from_store(uri: str) -> bytes:
+async def _from_store(uri: str, what: str, limit: int) -> bytes:
     try:
         storage, key = storage_of(uri)
+        size = await storage.size(key)
+        if size is not None and size > limit:
+            raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are possible. Nothing was sent")
         return await storage.read(key)
-    except MediaError as error:
-        raise InvalidRequest(f"the reference image can't be read: {error.message}. Nothing was sent") from error
+    except StoreError as error:
+        raise InvalidRequest(f"{what} can't be read: {error.message}. Nothing was sent", missing=True) from error

@@ -174,17 +174,54 @@ class VideoRequest(MediaRequest):
     )
 
 
+def _footage(value: Any) -> Any:
+    """A video file as a string that can't be taken for a job id."""
+    plain = _plain(value)
+    if isinstance(value, Path) and not is_file(plain):
+        return f"./{plain}"
+    return plain
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a file rather than a job: a data URL, a URL, a path, or a name with a video's suffix."""
+    if text.startswith(("data:", "/", "~", "./", "../", ".\\", "..\\")) or "://" in text:
+        return True
+    return text.lower().endswith((".mp4", ".mov", ".webm", ".m4v", ".mkv", ".avi")) or text[1:3] == ":\\"
+
+
+FootageInput = Annotated[
+    Asset | VideoJob | str | Path | bytes, BeforeValidator(_footage, json_schema_input_type=str | Asset | VideoJob)
+]
+"""A finished video by its Asset, VideoJob or job id; or a file: path, http(s) or `s3://` URL, data URL, bytes."""
+
+
 class VideoVariation(MediaRequest):
     """What remixes, edits and extensions of a finished video share."""
 
-    video: Asset | VideoJob | str = Field(description="The finished video: an Asset, a VideoJob or a job id.")
+    video: FootageInput = Field(
+        description="The finished video: an Asset, a VideoJob or a job id; to be edited or extended also a file."
+    )
 
     @property
     def source_job_id(self) -> str | None:
-        """The provider's id of the video to start from; None for an Asset that no job made."""
+        """The provider's id of the video to start from; None for a file, and an Asset that no job made."""
         if isinstance(self.video, Asset):
             return self.video.source.job_id if self.video.source else None
-        return self.video.id if isinstance(self.video, VideoJob) else self.video
+        if isinstance(self.video, VideoJob):
+            return self.video.id
+        return None if is_file(str(self.video)) else str(self.video)
+
+    def footage_for(self, host: str) -> Asset | str | None:
+        """What has to be sent along to a server; None where the video is known by the id of a job there.
+
+        Args:
+            host: Host name of the server, with its port if unusual.
+        """
+        if isinstance(self.video, VideoJob):
+            return None
+        if isinstance(self.video, Asset):
+            return None if self.source_job_id and self.source_host == host else self.video
+        return None if self.source_job_id else str(self.video)
 
     @property
     def source_host(self) -> str | None:
@@ -212,6 +249,7 @@ class VideoEditRequest(VideoVariation):
     Example:
         ```python
         VideoEditRequest(video=asset, prompt="give the fox a red scarf")
+        VideoEditRequest(video="holiday.mp4", prompt="let it snow")  # where the server takes uploads
         ```
     """
 

@@ -54,28 +54,30 @@ class Refused(Exception):
     """A URL that is not fetched, and why."""
 
 
-async def fetch(url: str, *, limit: int, private: bool = False) -> bytes:
+async def fetch(url: str, *, limit: int, private: bool = False, what: str = "the reference image") -> bytes:
     """The content behind an http or https URL.
 
     Args:
         url: The URL.
         limit: Most bytes to take.
         private: Whether private and loopback addresses are fine; those of cloud metadata never are.
+        what: How to call it in a message.
 
     Raises:
-        errors.InvalidRequest: It is not allowed, can't be had or is too large.
+        errors.InvalidRequest: It is not allowed, too large, or can't be had (then `missing` is true).
     """
+    missing = True
     try:
         async with asyncio.timeout(PATIENCE):
             return await _fetched(url, limit, private)
     except Refused as refused:
-        why = f"the reference image {shown(url)} is not fetched: {refused}"
+        why, missing = f"{what} {shown(url)} is not fetched: {refused}", False
     except httpx.HTTPStatusError as error:
-        why = f"the reference image {shown(url)} can't be fetched: HTTP {error.response.status_code}"
+        why = f"{what} {shown(url)} can't be fetched: HTTP {error.response.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         name = f"not there within {PATIENCE:g} s" if isinstance(error, TimeoutError) else type(error).__name__
-        why = f"the reference image {shown(url)} can't be fetched: {name}"
-    raise InvalidRequest(f"{why}. Nothing was sent")
+        why = f"{what} {shown(url)} can't be fetched: {name}"
+    raise InvalidRequest(f"{why}. Nothing was sent", missing=missing)
 
 
 def shown(url: str) -> str:

@@ -6,20 +6,15 @@ remixes by id; so only its transport is used.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from ..errors import (
-    DownloadCorrupt,
     InvalidRequest,
     JobExpired,
-    JobFailed,
     MediaError,
-    ProviderUnavailable,
     SubmissionInDoubt,
 )
 from ..jobs import JobState, VideoJob
@@ -27,13 +22,7 @@ from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
-from .wire import Upload, ask, fields_of, open_stream
-
-if TYPE_CHECKING:
-    import httpx2
-
-CONTENT_PAUSES = (1.0, 2.0)
-"""Seconds before the content of a finished job is asked for again after a 404, and then once more."""
+from .wire import Upload, ask, fields_of
 
 PAGE = 100
 """Jobs asked for in one page of a list."""
@@ -43,7 +32,12 @@ NO_SUCH_ROUTE = ("not found", "method not allowed", "invalid url", "resource not
 
 
 async def submit(
-    connection: Connection, request: VideoRequest | VideoVariation, *, image: Upload | None, fingerprint: str
+    connection: Connection,
+    request: VideoRequest | VideoVariation,
+    *,
+    image: Upload | None,
+    fingerprint: str,
+    footage: Upload | None = None,
 ) -> VideoJob:
     """Buy one video: one request, sent once.
 
@@ -52,6 +46,7 @@ async def submit(
         request: What to make.
         image: The reference image, ready to send.
         fingerprint: SHA-256 of the normalised request, kept on the job.
+        footage: The video that an edit or extension starts from, where the server does not know it by an id.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost; the job may or may not exist.
@@ -66,10 +61,12 @@ async def submit(
         )
         model = request.model
     else:
-        source, body = _variation(request)
+        source = None if footage else source_of_variation(request)
+        in_path = request.operation == "remix"
         try:
-            method, path = dialect.route(cast(Route, request.operation), source)
-            answer = await ask(connection, method, connection.url(path), json_body=body, paid=True)
+            method, path = dialect.route(cast(Route, request.operation), source or "")
+            body = dialect.variation(_change(request), None if in_path else source, footage)
+            answer = await ask(connection, method, connection.url(path), paid=True, **body)
         except InvalidRequest as error:
             raise _no_variation(connection, request, source, error) from error
         model = ""
@@ -160,38 +157,6 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
     raise InvalidRequest(f"{connection.host} has more jobs than can be looked through")
 
 
-@asynccontextmanager
-async def open_content(connection: Connection, job_id: str) -> AsyncGenerator[httpx2.Response]:
-    """The finished video's bytes, to be read piece by piece.
-
-    Raises:
-        errors.JobExpired: The content is gone.
-        errors.JobFailed: The server says that there never was any.
-        errors.DownloadCorrupt: It is empty.
-        errors.ProviderUnavailable: It is not there yet, or can't be had now.
-    """
-    dialect = await dialect_of(connection)
-    method, path = dialect.route("content", job_id)
-    assert method == "get"
-    async with AsyncExitStack() as stack:
-        for pause in (*CONTENT_PAUSES, None):
-            try:
-                response = await stack.enter_async_context(open_stream(connection, connection.url(path)))
-                break
-            except (JobExpired, InvalidRequest) as error:
-                if error.status_code == 404 and pause is not None:
-                    await asyncio.sleep(pause)  # finished a moment ago: some servers move the file first
-                    continue
-                raise _no_content(connection, job_id, error) from error
-        else:
-            raise AssertionError("unreachable")
-        if response.headers.get("content-length") == "0":
-            raise DownloadCorrupt(
-                f"job {job_id} is finished, but {connection.host} sends no video for it (0 bytes)", job_id=job_id
-            )
-        yield response
-
-
 async def delete(connection: Connection, job_id: str) -> None:
     """End a job at the provider: cancelled where servers of this kind can do that, else deleted.
 
@@ -212,22 +177,28 @@ def source_of_variation(request: VideoVariation) -> str:
     """
     if not (source := request.source_job_id):
         made = {"remix": "remixed", "edit": "edited", "extend": "extended"}[request.operation]
-        raise InvalidRequest(f"only a video that a job made can be {made}; this Asset names no job")
+        given = "a file is not one" if isinstance(request.video, str) else "this Asset names no job"
+        raise InvalidRequest(f"only a video that a job made can be {made} here; {given}. Nothing was sent")
     return source
 
 
-def _variation(request: VideoVariation) -> tuple[str, dict[str, Any]]:
-    source = source_of_variation(request)
-    body: dict[str, Any] = {"prompt": request.prompt}
-    if request.operation != "remix":
-        body["video"] = {"id": source}
-    if isinstance(request, VideoExtendRequest):
-        body["seconds"] = str(request.seconds)
-    return source, body | request.extra
+def _change(request: VideoVariation) -> dict[str, Any]:
+    more = {"seconds": str(request.seconds)} if isinstance(request, VideoExtendRequest) else {}
+    return {"prompt": request.prompt, **more, **request.extra}
+
+
+def no_footage(connection: Connection, request: VideoVariation, dialect: Dialect) -> InvalidRequest:
+    """The error of a video file for a server that takes none."""
+    if not dialect.can(cast(Route, request.operation)):
+        return _no_variation(connection, request, None, InvalidRequest("", unsupported=request.operation))
+    return InvalidRequest(
+        f"{connection.host} takes no video files to {request.operation}, only videos it made itself; "
+        "pass the Asset, the VideoJob or the job id of one. Nothing was sent"
+    )
 
 
 def _no_variation(
-    connection: Connection, request: VideoVariation, source: str, error: InvalidRequest
+    connection: Connection, request: VideoVariation, source: str | None, error: InvalidRequest
 ) -> InvalidRequest:
     """A refused remix, edit or extension, explained: is it the operation that is missing, or the video?"""
     said = error.message.lower()
@@ -235,7 +206,7 @@ def _no_variation(
     if error.status_code == 404:
         told = said.partition(": ")[2].partition(" (http")[0].strip(" .")
         lacking = told.startswith(NO_SUCH_ROUTE)
-        if not lacking:
+        if not lacking and source:
             made_at = request.source_host
             elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
             return InvalidRequest(
@@ -253,17 +224,6 @@ def _no_variation(
         "goes on from the last frame instead",
         **{**error.details, "unsupported": request.operation},
     )
-
-
-def _no_content(connection: Connection, job_id: str, error: MediaError) -> MediaError:
-    about = {**error.details, "job_id": job_id}
-    if error.status_code in (404, 410):
-        return JobExpired(
-            f"the content of job {job_id} is gone: {error.message}; pass retry_failed=True to buy it again", **about
-        )
-    if error.status_code == 422:
-        return JobFailed(f"job {job_id} has no content: {error.message}", **about)
-    return ProviderUnavailable(f"the content of job {job_id} can't be had from {connection.host} yet: {error}", **about)
 
 
 def _body_behind(error: MediaError) -> object:

@@ -60,7 +60,6 @@ class Dialect:
     reference: str
     reference_value: Any = None
     footage: str = ""
-    footage: str = ""
     nested: Literal["brackets", "json"]
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
     media: str = ""
@@ -107,19 +106,6 @@ class Dialect:
         if self.nested == "json":
             sent = {name: _json_string(value) for name, value in sent.items()}
         return {"form": sent, "files": uploads}
-
-    def variation(self, fields: Mapping[str, Any], source: str | None, footage: Upload | None) -> dict[str, Any]:
-        """A remix, edit or extension as arguments of `wire.ask`.
-
-        Args:
-            fields: What to do, extra fields included.
-            source: The job whose video it starts from, where the path does not name it.
-            footage: The video itself, in place of `source`.
-        """
-        if footage is None:
-            return {"json_body": {**fields, **({"video": {"id": source}} if source else {})}}
-        sent = {name: _json_string(value) for name, value in fields.items()} if self.nested == "json" else fields
-        return {"form": {**sent}, "files": [(self.footage, footage)]}
 
     def variation(self, fields: Mapping[str, Any], source: str | None, footage: Upload | None) -> dict[str, Any]:
         """A remix, edit or extension as arguments of `wire.ask`.

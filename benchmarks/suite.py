@@ -25,6 +25,9 @@ from client import MB, available
 from transfers import Bench, Case, Row, WrongResult, calm, line
 
 GIB = 1024**3 / MB
+BUSY = 0.1
+"""Share of the machine used by others from which on wall times are not judged."""
+
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 Results = dict[Case, Row]
@@ -118,15 +121,22 @@ def imports() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Goal:
-    """What was promised; `found` is None where the cases it needs were not run."""
+    """What was promised; `found` is None where the cases it needs were not run.
+
+    Attributes:
+        disturbed: Whether other programs used so much of the machine that a wall time says nothing.
+    """
 
     name: str
     most: float
     unit: str
     found: float | None
+    disturbed: bool = False
 
     @property
     def verdict(self) -> str:
+        if self.disturbed:
+            return "machine too busy to tell"
         return "met" if self.found is not None and self.found <= self.most else "**missed**"
 
 
@@ -134,8 +144,12 @@ def goals(best: Results, starts: dict[str, float]) -> list[Goal]:
     def row(engine: str, jobs: int, size: float = 20.0, *, tls: bool = False, local: bool = False) -> Row:
         return best[Case(engine, jobs, size, tls=tls, local=local)]
 
-    def wall(ours: str, jobs: int, *, tls: bool = False) -> float:
-        return row(ours, jobs, tls=tls).wall / row("floor", jobs, tls=tls).wall
+    def wall(name: str, most: float, ours: str, jobs: int, *, tls: bool = False) -> Goal:
+        pair = [best.get(Case(engine, jobs, tls=tls)) for engine in (ours, "floor")]
+        if not all(pair):
+            return Goal(name, most, "x", None)
+        flow, floor = (row for row in pair if row)
+        return Goal(name, most, "x", flow.wall / floor.wall, max(flow.others, floor.others) > BUSY)
 
     def growth(*, local: bool) -> float:
         big = row("flow", 1, GIB, local=local)
@@ -149,15 +163,15 @@ def goals(best: Results, starts: dict[str, float]) -> list[Goal]:
 
     times, ms, mb, requests = "x", "ms", "MB", "requests"
     return [
-        goal("Flow, wall time against the floor, 100 jobs", 1.10, times, lambda: wall("flow", 100)),
-        goal("The same, 300 jobs", 1.10, times, lambda: wall("flow", 300)),
-        goal("The same, 100 jobs with TLS", 1.10, times, lambda: wall("flow", 100, tls=True)),
+        wall("Flow, wall time against the floor, 100 jobs", 1.10, "flow", 100),
+        wall("The same, 300 jobs", 1.10, "flow", 300),
+        wall("The same, 100 jobs with TLS", 1.10, "flow", 100, tls=True),
         goal("Flow, CPU of the client per job, 100 jobs", 45, ms, lambda: row("flow", 100).cpu_per_job),
         goal("The same, 300 jobs", 45, ms, lambda: row("flow", 300).cpu_per_job),
         goal("Flow, peak memory, 100 jobs", 180, mb, lambda: row("flow", 100).peak),
         goal("The same, 300 jobs", 180, mb, lambda: row("flow", 300).peak),
-        goal("Without Prefect, wall time against the floor, 100 jobs", 1.05, times, lambda: wall("bare", 100)),
-        goal("The same, 300 jobs", 1.05, times, lambda: wall("bare", 300)),
+        wall("Without Prefect, wall time against the floor, 100 jobs", 1.05, "bare", 100),
+        wall("The same, 300 jobs", 1.05, "bare", 300),
         goal(
             "Flow, CPU against the streaming SDK, 100 jobs",
             0.6,
@@ -202,15 +216,9 @@ def asked(row: Row) -> int:
 
 
 HEADS = (
-    *("engine", "jobs", "wall s", "× floor", "× SDK", "beyond the longest video", "CPU ms per job", "× floor", "× SDK"),
-    *(
-        "peak MB",
-        "of it idle",
-        "lag mean / max s",
-        "requests per job",
-        "bucket requests per job",
-        "Prefect CPU ms per job",
-    ),
+    *("engine", "jobs", "wall s", "wall × floor", "wall × sdk", "beyond the longest video"),
+    *("CPU ms per job", "CPU × floor", "CPU × sdk", "peak MB", "of it idle", "lag mean / max s"),
+    *("requests per job", "bucket requests per job", "Prefect CPU ms per job"),
 )
 
 

@@ -67,6 +67,14 @@ class MediaStore(Block):
     aws_session_token: SecretStr | None = Field(
         default=None, title="AWS Session Token", description="Needed only with temporary credentials."
     )
+    role_arn: str | None = Field(
+        default=None,
+        title="Role ARN",
+        description="AWS role to take on with that login, such as arn:aws:iam::123456789012:role/media.",
+    )
+    external_id: SecretStr | None = Field(
+        default=None, title="External ID", description="What the role asks for, if it was given by another account."
+    )
     path_style: bool | None = Field(
         default=None,
         description="Whether the bucket is named in the path or, if false, in the host; in the path if left out.",
@@ -95,6 +103,8 @@ class MediaStore(Block):
                 access_key_id=_plain(self.aws_access_key_id),
                 secret_access_key=_plain(self.aws_secret_access_key),
                 session_token=_plain(self.aws_session_token),
+                role_arn=self.role_arn or None,
+                external_id=_plain(self.external_id),
             ),
         )
 
@@ -134,6 +144,15 @@ class MediaStore(Block):
                 "make the certificate known to the system, for example with SSL_CERT_FILE",
                 stacklevel=2,
             )
+        role = getattr(credentials, "assume_role_arn", None)
+        terms = _given(getattr(credentials, "assume_role_kwargs", None)) if role else {}
+        external_id = terms.pop("ExternalId", None)
+        if terms:
+            warnings.warn(
+                f"MediaStore does not take over {', '.join(sorted(terms))} of `assume_role_kwargs`; "
+                "put them into a profile of the AWS config, and name that",
+                stacklevel=2,
+            )
         return cls(
             url=f"s3://{name}/{folder}" if folder else f"s3://{name}",
             endpoint_url=getattr(client, "endpoint_url", None),
@@ -142,6 +161,8 @@ class MediaStore(Block):
             aws_access_key_id=_secret(credentials, "aws_access_key_id", "minio_root_user"),
             aws_secret_access_key=_secret(credentials, "aws_secret_access_key", "minio_root_password"),
             aws_session_token=_secret(credentials, "aws_session_token"),
+            role_arn=role,
+            external_id=SecretStr(external_id) if external_id else None,
             path_style=_path_style(getattr(client, "config", None)),
         )
 
@@ -156,6 +177,14 @@ def _secret(credentials: Any, *names: str) -> SecretStr | None:
         if value:
             return value if isinstance(value, SecretStr) else SecretStr(str(value))
     return None
+
+
+def _given(parameters: Any) -> dict[str, Any]:
+    """What is set in parameters of prefect-aws, which are a model, or in a dict."""
+    if parameters is None:
+        return {}
+    values: dict[str, Any] = parameters if isinstance(parameters, dict) else parameters.model_dump()
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _path_style(config: Any) -> bool | None:

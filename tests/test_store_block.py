@@ -3,6 +3,7 @@
 import logging
 import pickle
 import warnings
+from datetime import timedelta
 from types import SimpleNamespace
 
 import boto3
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from prefect_media.errors import StoreError
 from prefect_media.storage import storage_of
+from prefect_media.storage_attributes import Attributes
 
 KEY, SECRET, TOKEN = "AKIAWATCHED", "secret-never-shown", "token-never-shown"
 
@@ -164,6 +166,58 @@ def test_from_a_bucket_with_a_private_certificate():
     credentials = SimpleNamespace(aws_client_parameters=client(verify=False))
     with pytest.warns(UserWarning, match="SSL_CERT_FILE"):
         MediaStore.from_bucket(SimpleNamespace(bucket_name="films", credentials=credentials))
+
+
+ROLE = "arn:aws:iam::123456789012:role/media"
+
+
+async def test_a_role(endpoint, monkeypatch):
+    """What the role lends is used for everything, and the login's own keys for nothing."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", endpoint)
+    store = in_bucket(endpoint).model_copy(update={"role_arn": ROLE, "external_id": SecretStr("given-by-them")})
+    await store.acheck()
+    storage = store.storage()
+    link = await storage.sign("a.txt", timedelta(minutes=1))
+    assert "X-Amz-Security-Token=" in link
+    assert KEY not in link
+    await storage.put("a.txt", b"text", content_type="text/plain")
+    made = Attributes(cache_control="no-cache")
+    await storage.copy("a.txt", storage, "b.txt", content_type="text/plain", attributes=made)
+    assert await storage.read("b.txt") == b"text"
+    assert (await storage.noted("b.txt"))["Cache-Control"] == "no-cache"
+    assert "given-by-them" not in repr(store) + repr(storage.options)
+    assert in_bucket(endpoint).storage() is not storage
+
+
+async def test_a_role_that_is_refused(endpoint, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store = in_bucket(endpoint).model_copy(update={"role_arn": ROLE})
+    with pytest.raises(StoreError, match="can't be used") as caught:
+        await store.acheck()
+    assert SECRET not in str(caught.value)
+
+
+def test_from_a_bucket_with_a_role():
+    """The shape of prefect-aws' AssumeRoleParameters: what is left out is None."""
+    terms = SimpleNamespace(
+        model_dump=lambda: {"ExternalId": "theirs", "RoleSessionName": None, "DurationSeconds": None}
+    )
+    credentials = SimpleNamespace(
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SecretStr(SECRET),
+        aws_client_parameters=client(),
+        assume_role_arn=ROLE,
+        assume_role_kwargs=terms,
+    )
+    bucket = SimpleNamespace(bucket_name="films", credentials=credentials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        options = MediaStore.from_bucket(bucket).storage().options
+    assert (options.role_arn, options.external_id) == (ROLE, "theirs")
+    credentials.assume_role_kwargs = {"DurationSeconds": 900, "Policy": "{}"}
+    with pytest.warns(UserWarning, match="does not take over DurationSeconds, Policy of `assume_role_kwargs`"):
+        MediaStore.from_bucket(bucket)
 
 
 def test_from_something_else():

@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Config, S3Credential, S3Store
 
     from prefect_media.storage import StorageOptions
+
+
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
 
 
 def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
@@ -84,25 +88,39 @@ def _open_s3(
     return S3Store(name, config=config, client_options=client, retry_config=retry, credential_provider=credentials)
 
 
-def boto3_client(options: "StorageOptions", endpoint: str | None) -> Any:
-    """An S3 client of boto3 with the same login, for what obstore can't do."""
-    import boto3  # pyright: ignore[reportMissingTypeStubs]
+def boto3_client(options: "StorageOptions", endpoint: str | None) -> "tuple[Any, datetime | None]":
+    """An S3 client of boto3 with the same login, for what obstore can't do; and until when it works, if not always."""
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 
-    _, region = _aws_login(options)
-    session: Any = boto3.Session(
-        aws_access_key_id=options.access_key_id,
-        aws_secret_access_key=options.secret_access_key,
-        aws_session_token=options.session_token,
-        profile_name=None if options.access_key_id else options.profile,
-    )
+    login, region = _aws_login(options)
+    expires_at: datetime | None = None
+    if options.role_arn:
+        lent = login()
+        expires_at = lent["expires_at"]
+        keys = lent["access_key_id"], lent["secret_access_key"], lent.get("token")
+        session = _session(replace(options, **dict(zip(_KEYS, keys, strict=True))), region)
+    else:
+        session = _session(options, region)
     config = Config(
         s3={"addressing_style": "virtual" if options.path_style is False else "path"},
         retries={"mode": "standard", "max_attempts": 4},
         connect_timeout=5,
         read_timeout=300,  # a copy of a gigabyte answers when it is made
     )
-    return session.client("s3", region_name=region or "us-east-1", endpoint_url=endpoint, config=config)
+    client = session.client("s3", region_name=region or "us-east-1", endpoint_url=endpoint, config=config)
+    return client, expires_at
+
+
+def _session(options: "StorageOptions", region: str | None) -> Any:
+    import boto3  # pyright: ignore[reportMissingTypeStubs]
+
+    return boto3.Session(
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        profile_name=None if options.access_key_id else options.profile,
+        region_name=region,
+    )
 
 
 def explain_boto3(error: Exception, bucket: str, key: str, endpoint: str | None, profile: str | None) -> StoreError:
@@ -120,6 +138,32 @@ def explain_boto3(error: Exception, bucket: str, key: str, endpoint: str | None,
 
 
 def _aws_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], str | None]":
+    login, region = _own_login(options)
+    return (_as_role(options, region) if options.role_arn else login), region
+
+
+def _as_role(options: "StorageOptions", region: str | None) -> "Callable[[], S3Credential]":
+    """What the role lends to the login, asked for again when it is about to expire."""
+    from obstore.auth.boto3 import StsCredentialProvider
+
+    more = {"ExternalId": options.external_id} if options.external_id else {}
+    ask = StsCredentialProvider(
+        _session(options, region or "us-east-1"),
+        RoleArn=options.role_arn or "",
+        RoleSessionName="prefect-media",
+        **more,
+    )
+
+    def credentials() -> "S3Credential":
+        lent = ask()
+        ends = lent["expires_at"]
+        lent["expires_at"] = ends and ends.astimezone(UTC)  # botocore's own time zones are not understood by obstore
+        return lent
+
+    return credentials
+
+
+def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], str | None]":
     region = options.region or os.environ.get("AWS_REGION")
     if options.access_key_id and options.secret_access_key:
         return _given(options), region or os.environ.get("AWS_DEFAULT_REGION")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -25,6 +26,10 @@ PARTS_ABOVE = 1024**3
 """Copies above this size are made in parts at once. S3 copies up to 5 GB in one go, at a hundred MB a second."""
 
 PART_BYTES = 256 * 1024**2
+
+MARGIN = timedelta(minutes=5)
+"""How long before it expires what a role lent is no longer used: a large copy takes a while."""
+
 CHECKSUMS = ("ChecksumCRC64NVME", "ChecksumSHA256", "ChecksumSHA1", "ChecksumCRC32C", "ChecksumCRC32")
 KEPT = ("ContentDisposition", "ContentEncoding", "ContentLanguage", "CacheControl")
 
@@ -34,7 +39,15 @@ class S3Copier:
 
     def __init__(self, bucket: str, options: StorageOptions, endpoint: str | None) -> None:
         self.bucket = bucket
-        self.client: Any = boto3_client(options, endpoint)
+        self._open = lambda: boto3_client(options, endpoint)
+        self._client, self._expires_at = self._open()
+
+    @property
+    def client(self) -> Any:
+        """boto3's client; a new one when what a role lent to the old one is about to expire."""
+        if self._expires_at and self._expires_at < datetime.now(UTC) + MARGIN:
+            self._client, self._expires_at = self._open()
+        return self._client
 
     def copy(self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes) -> Proof:
         """Copy, keep what the source is served with, set what is asked for, and compare the checksums.
@@ -44,7 +57,8 @@ class S3Copier:
         """
         from boto3.s3.transfer import TransferConfig  # pyright: ignore[reportMissingTypeStubs]
 
-        source = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        client = self.client
+        source = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
         said = {
             **{name: source[name] for name in KEPT if source.get(name)},
             "ContentType": content_type,
@@ -60,14 +74,14 @@ class S3Copier:
             said |= {"TaggingDirective": "REPLACE", "Tagging": urlencode(attributes.tags)}
         if attributes.kms_key_id:
             said |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": attributes.kms_key_id}
-        self.client.copy(
+        client.copy(
             {"Bucket": bucket, "Key": key},
             self.bucket,
             target_key,
             ExtraArgs=said,
             Config=TransferConfig(multipart_threshold=PARTS_ABOVE, multipart_chunksize=PART_BYTES),
         )
-        return proof(source, self.client.head_object(Bucket=self.bucket, Key=target_key, ChecksumMode="ENABLED"))
+        return proof(source, client.head_object(Bucket=self.bucket, Key=target_key, ChecksumMode="ENABLED"))
 
 
 def proof(source: dict[str, Any], copy: dict[str, Any]) -> Proof:

@@ -7,7 +7,7 @@ import asyncio
 from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, model_validator
 
 from prefect_media import steps
 from prefect_media.assets import Asset
@@ -22,6 +22,7 @@ from prefect_media.terms import Terms
 
 from .credentials import AzureOpenAICredentials, OpenAICredentials
 from .store import MediaStore
+from .unknown_fields import warn_of_unknown_fields
 
 
 class VideoJobRun(JobRun[Asset]):
@@ -98,6 +99,11 @@ class VideoJobBlock(JobBlock[Asset]):
         description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
     )
     timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")
+
+    @model_validator(mode="after")
+    def _warn_of_unknown_fields(self) -> VideoJobBlock:
+        warn_of_unknown_fields(self)
+        return self
 
     async def atrigger(self) -> VideoJobRun:
         """Order the video and come back at once. Raises what `submit_video` raises."""

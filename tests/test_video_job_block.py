@@ -103,3 +103,8 @@ def test_a_remix_keeps_its_kind(block, media_simulator):
         {"credentials": media_simulator.credentials, "request": remix.model_dump(mode="json")}
     )
     assert again.request == remix
+
+
+def test_a_field_it_does_not_have_is_warned_of(media_simulator):
+    with pytest.warns(UserWarning, match="VideoJobBlock has no field 'timeout'; it is ignored. Its fields are credent"):
+        VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, timeout=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
@@ -183,7 +183,7 @@ def _given(parameters: Any) -> dict[str, Any]:
     """What is set in parameters of prefect-aws, which are a model, or in a dict."""
     if parameters is None:
         return {}
-    values: dict[str, Any] = parameters if isinstance(parameters, dict) else parameters.model_dump()
+    values = cast(dict[str, Any], parameters if isinstance(parameters, dict) else parameters.model_dump())
     return {name: value for name, value in values.items() if value is not None}
 
 

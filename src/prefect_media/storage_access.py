@@ -146,7 +146,7 @@ def _as_role(options: "StorageOptions", region: str | None) -> "Callable[[], S3C
     """What the role lends to the login, asked for again when it is about to expire."""
     from obstore.auth.boto3 import StsCredentialProvider
 
-    more = {"ExternalId": options.external_id} if options.external_id else {}
+    more: Any = {"ExternalId": options.external_id} if options.external_id else {}
     ask = StsCredentialProvider(
         _session(options, region or "us-east-1"),
         RoleArn=options.role_arn or "",

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect_media.tasks.publish import apublish, publish
 
-from prefect_media import Asset, Manifest, MediaStore, storage_copy
+from prefect_media import Asset, ImageRequest, Manifest, MediaStore, generate_images, storage_copy
 from prefect_media.errors import DownloadCorrupt, InvalidRequest, StoreError
 from prefect_media.manifest import NAME
 from prefect_media.storage_attributes import CAN, Attributes, check
@@ -403,6 +404,26 @@ def test_runs_of_one_minute_do_not_share_a_folder(store, tmp_path):
     for manifest in manifests:
         assert Manifest.load(manifest.uri) == manifest
         assert manifest.verify().ok
+
+
+@pytest.mark.usefixtures("prefect")
+def test_names_say_which_flow_and_run(media_credentials, store):
+    """In the run's own task, in a submitted one and in a subflow: the folder is of the outermost run."""
+    request = ImageRequest(prompt="a paper boat", model="gpt-image-2")
+
+    @flow
+    def scene() -> Asset:
+        return generate_images(media_credentials, request.model_copy(update={"variant": 2}), store=store)[0]
+
+    @flow
+    def campaign() -> tuple[str, list[Asset]]:
+        called = generate_images(media_credentials, request, store=store)
+        submitted = generate_images.submit(media_credentials, request.model_copy(update={"variant": 1}), store=store)
+        return str(flow_run.id), [*called, *submitted.result(), scene()]
+
+    run_id, assets = campaign()
+    folders = [asset.uri.rpartition("/")[0].rpartition("/")[2] for asset in assets]
+    assert folders == [f"{name}-{run_id[-8:]}" for name in ("campaign", "campaign", "scene")]
 
 
 async def test_nothing_of_a_login_is_in_what_is_published(watched):

@@ -240,3 +240,30 @@ async def test_what_is_stored_is_what_the_provider_sent(simulator, folder):
     sent = await asyncio.to_thread(lambda: urllib.request.urlopen(request).read())
     assert sent == await asset.aread_bytes()
     assert json.loads(await folder.read(f"{folder.key_of(asset.uri)}.json"))["request"]["model"] == MODEL
+
+
+async def test_a_template_that_can_not_work_is_refused_before_anything_is_bought(simulator, folder, monkeypatch):
+    monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "{date}/{words}")
+    settings.cache_clear()
+    for buy in (
+        lambda: buy_video(connection(simulator), clip(), folder, terms()),
+        lambda: buy_images(connection(simulator), STILLS, folder, terms()),
+    ):
+        with pytest.raises(ValueError, match=r"lacks \{hash\}, which tells purchases apart"):
+            await buy()
+    assert simulator.requests == []
+    assert [key async for key, _ in folder.list()] == []
+
+
+async def test_a_template_that_changed_meanwhile(simulator, folder, monkeypatch):
+    """It counts for jobs under way; what is done stays where it is, also when it has to be fetched again."""
+    first = await buy_video(connection(simulator), clip(), folder, terms())
+    monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "mine/{hash}-{index}")
+    settings.cache_clear()
+    assert (await buy_video(connection(simulator), clip(), folder, terms())).uri == first.uri
+    await folder.delete(folder.key_of(first.uri))
+    again = await buy_video(connection(simulator), clip(), folder, terms())
+    assert (again.uri, again.sha256) == (first.uri, first.sha256)
+    assert len(simulator.jobs) == 1
+    other = await buy_video(connection(simulator), clip(variant=1), folder, terms())
+    assert folder.key_of(other.uri).startswith("media/mine/")

@@ -39,7 +39,7 @@ def inputs(plan: Plan) -> tuple[Any, Any, list[Any]]:
 
     from prefect_media.requests import ImageRequest, VideoRequest
 
-    credentials = OpenAICredentials(api_key=SecretStr("key"), base_url=f"{plan.provider}/v1", max_concurrency=64)
+    credentials = OpenAICredentials(api_key=SecretStr("key"), base_url=f"{plan.provider}/v1")
     store = (
         MediaStore(url=plan.folder)
         if plan.folder

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from datetime import timedelta
 from html import escape
+from time import monotonic
 from urllib.parse import urlsplit
 
 from prefect.artifacts import acreate_markdown_artifact
@@ -21,21 +22,27 @@ from prefect_media.terms import OnProgress, OnStall
 
 from .context import in_run, run_logger
 
+QUIET_SECONDS = 30.0
+"""How long the log says nothing of a job that only goes on: a line costs as much as half a task run."""
+
 STALLED = "prefect-media.video-job.stalled"
 
 
 def progress_log() -> OnProgress:
-    """Says in the log of the run when a job changes its status or has come another quarter of the way."""
-    said: tuple[str, int] | None = None
+    """Says in the log of the run that a job has begun, and now and then how far it is; its end, Prefect says itself."""
+    said: tuple[str, float | None, float] | None = None
     logger = run_logger()
 
     async def show(job: VideoJob, state: JobState) -> None:
         nonlocal said
-        now = (state.status, int(state.progress or 0) // 25)
-        if now != said:
-            said = now
-            progress = f" {state.progress:.0f}%" if state.progress is not None else ""
-            logger.info("Job %s at %s: %s%s", job.id, job.model or "the provider", state.status, progress)
+        now = monotonic()
+        if state.phase == "done":
+            return
+        if said and said[0] == state.status and (said[1] == state.progress or now - said[2] < QUIET_SECONDS):
+            return
+        said = (state.status, state.progress, now)
+        progress = f" {state.progress:.0f}%" if state.progress is not None else ""
+        logger.info("Job %s at %s: %s%s", job.id, job.model or "the provider", state.status, progress)
 
     return show
 

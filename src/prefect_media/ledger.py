@@ -15,7 +15,6 @@ process died with the request somewhere between here and the provider: the next 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -347,7 +346,7 @@ def _path(key: str) -> str:
 
 
 def _json(record: Record) -> bytes:
-    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False).encode()
+    return record.model_dump_json(indent=2).encode()
 
 
 def _stamped(record: Record, **changes: Any) -> Record:

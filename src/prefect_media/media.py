@@ -92,10 +92,10 @@ class Whole:
 
     def _read_header(self, block: bytes, at: int) -> int:
         """Gather the header of the next box, which may lie across two blocks."""
-        wanted = 16 if self._head[:4] == b"\0\0\0\1" else 8
+        wanted = 16 if self._head.startswith(b"\0\0\0\1") else 8
         taken = block[at : at + wanted - len(self._head)]
         self._head += taken
-        if len(self._head) == 8 == wanted and self._head[:4] == b"\0\0\0\1":
+        if wanted == 8 and self._head.startswith(b"\0\0\0\1"):
             return at + len(taken)  # the length follows, in 64 bits
         if len(self._head) == wanted:
             length = int.from_bytes(self._head[8:] if wanted == 16 else self._head[:4])

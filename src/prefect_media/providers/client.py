@@ -32,6 +32,10 @@ AZURE_DOMAINS = (
 )
 
 
+ONE_PIECE_BYTES = 4 * 1024 * 1024
+"""A request body up to this size is put together before it is sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Where to send requests and as whom. The key is in it, but in no repr of it."""
@@ -210,7 +214,13 @@ def _http_async(connection: Connection) -> httpx2.AsyncClient:
     async def key_alone(request: httpx2.Request) -> None:
         _send_as_api_key(request, connection)
 
-    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
+    async def in_one_piece(request: httpx2.Request) -> None:
+        # A form would be sent field by field, each with a system call and perhaps a packet of its own.
+        if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
+            await request.aread()
+
+    hooks = [in_one_piece] if connection.bearer else [key_alone, in_one_piece]
+    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": hooks})
 
 
 def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:

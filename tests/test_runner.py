@@ -24,9 +24,9 @@ from prefect_media import (
     agenerate_video,
     generate_images,
     generate_video,
+    per_loop,
 )
 from prefect_media.errors import ContentRejected, RateLimited
-from prefect_media.providers import client as provider_client
 from prefect_media.simulator import Fault
 from prefect_media.sync import background_loop, run_sync
 
@@ -519,7 +519,7 @@ def test_fifty_submitted_tasks_share_one_client_and_its_connections(sync, twin, 
     assert len({asset.uri for asset in assets}) == 50
     assert len(media_simulator.images) == 50
     connection = media_simulator.credentials.connection()
-    loops = [loop for loop, things in provider_client._by_loop.items() if ("wire", connection) in things]
+    loops = [loop for loop, things in per_loop._by_loop.items() if ("wire", connection) in things]
     assert loops == [background_loop()]
     assert len(threads) < before + 20, "no thread for each"
 
@@ -537,9 +537,7 @@ def test_sync_twins_and_direct_calls_and_submitted_tasks_share_what_they_use(med
     assert {video.kind for video in videos} == {"video"}
     assert len(media_simulator.jobs) == 3
     connection = media_simulator.credentials.connection()
-    assert [loop for loop, things in provider_client._by_loop.items() if ("wire", connection) in things] == [
-        background_loop()
-    ]
+    assert [loop for loop, things in per_loop._by_loop.items() if ("wire", connection) in things] == [background_loop()]
 
 
 def test_a_twin_keeps_its_options_when_it_runs_as_its_original(media_simulator, tmp_path):

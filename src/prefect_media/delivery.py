@@ -17,7 +17,8 @@ from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
 from .ledger import Record
 from .naming import media_key
-from .providers.client import Connection, shared
+from .per_loop import shared
+from .providers.client import Connection
 from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
 from .requests import ImageEditRequest, ImageRequest

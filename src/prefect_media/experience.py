@@ -17,7 +17,7 @@ from contextvars import Context
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from .providers.client import shared
+from .per_loop import shared
 from .storage import Storage
 
 Kind = tuple[str, str | None, str | None]

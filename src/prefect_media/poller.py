@@ -12,8 +12,9 @@ from .errors import InvalidRequest, JobExpired, MediaError, ProviderUnavailable,
 from .experience import experience_of
 from .jobs import JobState, LookAgain, Verdict, VideoJob, Watch
 from .pace import Pace, Page, Single
+from .per_loop import shared
 from .providers import listing, videos
-from .providers.client import Connection, shared
+from .providers.client import Connection
 from .settings import settings
 
 LOOKS_AT_ONCE = 16

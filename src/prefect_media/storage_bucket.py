@@ -4,13 +4,14 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from prefect_media.errors import StoreError
+from prefect_media.per_loop import shared
 from prefect_media.storage_access import endpoint_of, explain, explain_boto3, open_bucket
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body
@@ -34,6 +35,9 @@ AT_ONCE_BYTES = 8 * 1024 * 1024
 
 SIGNED_FOR = timedelta(minutes=15)
 """How long the right to begin an upload lasts."""
+
+REQUESTS_AT_ONCE = 32
+"""Small requests in the air at once; uploads of media have a limit of their own."""
 
 READ_AHEAD = 256 * 1024
 """What a reader fetches at once: the index of a video usually fits."""
@@ -134,7 +138,7 @@ class Bucket:
     async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None:
         from obstore import put_async
 
-        with self._explained(key):
+        async with self._asking(key):
             await put_async(
                 self._store_for(attributes),
                 key,
@@ -147,7 +151,7 @@ class Bucket:
     async def read(self, key: str) -> bytes:
         from obstore import get_async
 
-        with self._explained(key):
+        async with self._asking(key):
             found = await get_async(self.store, key)
             return bytes(await found.bytes_async())
 
@@ -185,7 +189,7 @@ class Bucket:
     async def size(self, key: str) -> int | None:
         from obstore import head_async
 
-        with self._explained(key):
+        async with self._asking(key):
             try:
                 return (await head_async(self.store, key))["size"]
             except FileNotFoundError:
@@ -194,7 +198,7 @@ class Bucket:
     async def noted(self, key: str) -> dict[str, str]:
         from obstore import get_async
 
-        with self._explained(key):
+        async with self._asking(key):
             return dict((await get_async(self.store, key, options={"head": True})).attributes)
 
     def copies_to(self, other: object, attributes: Attributes) -> bool:
@@ -243,7 +247,7 @@ class Bucket:
     async def delete(self, key: str) -> None:
         from obstore import delete_async
 
-        with self._explained(key):
+        async with self._asking(key):
             try:
                 await delete_async(self.store, key)
             except FileNotFoundError as error:
@@ -266,7 +270,7 @@ class Bucket:
         from obstore import put_async
         from obstore.exceptions import AlreadyExistsError
 
-        with self._explained(key):
+        async with self._asking(key):
             try:
                 return _version(dict(await put_async(self.store, key, data, mode="create")))
             except AlreadyExistsError:
@@ -276,7 +280,7 @@ class Bucket:
         from obstore import put_async
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        with self._explained(key):
+        async with self._asking(key):
             try:
                 return _version(dict(await put_async(self.store, key, data, mode=json.loads(version))))
             except (AlreadyExistsError, PreconditionError):  # the former when two writers collide (409)
@@ -285,7 +289,7 @@ class Bucket:
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
         from obstore import get_async
 
-        with self._explained(key):
+        async with self._asking(key):
             try:
                 found = await get_async(self.store, key)
             except FileNotFoundError as error:
@@ -293,6 +297,13 @@ class Bucket:
                     raise
                 return None
             return bytes(await found.bytes_async()), _version(dict(found.meta))
+
+    @asynccontextmanager
+    async def _asking(self, key: str) -> AsyncGenerator[None]:
+        """A small request, held back while many are in the air: each has a connection of its own."""
+        async with shared("requests to buckets", lambda: asyncio.Semaphore(REQUESTS_AT_ONCE)):
+            with self._explained(key):
+                yield
 
     @contextmanager
     def _explained(self, key: str = "") -> Generator[None]:

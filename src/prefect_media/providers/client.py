@@ -7,14 +7,12 @@ a second call pays for no second TLS set-up. They live here and not in the block
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
+from ..per_loop import shared
 from ..transport import tls
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
 
@@ -105,22 +103,6 @@ class Connection:
 def is_dated(api_version: str | None) -> bool:
     """Whether an Azure api-version is of the older kind that carries a date, such as "2025-04-01-preview"."""
     return bool(api_version) and api_version[:2] == "20"  # pyright: ignore[reportOptionalSubscript]
-
-
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Any]] = WeakKeyDictionary()
-_lock = threading.Lock()
-T = TypeVar("T")
-
-
-def shared(key: Any, make: Callable[[], T]) -> T:
-    """The one object of its kind on the running event loop, made when it is first asked for."""
-    with _lock:
-        things = _by_loop.setdefault(asyncio.get_running_loop(), {})
-        if key not in things:
-            for loop in [loop for loop in _by_loop if loop.is_closed()]:
-                del _by_loop[loop]
-            things[key] = make()
-        return things[key]
 
 
 def wire_client(connection: Connection) -> AsyncOpenAI:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote, urlsplit
 
 from ..errors import InvalidRequest, MediaError
-from .client import shared
+from ..per_loop import shared
 from .wire import Upload, ask, fields_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import hashlib
 import json
-import logging
 import os
 import pickle
 import re
@@ -23,9 +22,9 @@ from pathlib import Path
 import anyio
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from prefect_media import storage_folder
+from prefect_media.demo_servers import BucketServer
 from prefect_media.errors import DownloadCorrupt, StoreError
 from prefect_media.storage import Storage, StorageOptions, storage_at, storage_of
 
@@ -35,12 +34,8 @@ KEY, SECRET, TOKEN = "AKIAWATCHED", "secret-never-shown", "token-never-shown"
 
 @pytest.fixture(scope="session")
 def endpoint():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with BucketServer() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,6 +165,7 @@ class BucketServer:
         """Listen on a free port; returns once requests are answered."""
         from moto.server import ThreadedMotoServer
 
+        _make_puts_atomic()
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
@@ -186,6 +189,20 @@ class BucketServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+@lru_cache(maxsize=1)
+def _make_puts_atomic() -> None:
+    """S3 compares and swaps in one step; moto compares, then swaps, and lets another thread in between."""
+    from moto.s3.responses import S3Response
+
+    put, lock = S3Response.put_object, threading.Lock()
+
+    def one_at_a_time(self: S3Response) -> Any:
+        with lock:
+            return put(self)
+
+    S3Response.put_object = one_at_a_time
 
 
 def stop_process(process: subprocess.Popen[Any], *, patience: float = 10.0) -> None:

@@ -33,6 +33,11 @@ class AssetSource(BaseModel):
     created_at: datetime = Field(description="When the provider's answer was stored (UTC).")
     revised_prompt: str | None = Field(default=None, description="The prompt as the model rewrote it.")
     remixed_from: str | None = Field(default=None, description="Job id of the video this one was made from.")
+    integrity: Literal["hash", "length"] | None = Field(
+        default=None,
+        description='What the content of a video was compared with when it arrived: "hash", where the provider gave '
+        'one; "length", where it announced only that; None where there was nothing to compare with.',
+    )
     reference_uri: str | None = Field(
         default=None, description="Where the reference image, as it was sent, or the footage lies."
     )

@@ -7,7 +7,7 @@ import io
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import httpx
 
@@ -42,7 +42,7 @@ async def store_video(
     """
     for pause in (*PAUSES, None):
         try:
-            stored, content_type = await _poured(connection, job, storage, record)
+            stored, content_type, integrity = await _poured(connection, job, storage, record)
             break
         except (DownloadCorrupt, StoreError) as error:
             if not error.transient or pause is None:
@@ -71,14 +71,21 @@ async def store_video(
             job.model,
             None,
             job_id=job.id,
+            integrity=integrity,
             remixed_from=state.remixed_from or record.request.get("video"),
             **_video_costs(connection, record, state, facts),
         ),
     )
 
 
-async def _poured(connection: Connection, job: VideoJob, storage: Storage, record: Record) -> tuple[Stored, str]:
-    """The content of a job, from the provider into the store; what another process has stored meanwhile stays."""
+async def _poured(
+    connection: Connection, job: VideoJob, storage: Storage, record: Record
+) -> tuple[Stored, str, Literal["hash", "length"] | None]:
+    """The content of a job, from the provider into the store; what another process has stored meanwhile stays.
+
+    Returns:
+        What was stored, its MIME type, and what it was compared with.
+    """
     kind = ""
 
     def name(head: bytes) -> tuple[str, str]:
@@ -90,7 +97,9 @@ async def _poured(connection: Connection, job: VideoJob, storage: Storage, recor
     whole = media.Whole()
     # On record as done and yet needed: what is there is broken.
     stored = await storage.pour_named(name, source, inspect=whole.feed, replace=record.state == "done")
-    return stored, kind
+    if stored.hash_checked:
+        return stored, kind, "hash"
+    return stored, kind, "length" if stored.size_bytes == source.size else None
 
 
 def _asked(record: Record) -> dict[str, Any]:

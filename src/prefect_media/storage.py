@@ -217,7 +217,8 @@ class Storage:
             theirs = Body(Given(place.blocks(full)))  # another process was faster
             for _ in theirs:
                 pass
-            return Stored(self.uri(key), theirs.size, theirs.sha256, bytes(theirs.head))
+            checked = body.hash_checked and theirs.sha256 == body.sha256  # or it was us, and the reply was lost
+            return Stored(self.uri(key), theirs.size, theirs.sha256, bytes(theirs.head), checked)
 
         return await moved(work, body.stop, body.check)
 

@@ -65,10 +65,12 @@ class Content:
         self._url, self._host, self._job_id = url, host, job_id
         # As it is: packed, its length would be unknown and it could not be taken up again.
         self._headers = {**headers, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._etag: str | None = None
         self._validator: str | None = None
         self._packed = False
         self._response: BaseHTTPResponse | None = None
         self._reading_since: float | None = None
+        self._slow = False
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -93,7 +95,7 @@ class Content:
         while True:
             reason = "the connection ended"
             try:
-                for block in self._blocks(response):
+                for block in self._blocks(response, BLOCK_BYTES >> 2 * breaks):
                     got += len(block)
                     yield block
                 if self.size is None or got >= self.size:
@@ -104,7 +106,7 @@ class Content:
             finally:
                 if self.size is None or got != self.size:
                     self._interrupt(response)  # what is left in it belongs to nobody
-            if got > progress:
+            if got - progress >= (BLOCK_BYTES if self._slow else 1):
                 breaks, progress = 0, got
             while True:
                 breaks += 1
@@ -116,19 +118,28 @@ class Content:
                 except (HTTPError, OSError) as error:
                     reason = _name(error)
 
-    def _blocks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
+    def _blocks(self, response: BaseHTTPResponse, first: int) -> Iterator[bytes]:
+        """What comes; the first block is of `first` bytes at most.
+
+        A connection that is reset takes the block along that was being read, so less is asked for after a break, and
+        less still when nothing came. urllib3 is to unpack only where it has to: otherwise it keeps to itself what came
+        right before a connection ended.
+        """
+        self._slow, size = False, first
         while True:
             self._reading_since = time.monotonic()
-            block = response.read(BLOCK_BYTES)
+            block = response.read(size, decode_content=self._packed)
             self._reading_since = None
             if not block:
                 return
             yield block
+            size = BLOCK_BYTES
 
     def check(self) -> None:
         """Break a connection on which next to nothing comes; called now and then from another thread."""
         since = self._reading_since
         if since is not None and time.monotonic() - since > SLOW_SECONDS and self._response is not None:
+            self._slow = True
             self._interrupt(self._response)
 
     def _opened(self) -> BaseHTTPResponse:
@@ -163,8 +174,9 @@ class Content:
             length = headers.get("Content-Length", "")
             self.size = int(length) if length.isdecimal() else None
             self.digest = promised_hash(headers)
-        etag = headers.get("ETag", "")
-        self._validator = etag if etag.startswith('"') else headers.get("Last-Modified")
+        self._etag = headers.get("ETag")
+        strong = self._etag is not None and self._etag.startswith('"')
+        self._validator = self._etag if strong else headers.get("Last-Modified")
         return response
 
     def _resumed(self, start: int, reason: str) -> BaseHTTPResponse:
@@ -173,20 +185,25 @@ class Content:
             raise self._broken(start, reason)
         condition = {"If-Range": self._validator} if self._validator else {}
         response = self._ask({"Range": f"bytes={start}-", **condition} if start else {})
-        if response.status >= 500:
-            response.release_conn()
+        if response.status >= 500 or response.status in (408, 429):
+            self._interrupt(response)
             raise OSError(f"HTTP {response.status}")
-        if start:
-            total = self.size if self.size is not None else ""
-            where = response.headers.get("Content-Range", "")
-            fits = response.status == 206 and where.startswith(f"bytes {start}-") and f"/{total}" in where
-        else:
-            announced = response.headers.get("Content-Length")
-            fits = response.status == 200 and announced == (None if self.size is None else str(self.size))
-        if not fits:
+        if not self._continues(response, start):
             self._interrupt(response)
             raise self._broken(start, reason)
         return response
+
+    def _continues(self, response: BaseHTTPResponse, start: int) -> bool:
+        """Whether it is the rest of the same content; not every server heeds `If-Range`."""
+        headers, size = response.headers, None if self.size is None else str(self.size)
+        if self._etag and headers.get("ETag", self._etag) != self._etag:
+            return False
+        if headers.get("Content-Encoding", "identity") != "identity":
+            return False
+        if not start:
+            return response.status == 200 and headers.get("Content-Length") == size
+        where = re.fullmatch(rf"bytes {start}-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        return response.status == 206 and where is not None and (size is None or where[1] in (size, "*"))
 
     def _ask(self, more: Mapping[str, str]) -> BaseHTTPResponse:
         from urllib3 import Retry
@@ -202,8 +219,12 @@ class Content:
         )
 
     def _refusal(self, response: BaseHTTPResponse) -> MediaError:
-        body = response.read(BLOCK_BYTES)
-        response.release_conn()
+        from urllib3.exceptions import HTTPError
+
+        body = b""
+        with suppress(HTTPError, OSError):  # the status says enough where its reasons break off
+            body = response.read(BLOCK_BYTES)
+            response.release_conn()
         return answer_error(response.status, dict(response.headers), body, self._url)
 
     def _interrupt(self, response: BaseHTTPResponse) -> None:

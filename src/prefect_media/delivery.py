@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -50,8 +49,8 @@ async def store_video(
             await asyncio.sleep(pause)
     else:
         raise AssertionError("unreachable")
-    facts = await asyncio.to_thread(media.video_facts, io.BytesIO(stored.head))
-    if facts.codec is None or facts.seconds is None:  # its index is not at the beginning
+    facts = media.indexed_facts(stored.head)
+    if facts is None:
         with await storage.open(cast(str, storage.key_of(stored.uri))) as file:
             facts = await asyncio.to_thread(media.video_facts, file)
     return Asset(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from .errors import DownloadCorrupt
+from .mp4 import index_of
 
 POSTER_WIDTH = 320
 
@@ -116,6 +117,12 @@ def image_facts(data: bytes) -> Facts:
         return Facts()
 
 
+def indexed_facts(head: bytes) -> Facts | None:
+    """What the index at the beginning of a video says; None where there is none, or none that is plain."""
+    index = index_of(head)
+    return Facts(*index) if index else None
+
+
 def video_facts(file: IO[bytes]) -> Facts:
     """Width, height, duration and codec of a video; nothing is known of files that can't be read."""
     import av
@@ -126,7 +133,7 @@ def video_facts(file: IO[bytes]) -> Facts:
             stream: Any = container.streams.video[0]
             length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             codec = stream.codec_context
-            return Facts(codec.width, codec.height, round(float(length), 3) or None, codec.name)
+            return Facts(codec.width, codec.height, round(float(length), 3) or None, codec.codec.canonical_name)
     except (FFmpegError, IndexError):
         return Facts()
 

@@ -278,7 +278,7 @@ class Pace:
         """Seconds until the next look that seems wise."""
         age = now - seat.born
         short = SHORT if len(self._seats) > MANY else SHORT_ALONE
-        floor = min(short, max(SHORTEST, age / 50))
+        floor = min(short, max(SHORTEST, age / 20))
         return max(self._wish(seat, now, age), floor) * self._dice.uniform(0.95, 1.0)
 
     def _wish(self, seat: Seat, now: float, age: float) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 1024 * 1024
 """How much is moved, hashed and written at a time."""
 
 CONNECT_SECONDS = 10.0

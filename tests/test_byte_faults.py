@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from itertools import chain, repeat
 from pathlib import Path
@@ -114,7 +115,10 @@ class Shop:
             uploads = self.buckets.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
             assert uploads == []
         else:
-            assert not list(Path(self.storage.url.removeprefix("file://")).rglob(".prefect-media-part-*"))
+            root, deadline = Path(self.storage.url.removeprefix("file://")), time.monotonic() + 10
+            while (parts := list(root.rglob(".prefect-media-part-*"))) and time.monotonic() < deadline:
+                time.sleep(0.01)  # how long jobs take is noted meanwhile, by a thread of its own
+            assert not parts
 
     async def records(self):
         return [record async for record in Ledger(self.storage).purchases()]
@@ -225,8 +229,8 @@ async def test_a_line_that_never_holds_for_a_block(shop):
     shop.provider.plan = plan
     asset = await shop.buy()
     assert asset.sha256 == SHA256
-    asked = shop.provider.asked[asset.source.job_id]
-    assert [each.headers.get("range") for each in asked].count(None) == 1, "never from the beginning"
+    starts = [int(each.headers.get("range", "bytes=0-")[6:-1]) for each in shop.provider.asked[asset.source.job_id]]
+    assert starts == [0, *range(0, starts[-1] + 1, content.CAREFUL_BYTES)], "what came before is kept"
     await shop.check(1)
 
 
@@ -483,6 +487,13 @@ async def test_until_the_line_ends(shop):
     await shop.check(CUTS)
 
 
+def drops(answer, size, seconds):
+    """An answer, its body in drops of so many bytes."""
+    said, body = answer
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    return [said, *chain.from_iterable(zip(pieces, repeat(seconds), strict=False))]
+
+
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 async def test_a_line_that_drips_is_broken_and_taken_up_again(open_shop, kind, monkeypatch):
     monkeypatch.setattr(content, "SLOW_SECONDS", 0.3)
@@ -492,9 +503,7 @@ async def test_a_line_that_drips_is_broken_and_taken_up_again(open_shop, kind, m
     def plan(number, asked):
         if number > 1:
             return part_of(FILM, asked)
-        said, body = part_of(FILM, asked)
-        drops = [body[at : at + 2000] for at in range(0, len(body), 2000)]
-        return [said, *chain.from_iterable(zip(drops, repeat(0.02), strict=False))]
+        return drops(part_of(FILM, asked), 2000, 0.02)
 
     shop.provider.plan = plan
     asset = await shop.buy()
@@ -509,7 +518,7 @@ async def test_a_server_that_only_drips_is_given_up(shop, monkeypatch):
     monkeypatch.setattr(content, "SLOW_SECONDS", 0.05)
     monkeypatch.setattr(transport, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(delivery, "PAUSES", ())
-    shop.provider.plan = lambda number, asked: [*part_of(FILM, asked, upto=0), *(b"\0\0\0\x20", 0.01) * 500]
+    shop.provider.plan = lambda number, asked: drops(part_of(FILM, asked), 100, 0.01)
     with pytest.raises(DownloadCorrupt, match="broke off after"):
         await shop.buy()
     assert len(shop.provider.asked[shop.simulator.jobs[0].id]) == 1 + content.BREAKS
@@ -574,8 +583,10 @@ async def test_an_upload_whose_reply_is_lost(s3_shop, hashed):
     await shop.check(1)
 
 
-async def test_a_store_that_fails_one_upload_in_five(s3_shop):
+async def test_a_store_that_fails_one_upload_in_five(s3_shop, monkeypatch):
     """Anything that is written may fail, records as well; a task tries again, and buys nothing twice."""
+    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "1")  # whoever finds his own lease has to wait for its end
+    settings.cache_clear()
     shop, dice, lock, struck = s3_shop, random.Random(8), threading.Lock(), Counter()
     faults = [(500, "InternalError"), (503, "SlowDown"), ("reset",), ("lost",)]
 
@@ -608,12 +619,12 @@ def in_parts(monkeypatch, open_shop):
 @pytest.mark.parametrize("ranges", [True, False])
 async def test_a_download_cut_while_parts_go_up(in_parts, ranges):
     shop, film = in_parts, in_parts.provider.film
-    cut = first_of_each(offsets(9, len(film), 8))
+    cut = first_of_each(offsets(9, len(film), 6))
     shop.provider.plan = lambda number, asked: part_of(
         film, asked, ranges=ranges, upto=None if number else cut(asked.path)
     )
-    assert sha256s(await shop.buy_many(8)) == {hashlib.sha256(film).hexdigest()}
-    await shop.check(8)
+    assert sha256s(await shop.buy_many(6)) == {hashlib.sha256(film).hexdigest()}
+    await shop.check(6)
 
 
 async def test_a_download_cut_for_good_while_parts_go_up(in_parts):
@@ -625,7 +636,7 @@ async def test_a_download_cut_for_good_while_parts_go_up(in_parts):
     await shop.check(0, sold=1)
 
 
-@pytest.mark.parametrize("fault", [("cut", 1_000_000), ("cut", 0), ("reset",), ("lost",), (500, "InternalError")])
+@pytest.mark.parametrize("fault", [("cut", 1_000_000), ("lost",), (500, "InternalError")])
 async def test_parts_that_fail(in_parts, fault):
     """Each of three parts once, and then for good."""
     shop, seen = in_parts, Counter()
@@ -647,8 +658,16 @@ async def test_parts_that_fail(in_parts, fault):
     await shop.check(2)
 
 
-@pytest.mark.parametrize("fault", [("reset",), ("lost",), (500, "InternalError")])
-@pytest.mark.parametrize("step", ["begin", "complete"])
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("begin", ("reset",)),
+        ("begin", (500, "InternalError")),
+        ("complete", ("reset",)),
+        ("complete", ("lost",)),
+        ("complete", (500, "InternalError")),
+    ],
+)
 async def test_an_upload_in_parts_that_can_not_begin_or_end(in_parts, step, fault):
     shop = in_parts
     mark = "?uploads" if step == "begin" else "uploadId="
@@ -666,18 +685,39 @@ async def test_an_upload_in_parts_that_can_not_begin_or_end(in_parts, step, faul
     await shop.check(1)
 
 
+async def test_an_upload_that_began_without_anybody_hearing_of_it(in_parts):
+    """Its name was in the reply that got lost, so nobody can end it; but it holds not a byte, and so costs nothing."""
+    shop, struck = in_parts, []
+
+    def once(asked):
+        if asked.method != "POST" or "?uploads" not in asked.path or struck:
+            return None
+        struck.append(asked)
+        return ("lost",)
+
+    shop.buckets.fault = once
+    await shop.buy()
+    where = {"Bucket": shop.storage.url.split("/")[2]}
+    [left] = shop.buckets.client.list_multipart_uploads(**where)["Uploads"]
+    where |= {name: left[name] for name in ("Key", "UploadId")}
+    assert "Parts" not in shop.buckets.client.list_parts(**where)
+    shop.buckets.client.abort_multipart_upload(**where)
+    await shop.check(1)
+
+
 # ---------------------------------------------------------------- a disk that is full
 
 BUYER = """
 import asyncio, json, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
-from buyer import clip, connection, terms
+from buyer import clip, terms
 from prefect_media.errors import MediaError
+from prefect_media.providers.client import Connection
 from prefect_media.purchase import buy_video
 from prefect_media.storage import storage_at
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
-line = connection(None, base_url=sys.argv[2])
+line = Connection(provider="openai", base_url=sys.argv[2], api_key="sk-simulated")
 try:
     asset = asyncio.run(buy_video(line, clip("a paper boat"), storage_at(sys.argv[3]), terms()))
     print(json.dumps([asset.sha256, None]))
@@ -693,7 +733,8 @@ async def test_a_disk_that_is_full(shop):
         place = shop.storage.url
         command = [sys.executable, "-c", BUYER, str(Path(__file__).parent), shop.line.base_url, place, str(most)]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
-        return json.loads(done.stdout or f'"{done.stderr}"')
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
 
     for most in (len(FILM) - 1, 300_000):
         said, transient = await bought(most)

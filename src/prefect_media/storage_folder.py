@@ -46,13 +46,16 @@ class Folder:
         with _explained(path):
             part, file = self._open_part(path)
         try:
-            with file:
+            try:
                 for block in body:
                     with _explained(path):
                         file.write(block)
                 with _explained(path):
                     file.flush()
                     os.fsync(file.fileno())
+            finally:
+                with _explained(path):  # what a full disk didn't take is tried once more, and refused once more
+                    file.close()
             with _explained(path):
                 if not replace:
                     return self._link(part, path)

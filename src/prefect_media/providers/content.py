@@ -37,7 +37,13 @@ BREAK_PAUSE = 0.2
 """Seconds until a broken download is taken up again; doubled with every break that follows."""
 
 SLOW_SECONDS = 60.0
-"""How long 256 KiB may take; a connection that is slower than that is taken for broken."""
+"""How long a block may take; a connection that is slower than that is taken for broken, and what came is kept."""
+
+SLOW_BYTES = 256 * 1024
+"""What has to have come over such a connection to count as progress; otherwise a server that drips would never end."""
+
+CAREFUL_BYTES = 64 * 1024
+"""What is read first after a break. A connection that is reset takes the block along that is being read."""
 
 OURS_ALONE = frozenset({"Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project", "Cookie"})
 """Headers that a redirect doesn't carry to another host."""
@@ -95,7 +101,7 @@ class Content:
         while True:
             reason = "the connection ended"
             try:
-                for block in self._blocks(response, BLOCK_BYTES >> 2 * breaks):
+                for block in self._blocks(response, CAREFUL_BYTES >> 2 * (breaks - 1) if breaks else BLOCK_BYTES):
                     got += len(block)
                     yield block
                 if self.size is None or got >= self.size:
@@ -106,7 +112,7 @@ class Content:
             finally:
                 if self.size is None or got != self.size:
                     self._interrupt(response)  # what is left in it belongs to nobody
-            if got - progress >= (BLOCK_BYTES if self._slow else 1):
+            if got - progress >= (SLOW_BYTES if self._slow else 1):
                 breaks, progress = 0, got
             while True:
                 breaks += 1
@@ -121,9 +127,8 @@ class Content:
     def _blocks(self, response: BaseHTTPResponse, first: int) -> Iterator[bytes]:
         """What comes; the first block is of `first` bytes at most.
 
-        A connection that is reset takes the block along that was being read, so less is asked for after a break, and
-        less still when nothing came. urllib3 is to unpack only where it has to: otherwise it keeps to itself what came
-        right before a connection ended.
+        urllib3 unpacks only where it has to: otherwise it would keep to itself what came right before a connection
+        ended.
         """
         self._slow, size = False, first
         while True:

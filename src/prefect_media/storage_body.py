@@ -124,7 +124,11 @@ class Body:
                 self._inspect(block)
             if held:
                 yield held
-            held = block
+                held = b""
+            if self.expected_size is not None and self.size < self.expected_size:
+                yield block  # at once, while it is in the processor's cache
+            else:
+                held = block
         if not self.size:
             raise DownloadCorrupt("The content is empty; nothing was stored, fetch it again.")
         if self.expected_size is not None and self.size < self.expected_size:

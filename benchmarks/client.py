@@ -45,6 +45,11 @@ class Plan:
     def suffix(self) -> str:
         return "mp4" if self.kind == "video" else "png"
 
+    @property
+    def at_once(self) -> int:
+        """Paid requests in the air: the package's default, or for images as many as the other engines have."""
+        return 64 if self.kind == "image" else 16
+
     def prompt(self, number: int) -> str:
         return f"Shot {number:03}, a paper boat on a river"
 

@@ -17,7 +17,7 @@ def prepared(plan: Plan) -> Run:
     from prefect_media.terms import Terms
 
     async def run() -> Done:
-        connection = Connection("openai", f"{plan.provider}/v1", "key", dialect="auto")
+        connection = Connection("openai", f"{plan.provider}/v1", "key", dialect="auto", max_concurrency=plan.at_once)
         login = {"access_key_id": "key", "secret_access_key": "secret"}
         options = StorageOptions(endpoint_url=plan.sink, region="us-east-1", **login)
         storage = storage_at(plan.folder) if plan.folder else storage_at("s3://bench", options)

@@ -39,7 +39,9 @@ def inputs(plan: Plan) -> tuple[Any, Any, list[Any]]:
 
     from prefect_media.requests import ImageRequest, VideoRequest
 
-    credentials = OpenAICredentials(api_key=SecretStr("key"), base_url=f"{plan.provider}/v1")
+    credentials = OpenAICredentials(
+        api_key=SecretStr("key"), base_url=f"{plan.provider}/v1", max_concurrency=plan.at_once
+    )
     store = (
         MediaStore(url=plan.folder)
         if plan.folder

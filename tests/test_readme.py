@@ -1,5 +1,6 @@
 """What README and docs show is run, and what they claim of options and settings is true."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -31,13 +32,18 @@ def world(prefect, media_simulator, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=lambda code: code.strip().splitlines()[0][:40])
-def test_every_block_of_code_runs(world, code, tmp_path):
+def test_every_block_of_code_runs(world, code, tmp_path, capsys):
     names = world(code)
     if "teaser" in names:
         manifest = names["teaser"]("a red teapot")
         assert [asset.kind for asset in manifest.assets] == ["image", "video"]
         assert manifest.uri.startswith((tmp_path / "bucket" / "teasers").as_uri())
         assert (len(world.simulator.images), len(world.simulator.jobs)) == (1, 1)
+    if "campaign" in names:
+        asyncio.run(names["campaign"](["a red teapot", "a blue one"]))
+        assert capsys.readouterr().out.count("file://") == 2
+        assert len(names["trailer"](["a red teapot"])) == 1
+        assert len(world.simulator.jobs) == 3
     if "test_my_pipeline" in names:
         with pytest.warns(UserWarning, match="outside of a flow run") if _first_time() else _quiet():
             names["test_my_pipeline"](tmp_path)
@@ -59,7 +65,7 @@ def _quiet():
 
 
 def test_the_readme_has_an_example_of_everything():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     for word in ("make demo", "make test", "AzureOpenAICredentials(", "MediaStore(", "simulated()", "base_url="):
         assert word in README
 

@@ -324,6 +324,20 @@ async def test_content_that_is_not_there(server, monkeypatch):
         await begin_download(at, job.id)
 
 
+async def test_content_from_another_host_is_fetched_without_the_key(place):
+    """Servers that keep films elsewhere send a link; whoever is there learns nothing of the key."""
+    with Simulator(latency=0) as server, Simulator() as elsewhere:
+        job = await videos.submit(connection(server), video(), image=None, fingerprint="f")
+        location = {"location": f"{elsewhere.url}/somewhere"}
+        server.faults.append(Fault("GET", "/content", "answer", status=307, body="", headers=location))
+        elsewhere.faults.append(Fault("GET", "/somewhere", "answer", status=200, body=b"\0\0\0\x0cftypisom" * 20))
+        body = await content_of(connection(server), job.id)
+        assert b"".join(await asyncio.to_thread(list, body)).startswith(b"\0\0\0\x0cftyp")
+        [request] = [request for request in elsewhere.requests if "/somewhere" in request.path]
+        assert "authorization" in server.requests[-1].headers
+        assert connection(server).api_key not in str(request.headers)
+
+
 async def test_content_that_comes_a_moment_late_is_waited_for(server, place, monkeypatch):
     monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
     late = Fault("GET", "/content", "answer", times=2, status=404, body={"detail": "Generation is still in-progress"})

@@ -233,6 +233,10 @@ def worker(prefect_server, s3, tmp_path_factory):
     ):
         yield worker
         process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # now and then Prefect's worker does not listen
+            process.kill()
 
 
 @pytest.fixture(scope="module", params=["folder", "s3"])

@@ -12,6 +12,9 @@ import av
 import pytest
 from PIL import Image
 
+PLUGINS = "Failed to initialize plugins: can't register atexit after shutdown\n"
+"""What Prefect may say of itself when it is ended while it is being imported."""
+
 COMMAND = [sys.executable, "-c", "from prefect_media.cli import main; main()", "demo"]
 
 
@@ -102,7 +105,7 @@ def test_ended_while_the_servers_start(start, home, family, number):
     process.send_signal(number)
     _, complaints = process.communicate(timeout=120)
     assert process.returncode == 128 + number
-    assert complaints == ""
+    assert complaints.replace(PLUGINS, "") == ""
     assert family.gone()
     assert traces(home) == []
 

@@ -74,7 +74,7 @@ class Whole:
         self._head = bytearray()
         self._skip: int | None = 0  # bytes left of the current box; None when the rest can't be followed
 
-    def feed(self, block: bytes) -> None:
+    def feed(self, block: bytes | memoryview) -> None:
         """Take the next bytes; an empty block is the end.
 
         Raises:
@@ -91,7 +91,7 @@ class Whole:
             if not self._skip and at < len(block):
                 at = self._read_header(block, at)
 
-    def _read_header(self, block: bytes, at: int) -> int:
+    def _read_header(self, block: bytes | memoryview, at: int) -> int:
         """Gather the header of the next box, which may lie across two blocks."""
         wanted = 16 if self._head.startswith(b"\0\0\0\1") else 8
         taken = block[at : at + wanted - len(self._head)]

@@ -25,7 +25,7 @@ from prefect_media.storage_address import address_of, parse_address, shown
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body, Given, Source
 from prefect_media.storage_copy import read_elsewhere
-from prefect_media.transport import moved
+from prefect_media.transport import Block, moved
 
 if TYPE_CHECKING:
     from prefect_media.storage_copy import Proof
@@ -194,7 +194,7 @@ class Storage:
         name: Callable[[bytes], tuple[str, str]],
         source: Source,
         *,
-        inspect: Callable[[bytes], None] | None = None,
+        inspect: Callable[[Block], None] | None = None,
         replace: bool = True,
         attributes: Attributes = NONE,
     ) -> Stored:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from prefect_media.errors import DownloadCorrupt
+from prefect_media.transport import Block
 
 HEAD_BYTES = 256 * 1024
 """How much of the beginning is kept: enough to tell what it is, and the index of a film that can be streamed."""
@@ -19,7 +20,9 @@ class Source(Protocol):
     digest: tuple[str, str] | None
     """Name of an algorithm in hashlib, and what it gives for the whole of it, in hexadecimal."""
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Block]:
+        """Its blocks. Each is valid only until the next is asked for: they may all lie in one buffer."""
+        ...
 
     def stop(self) -> None:
         """Make the iteration end with an error, from another thread."""
@@ -33,11 +36,11 @@ class Source(Protocol):
 class Given:
     """Blocks that are at hand, as a source."""
 
-    def __init__(self, blocks: Iterable[bytes], size: int | None = None, sha256: str | None = None) -> None:
+    def __init__(self, blocks: Iterable[Block], size: int | None = None, sha256: str | None = None) -> None:
         self.size, self.digest = size, ("sha256", sha256) if sha256 else None
         self._blocks = blocks
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Block]:
         return iter(self._blocks)
 
     def stop(self) -> None:
@@ -51,19 +54,19 @@ class Body:
     """A body that is counted, hashed and checked while it passes.
 
     Iterating ends with an error unless it was whole, so that it is never kept otherwise; then `failed` is that error,
-    for whoever only sees that an upload came to nothing.
+    for whoever only sees that an upload came to nothing. Each block is valid only until the next is asked for.
 
     Args:
         source: Where it comes from.
         inspect: Gets each block, and an empty one at the end; raises when the content can't be right.
     """
 
-    def __init__(self, source: Source, inspect: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, source: Source, inspect: Callable[[Block], None] | None = None) -> None:
         self.size, self.sha256 = 0, ""
         self.failed: Exception | None = None
         self.head = bytearray()
         self._source, self._inspect = source, inspect
-        self._blocks: Iterator[bytes] | None = None
+        self._blocks: Iterator[Block] | None = None
         self._first = b""
         self._stopped = False
 
@@ -93,14 +96,14 @@ class Body:
         """Look whether its source still moves, from another thread."""
         self._source.check()
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Block]:
         try:
             yield from self._passing()
         except Exception as error:
             self.failed = error
             raise
 
-    def _passing(self) -> Iterator[bytes]:
+    def _passing(self) -> Iterator[Block]:
         digest = hashlib.sha256()
         promised, other = self._source.digest, None
         if promised and promised[0] != "sha256":
@@ -128,7 +131,7 @@ class Body:
             if self.expected_size is not None and self.size < self.expected_size:
                 yield block  # at once, while it is in the processor's cache
             else:
-                held = block
+                held = bytes(block)
         if not self.size:
             raise DownloadCorrupt("The content is empty; nothing was stored, fetch it again.")
         if self.expected_size is not None and self.size < self.expected_size:
@@ -148,7 +151,7 @@ class Body:
             raise Stopped
         yield held
 
-    def _all(self) -> Iterator[bytes]:
+    def _all(self) -> Iterator[Block]:
         if self._blocks is None:
             self.begin(0)
         assert self._blocks is not None

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from prefect_media.errors import StoreError
 from prefect_media.per_loop import shared
@@ -89,7 +89,9 @@ class Bucket:
         if not replace:
             headers["If-None-Match"] = "*"
         try:
-            answer = connections(url).request("PUT", url, body=body, headers=headers, redirect=False, retries=False)
+            # urllib3 sends anything that is like bytes, and doesn't say so
+            blocks = cast(Iterator[bytes], iter(body))
+            answer = connections(url).request("PUT", url, body=blocks, headers=headers, redirect=False, retries=False)
         except (HTTPError, OSError) as error:
             if body.failed:
                 raise body.failed from None
@@ -113,7 +115,7 @@ class Bucket:
                 put(
                     self._store_for(attributes),
                     key,
-                    iter(body),
+                    map(bytes, body),  # copies: several parts are on their way at once
                     attributes=attributes.headers(content_type),
                     tags=dict(attributes.tags) or None,
                     use_multipart=body.expected_size is None or body.expected_size > AT_ONCE_BYTES,

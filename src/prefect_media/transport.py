@@ -7,6 +7,7 @@ time that it takes to move its bytes. So those go through sockets that block, in
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,14 +19,20 @@ from urllib.request import getproxies, proxy_bypass
 from .settings import settings
 
 if TYPE_CHECKING:
-    import ssl
-
     import urllib3
+    from _typeshed import WriteableBuffer
+    from urllib3 import BaseHTTPResponse
 
 T = TypeVar("T")
 
+Block = bytes | memoryview
+"""A piece of a body, as it passes."""
+
 BLOCK_BYTES = 1024 * 1024
 """How much is moved, hashed and written at a time."""
+
+LARGE_BYTES = 64 * 1024
+"""Who asks a connection for this much or more waits until it is all there."""
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
@@ -78,7 +85,23 @@ def tls() -> ssl.SSLContext:
     """What all clients of the process trust; making one costs 17 ms."""
     import httpx2
 
-    return httpx2.create_ssl_context()
+    context = httpx2.create_ssl_context()
+    context.sslsocket_class = _Filling
+    return context
+
+
+class _Filling(ssl.SSLSocket):
+    """Fills a large buffer in one go. Otherwise each record of 16 KiB goes through four calls on its way up."""
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        view = memoryview(buffer).cast("B")
+        wanted = nbytes or len(view)
+        if wanted < LARGE_BYTES:
+            return super().recv_into(buffer, nbytes, flags)
+        got = 0
+        while got < wanted and (count := super().recv_into(view[got:wanted])):
+            got += count
+        return got
 
 
 def connections(url: str) -> urllib3.PoolManager:
@@ -99,3 +122,16 @@ def _connections(proxy: str | None) -> urllib3.PoolManager:
     if proxy:
         return urllib3.ProxyManager(proxy, maxsize=maxsize, ssl_context=tls(), timeout=timeout)
     return urllib3.PoolManager(maxsize=maxsize, ssl_context=tls(), timeout=timeout)
+
+
+def fill(buffer: memoryview, response: BaseHTTPResponse) -> memoryview:
+    """As much of a body as there is and as `buffer` holds; nothing at its end.
+
+    The body's own `read` takes new memory for every block, and its `readinto` does the same and copies: half as much
+    again as it takes to receive a film. So this asks the standard library's response, which urllib3 reads from too.
+
+    Raises:
+        http.client.HTTPException: The body's framing is broken.
+        OSError: The connection is.
+    """
+    return buffer[: response._original_response.readinto(buffer)]  # pyright: ignore

@@ -9,6 +9,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 from ..errors import (
@@ -19,7 +20,7 @@ from ..errors import (
     MediaError,
     ProviderUnavailable,
 )
-from ..transport import BLOCK_BYTES, connections
+from ..transport import BLOCK_BYTES, Block, connections, fill
 from .answers import answer_error
 from .client import Connection, headers_of
 from .dialects import dialect_of
@@ -85,8 +86,10 @@ class Content:
         if self._response is not None:
             self._interrupt(self._response)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Block]:
         """The bytes of the video; a broken connection is taken up again where the server can do that.
+
+        Each block is valid until the next is asked for.
 
         Raises:
             errors.JobExpired: The content is gone.
@@ -97,17 +100,19 @@ class Content:
         from urllib3.exceptions import HTTPError
 
         got, breaks, progress = 0, 0, 0
+        buffer = memoryview(bytearray(BLOCK_BYTES))
         response = self._response = self._opened()
         while True:
             reason = "the connection ended"
             try:
-                for block in self._blocks(response, CAREFUL_BYTES >> 2 * (breaks - 1) if breaks else BLOCK_BYTES):
+                first = CAREFUL_BYTES >> 2 * (breaks - 1) if breaks else BLOCK_BYTES
+                for block in self._blocks(response, buffer, first):
                     got += len(block)
                     yield block
                 if self.size is None or got >= self.size:
                     response.release_conn()
                     return
-            except (HTTPError, OSError, ValueError, AttributeError) as error:
+            except (HTTPError, HTTPException, OSError, ValueError, AttributeError) as error:
                 reason = _name(error)
             finally:
                 if self.size is None or got != self.size:
@@ -124,21 +129,17 @@ class Content:
                 except (HTTPError, OSError) as error:
                     reason = _name(error)
 
-    def _blocks(self, response: BaseHTTPResponse, first: int) -> Iterator[bytes]:
-        """What comes; the first block is of `first` bytes at most.
-
-        urllib3 unpacks only where it has to: otherwise it would keep to itself what came right before a connection
-        ended.
-        """
-        self._slow, size = False, first
+    def _blocks(self, response: BaseHTTPResponse, buffer: memoryview, first: int) -> Iterator[Block]:
+        """What comes; the first block is of `first` bytes at most."""
+        self._slow, room = False, buffer[:first]
         while True:
             self._reading_since = time.monotonic()
-            block = response.read(size, decode_content=self._packed)
+            block = response.read(len(room)) if self._packed else fill(room, response)
             self._reading_since = None
             if not block:
                 return
             yield block
-            size = BLOCK_BYTES
+            room = buffer
 
     def check(self) -> None:
         """Break a connection on which next to nothing comes; called now and then from another thread."""

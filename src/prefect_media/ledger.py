@@ -145,16 +145,18 @@ class Ledger:
         """
         owner = uuid4().hex
         seen: tuple[str, float] | None = None  # the version found, and when it was first seen
+        found: tuple[Record, str] | None = None
         while True:
-            found = await self.get(order.key)
-            if found is None:
+            if found is None:  # most purchases are new: written without a look
                 record = _stamped(order, lease=_lease(owner))
                 version = await self.storage.create(_path(order.key), _json(record))
-                if version is None:
-                    continue  # somebody was faster, or the store took ours and its reply was lost
-                await self._index(record)
-                return Claim(record, version)
-            record, version = found
+                if version is not None:
+                    await self._index(record)
+                    return Claim(record, version)
+            found = await self.get(order.key)
+            if found is None:
+                continue
+            record, version = found  # somebody's, or ours where the store took it and its reply was lost
             if record.fingerprint != order.fingerprint:
                 raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
             await self._index(record, order.flow_run_id)

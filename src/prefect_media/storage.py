@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from prefect_media.errors import DownloadCorrupt, StoreError
+from prefect_media.per_loop import shared
 from prefect_media.storage_address import address_of, parse_address, shown
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body, Given, Source
 from prefect_media.storage_copy import read_elsewhere
-from prefect_media.transport import Block, moved
+from prefect_media.transport import BLOCK_BYTES, Block, moved
 
 if TYPE_CHECKING:
     from prefect_media.storage_copy import Proof
@@ -225,7 +226,8 @@ class Storage:
     async def put(self, key: str, data: bytes, *, content_type: str, attributes: Attributes = NONE) -> Stored:
         """Store `data` at `key`, replacing what is there."""
         full, place = self._full(key), await self._place()
-        digest = await asyncio.to_thread(hashlib.sha256, data)
+        small = len(data) < BLOCK_BYTES  # a thread costs more than the hash
+        digest = hashlib.sha256(data) if small else await asyncio.to_thread(hashlib.sha256, data)
         await place.put(full, data, content_type, attributes)
         return Stored(self.uri(key), len(data), digest.hexdigest())
 
@@ -371,8 +373,10 @@ class Storage:
 
     async def _place(self) -> Place:
         if self._opened is None:
-            # in a thread: looking for credentials may import boto3 and ask the cloud's metadata service
-            self._opened = await asyncio.to_thread(_open, self.scheme, self._root, self.options)
+            async with shared(("open", self), asyncio.Lock):
+                if self._opened is None:
+                    # in a thread: looking for credentials may import boto3 and ask the cloud's metadata service
+                    self._opened = await asyncio.to_thread(_open, self.scheme, self._root, self.options)
         return self._opened
 
 

@@ -10,6 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from urllib3.exceptions import HTTPError
+
 from prefect_media.errors import StoreError
 from prefect_media.per_loop import shared
 from prefect_media.storage_access import endpoint_of, explain, explain_boto3, open_bucket
@@ -80,11 +84,8 @@ class Bucket:
 
     def _write_whole(self, key: str, body: Body, size: int, content_type: str, *, replace: bool) -> bool:
         """Upload in one request while the body arrives: no parts that could be left, and no copy in memory."""
-        from obstore import sign
-        from urllib3.exceptions import HTTPError
-
         with self._explained(key):
-            url = sign(self.store, "PUT", key, SIGNED_FOR)
+            url = obstore.sign(self.store, "PUT", key, SIGNED_FOR)
         headers = {"Content-Type": content_type, "Content-Length": str(size)}
         if not replace:
             headers["If-None-Match"] = "*"
@@ -108,11 +109,9 @@ class Bucket:
 
     def _write_parts(self, key: str, body: Body, content_type: str, attributes: Attributes) -> None:
         """Upload in parts, which are taken back when the body fails."""
-        from obstore import put
-
         try:
             with self._explained(key):
-                put(
+                obstore.put(
                     self._store_for(attributes),
                     key,
                     map(bytes, body),  # copies: several parts are on their way at once
@@ -128,20 +127,16 @@ class Bucket:
             raise
 
     def _has(self, key: str) -> bool:
-        from obstore import head
-
         with self._explained(key):
             try:
-                head(self.store, key)
+                obstore.head(self.store, key)
             except FileNotFoundError:
                 return False
         return True
 
     async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None:
-        from obstore import put_async
-
         async with self._asking(key):
-            await put_async(
+            await obstore.put_async(
                 self._store_for(attributes),
                 key,
                 data,
@@ -151,17 +146,13 @@ class Bucket:
             )
 
     async def read(self, key: str) -> bytes:
-        from obstore import get_async
-
         async with self._asking(key):
-            found = await get_async(self.store, key)
+            found = await obstore.get_async(self.store, key)
             return bytes(await found.bytes_async())
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
-        from obstore import get_async
-
         with self._explained(key):
-            found = await get_async(self.store, key)
+            found = await obstore.get_async(self.store, key)
             blocks = found.stream(min_chunk_size=BLOCK_BYTES)
         while True:
             with self._explained(key):
@@ -171,10 +162,8 @@ class Bucket:
             yield bytes(block)
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        from obstore import get
-
         with self._explained(key):
-            blocks = iter(get(self.store, key).stream(min_chunk_size=BLOCK_BYTES))
+            blocks = iter(obstore.get(self.store, key).stream(min_chunk_size=BLOCK_BYTES))
         while True:
             with self._explained(key):
                 block = next(blocks, None)
@@ -183,25 +172,19 @@ class Bucket:
             yield bytes(block)
 
     async def open(self, key: str) -> IO[bytes]:
-        from obstore import open_reader
-
         with self._explained(key):
-            return io.BufferedReader(_Reader(await asyncio.to_thread(open_reader, self.store, key)), READ_AHEAD)
+            return io.BufferedReader(_Reader(await asyncio.to_thread(obstore.open_reader, self.store, key)), READ_AHEAD)
 
     async def size(self, key: str) -> int | None:
-        from obstore import head_async
-
         async with self._asking(key):
             try:
-                return (await head_async(self.store, key))["size"]
+                return (await obstore.head_async(self.store, key))["size"]
             except FileNotFoundError:
                 return None
 
     async def noted(self, key: str) -> dict[str, str]:
-        from obstore import get_async
-
         async with self._asking(key):
-            return dict((await get_async(self.store, key, options={"head": True})).attributes)
+            return dict((await obstore.get_async(self.store, key, options={"head": True})).attributes)
 
     def copies_to(self, other: object, attributes: Attributes) -> bool:
         if not isinstance(other, Bucket) or self.scheme != other.scheme:
@@ -215,10 +198,8 @@ class Bucket:
     ) -> "Proof":
         if self.scheme == "s3":
             return await target.copied_from(self.bucket, key, target_key, content_type, attributes)
-        from obstore import copy_async
-
         with self._explained(key):
-            await copy_async(self.store, key, target_key)
+            await obstore.copy_async(self.store, key, target_key)
         return "unknown"
 
     async def copied_from(
@@ -237,28 +218,22 @@ class Bucket:
             raise explain_boto3(error, self.name, target_key, self.endpoint, self.profile) from None
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
-        from obstore import sign_async
-
         if not timedelta(0) < expires_in <= timedelta(days=SIGN_DAYS):
             raise StoreError(
                 f"A link can't be valid for {expires_in}; ask for {SIGN_DAYS} days at most.", transient=False
             )
         with self._explained(key):
-            return await sign_async(self.store, "GET", key, expires_in)
+            return await obstore.sign_async(self.store, "GET", key, expires_in)
 
     async def delete(self, key: str) -> None:
-        from obstore import delete_async
-
         async with self._asking(key):
             try:
-                await delete_async(self.store, key)
+                await obstore.delete_async(self.store, key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
 
     async def list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
-        import obstore
-
         pages = obstore.list(self.store, folder or None)  # pyright: ignore[reportUnknownMemberType]
         while True:
             with self._explained(folder):
@@ -269,31 +244,23 @@ class Bucket:
                 yield found["path"], found["size"]
 
     async def create(self, key: str, data: bytes) -> str | None:
-        from obstore import put_async
-        from obstore.exceptions import AlreadyExistsError
-
         async with self._asking(key):
             try:
-                return _version(dict(await put_async(self.store, key, data, mode="create")))
+                return _version(dict(await obstore.put_async(self.store, key, data, mode="create")))
             except AlreadyExistsError:
                 return None
 
     async def replace(self, key: str, data: bytes, version: str) -> str | None:
-        from obstore import put_async
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         async with self._asking(key):
             try:
-                return _version(dict(await put_async(self.store, key, data, mode=json.loads(version))))
+                return _version(dict(await obstore.put_async(self.store, key, data, mode=json.loads(version))))
             except (AlreadyExistsError, PreconditionError):  # the former when two writers collide (409)
                 return None
 
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
-        from obstore import get_async
-
         async with self._asking(key):
             try:
-                found = await get_async(self.store, key)
+                found = await obstore.get_async(self.store, key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -309,8 +276,6 @@ class Bucket:
 
     @contextmanager
     def _explained(self, key: str = "") -> Generator[None]:
-        from obstore.exceptions import BaseError
-
         try:
             yield
         except (BaseError, OSError) as error:

@@ -8,7 +8,10 @@ from client import Done, Plan, Run
 
 
 def prepared(plan: Plan) -> Run:
+    import httpcore2  # noqa: F401
+    import obstore  # noqa: F401
     import openai  # noqa: F401
+    import urllib3  # noqa: F401
 
     from prefect_media.providers.client import Connection
     from prefect_media.purchase import buy_images, buy_video

@@ -10,7 +10,10 @@ from client import Done, Plan, Run
 
 
 def prepared(plan: Plan) -> Run:
+    import httpcore2  # noqa: F401
+    import obstore  # noqa: F401
     import openai  # noqa: F401
+    import urllib3  # noqa: F401
     from prefect import flow
     from prefect_media.tasks import agenerate_images, agenerate_video
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import escape
 from time import monotonic
 from urllib.parse import urlsplit
@@ -25,6 +25,9 @@ from .context import in_run, run_logger
 QUIET_SECONDS = 30.0
 """How long the log says nothing of a job that only goes on: a line costs as much as half a task run."""
 
+FIRST_SECONDS = 2.0
+"""How old a job is before the log tells of it: among hundreds, telling of each right away would hold up the orders."""
+
 STALLED = "prefect-media.video-job.stalled"
 
 
@@ -36,7 +39,7 @@ def progress_log() -> OnProgress:
     async def show(job: VideoJob, state: JobState) -> None:
         nonlocal said
         now = monotonic()
-        if state.phase == "done":
+        if state.phase == "done" or (said is None and _age(job) < FIRST_SECONDS):
             return
         if said and said[0] == state.status and (said[1] == state.progress or now - said[2] < QUIET_SECONDS):
             return
@@ -45,6 +48,10 @@ def progress_log() -> OnProgress:
         logger.info("Job %s at %s: %s%s", job.id, job.model or "the provider", state.status, progress)
 
     return show
+
+
+def _age(job: VideoJob) -> float:
+    return (datetime.now(UTC) - job.submitted_at).total_seconds()
 
 
 def stall_event() -> OnStall:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -41,6 +43,9 @@ SILENCE_SECONDS = 60.0
 CHECK_SECONDS = 5.0
 """How often it is looked whether a transfer still moves."""
 
+SWITCH_SECONDS = 0.0005
+"""How long one thread keeps the interpreter from the others while something is moved."""
+
 STOP_SECONDS = 20.0
 """How long a transfer that is called off may take to clean up before nobody waits for it any longer."""
 
@@ -53,7 +58,7 @@ async def moved(work: Callable[[], T], stop: Callable[[], None], check: Callable
         stop: Makes it end soon with an error; called when the caller is cancelled.
         check: Looks whether it still moves; called now and then.
     """
-    future = _threads().submit(work)
+    future = _threads().submit(_promptly, work)
     waiting = asyncio.wrap_future(future)
     try:
         while not (await asyncio.wait({waiting}, timeout=CHECK_SECONDS))[0]:
@@ -72,6 +77,40 @@ async def moved(work: Callable[[], T], stop: Callable[[], None], check: Callable
 def _ended(exception: Callable[[float], BaseException | None]) -> None:
     with suppress(TimeoutError):
         exception(STOP_SECONDS)
+
+
+class _Prompt:
+    """Makes threads hand over the interpreter sooner while transfers are under way, all of them together.
+
+    A transfer lets it go for every system call, over TLS 64 times for each MiB, and would then wait up to 5 ms until
+    a busy thread gives it back: a flow with a hundred films over TLS takes 8 % longer.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._usual = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._under_way += 1
+            if self._under_way == 1:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._usual, SWITCH_SECONDS))
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._under_way -= 1
+            if not self._under_way and sys.getswitchinterval() <= SWITCH_SECONDS:  # else somebody has set it since
+                sys.setswitchinterval(self._usual)
+
+
+_prompt = _Prompt()
+
+
+def _promptly(work: Callable[[], T]) -> T:
+    with _prompt:
+        return work()
 
 
 @lru_cache(maxsize=1)

@@ -66,6 +66,7 @@ Run = Callable[[], Awaitable[Done]]
 
 ENGINES = {
     "floor": "engine_floor",
+    "floor-flow": "engine_floor_flow",
     "sdk": "engine_sdk",
     "sdk-buffered": "engine_sdk_buffered",
     "bare": "engine_bare",

@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -81,27 +82,30 @@ class Wire:
 
 def prepared(plan: Plan) -> Run:
     async def run() -> Done:
-        work = _videos if plan.kind == "video" else _images
+        work = videos if plan.kind == "video" else _images
         return Done(await asyncio.to_thread(work, plan))
 
     return run
 
 
-def _videos(plan: Plan) -> list[str]:
+def videos(plan: Plan, landed: Callable[[int, str], None] = lambda number, sha256: None) -> list[str]:
+    """Order all, store each when it is done; `landed` is told the number and the hash of each in some thread."""
     desk = Wire(plan.provider)
-    waiting = set[str]()
+    waiting = dict[str, int]()
     for number in range(plan.jobs):
         order = {"model": "sora-2", "prompt": plan.prompt(number), "seconds": "4", "size": "1280x720"}
         body = json.dumps(order).encode()
         desk.send("POST", "/v1/videos", f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n", body)
-        waiting.add(json.loads(desk.body())["id"])
+        waiting[json.loads(desk.body())["id"]] = number
     local = threading.local()
 
-    def pump(job_id: str) -> str:
+    def pump(job_id: str, number: int) -> str:
         if not hasattr(local, "source"):
             local.source, local.target = Wire(plan.provider), Wire(plan.sink)
             local.buffer = memoryview(bytearray(BUFFER_BYTES))
-        return _pumped(local.source, local.target, local.buffer, job_id, hashing=plan.hashing)
+        sha256 = _pumped(local.source, local.target, local.buffer, job_id, hashing=plan.hashing)
+        landed(number, sha256)
+        return sha256
 
     moved: list[Future[str]] = []
     with ThreadPoolExecutor(TRANSFERS) as pool:
@@ -109,9 +113,8 @@ def _videos(plan: Plan) -> list[str]:
         while waiting:
             time.sleep(max(0.0, look - time.monotonic()))
             look += 1
-            for job_id in _finished(desk) & waiting:
-                waiting.remove(job_id)
-                moved.append(pool.submit(pump, job_id))
+            for job_id in _finished(desk) & waiting.keys():
+                moved.append(pool.submit(pump, job_id, waiting.pop(job_id)))
     return [future.result() for future in moved]
 
 

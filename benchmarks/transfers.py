@@ -33,7 +33,7 @@ from prefect_media.demo_servers import PrefectServer
 
 HERE = Path(__file__).parent
 MB = 1_000_000
-WITH_PREFECT = ("flow", "submit", "submit-threads")
+WITH_PREFECT = ("floor-flow", "flow", "submit", "submit-threads")
 POLL_SECONDS = "1"
 
 RECOMMENDED = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100"}

@@ -35,6 +35,13 @@ def test_a_flow_asks_prefect_for_nothing_more_when_it_has_more_jobs(transfers, p
     assert one.prefect_requests == five.prefect_requests
 
 
+def test_the_floor_does_its_work_in_a_flow_too(transfers, prefect_server):
+    with transfers.Bench(seconds=0.3, prefect=prefect_server) as bench:
+        row = bench.run(transfers.Case("floor-flow", jobs=5, size=1))
+    assert row.requests["create"] == row.requests["content"] == row.lag["count"] == 5
+    assert row.prefect_requests["POST flow_runs"]
+
+
 @pytest.mark.parametrize("engine", ["floor", "bare"])
 def test_images_are_bought_and_stored_once_each(transfers, engine):
     with transfers.Bench() as bench:

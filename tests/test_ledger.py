@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from prefect_media.storage import storage_at
 
 sys.path.insert(0, str(Path(__file__).parent))
 from buyer import MODEL, clip, connection, terms
+from watched_bucket import WatchedBuckets
 
 NOW = datetime.now(UTC)
 UNSEEN = "sk-never-on-record"
@@ -59,6 +61,14 @@ def storage(store):
 def folder(tmp_path):
     """One kind of store is enough where only requests and answers matter."""
     return storage_at(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def watched(s3):
+    """Buckets with somebody in front of them who writes down what is asked."""
+    buckets = WatchedBuckets(s3)
+    yield buckets
+    buckets.close()
 
 
 @pytest.fixture
@@ -477,6 +487,40 @@ async def test_one_of_many_clears_up_a_doubt(storage):
     found = Claim(*await ledger.get("k1"))
     taken = await asyncio.gather(*(ledger.take_doubt(Claim(found.record, found.version)) for _ in range(5)))
     assert len([claim for claim in taken if claim]) == 1
+
+
+async def test_a_new_purchase_takes_one_write_and_no_look(watched):
+    claim = await Ledger(watched.store().storage()).claim(order())
+    assert claim.ours
+    assert [asked.method for asked in watched.requests] == ["PUT"]
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["refused", "cancelled"])
+async def test_a_claim_that_could_not_be_finished_is_free_at_once(watched, cancelled):
+    """Nothing was sent yet, so nobody has to wait until its lease runs out, or ask the provider about it."""
+    ledger, bought = Ledger(watched.store().storage()), order(flow_run_id="run-1")
+    on_its_way = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def refuse(asked):
+        if "by-run" not in asked.path:
+            return None
+        loop.call_soon_threadsafe(on_its_way.set)
+        if cancelled:
+            time.sleep(0.5)
+            return None
+        return 403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+    watched.refuse = refuse
+    claiming = asyncio.create_task(ledger.claim(bought))
+    await on_its_way.wait()
+    if cancelled:
+        claiming.cancel()
+    with pytest.raises(asyncio.CancelledError if cancelled else StoreError):
+        await claiming
+    watched.refuse = lambda asked: None
+    claim = await asyncio.wait_for(ledger.claim(bought), 10)  # a lease is 30 s
+    assert claim.ours and not claim.record.doubtful
 
 
 # ---------------------------------------------------------------- two that move the same purchase on

@@ -151,8 +151,7 @@ class Ledger:
                 record = _stamped(order, lease=_lease(owner))
                 version = await self.storage.create(_path(order.key), _json(record))
                 if version is not None:
-                    await self._index(record)
-                    return Claim(record, version)
+                    return await self._indexed(Claim(record, version))
             found = await self.get(order.key)
             if found is None:
                 continue
@@ -174,6 +173,16 @@ class Ledger:
             dead = record.state == "intent" and record.lease is not None
             if claim := await self._take(Claim(record, version), owner, doubtful=dead or record.doubtful):
                 return claim
+
+    async def _indexed(self, claim: Claim) -> Claim:
+        """A claim that was just made, with its entry in the index; without one it is given up again."""
+        try:
+            await self._index(claim.record)
+        except BaseException:
+            with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
+                await asyncio.shield(self.move(claim, state="intent"))
+            raise
+        return claim
 
     async def take_doubt(self, claim: Claim) -> Claim | None:
         """Make a purchase in doubt ours to clear up; None when somebody else was faster."""

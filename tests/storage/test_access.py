@@ -1,0 +1,154 @@
+"""Logins, endpoints and other clouds; keeping secrets, and starting fast."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from prefect_media.errors import StoreError
+from prefect_media.storage import Storage, StorageOptions
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stores import KEY, SECRET, TOKEN, address, child, complaint
+
+
+@pytest.fixture
+def no_login(monkeypatch, tmp_path):
+    """A machine on which nobody is logged in to AWS."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    return tmp_path
+
+
+async def test_logins(no_login, endpoint, bucket, monkeypatch):
+    """Nothing found, half a login, an unknown profile; then the ways of boto3 that work."""
+    url, options = f"s3://{bucket}", StorageOptions(endpoint_url=endpoint)
+    assert "No AWS credentials were found" in await complaint(Storage(url + "/1", options))
+    half = StorageOptions(endpoint_url=endpoint, access_key_id=KEY)
+    assert "Only half" in await complaint(Storage(url, half))
+    nobody = StorageOptions(endpoint_url=endpoint, profile="nobody")
+    assert "profile nobody" in await complaint(Storage(url, nobody))
+
+    (no_login / "credentials").write_text(
+        f"[films]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\nregion = eu-west-1\n"
+    )
+    await Storage(url, StorageOptions(endpoint_url=endpoint, profile="films")).check()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    store = Storage(url)
+    await store.check()
+    assert "%2Feu-central-1%2Fs3%2F" in await store.sign("a", timedelta(minutes=1))
+
+
+async def test_a_login_that_expired(no_login, endpoint, bucket):
+    """Single sign-on and helper programs fail when they are asked, not when they are set up."""
+    (no_login / "config").write_text("[profile helper]\ncredential_process = false\n")
+    said = await complaint(Storage(f"s3://{bucket}", StorageOptions(endpoint_url=endpoint, profile="helper")))
+    assert "profile helper" in said and "log in again" in said
+
+
+async def test_given_credentials_are_not_mixed_with_the_environment(bucket, options, monkeypatch):
+    """A session token of somebody else's login must not go with our keys."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    link = await Storage(f"s3://{bucket}/mixed", StorageOptions(**_fields(options), region="us-east-2")).sign(
+        "a", timedelta(minutes=1)
+    )
+    assert "Security-Token" not in link and TOKEN not in link
+
+
+def _fields(options):
+    return {name: getattr(options, name) for name in ("endpoint_url", "access_key_id", "secret_access_key")}
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "path_style", "expected"),
+    [
+        (None, None, "https://s3.eu-west-1.amazonaws.com/films/a?"),
+        (None, False, "https://films.s3.eu-west-1.amazonaws.com/a?"),
+        ("https://minio:9000/", None, "https://minio:9000/films/a?"),
+        ("https://minio:9000", False, "https://films.minio:9000/a?"),
+    ],
+)
+async def test_how_the_bucket_is_named(no_login, endpoint_url, path_style, expected):
+    options = StorageOptions(endpoint_url, "eu-west-1", path_style, None, KEY, SECRET)
+    assert (await Storage("s3://films", options).sign("a", timedelta(minutes=1))).startswith(expected)
+
+
+async def test_other_clouds_without_a_login(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "GOOGLE_")):
+            monkeypatch.delenv(name)
+    assert "No credentials for az://container" in await complaint(Storage("az://container"))
+    assert "takes no endpoint" in await complaint(
+        Storage("gs://bucket", StorageOptions(endpoint_url="http://localhost:1"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ftp://user:secret-never-shown@host/a", "ftp://host/a can't be opened"),
+        ("s3://key:secret-never-shown@bucket/a", "names no bucket"),
+        ("https://bucket.s3.amazonaws.com/a?X-Amz-Signature=secret-never-shown", "can't be opened"),
+        ("s3://", "names no bucket"),
+        ("s3://two words", "names no bucket"),
+        ("file://host/share", "another machine"),
+        ("~nobody-of-that-name/a", "home folder"),
+        ("", "is empty"),
+    ],
+)
+def test_addresses_that_name_no_place(url, expected):
+    with pytest.raises(StoreError, match=re.escape(expected)) as caught:
+        Storage(url)
+    assert SECRET not in str(caught.value) and not caught.value.transient
+
+
+@pytest.mark.parametrize(
+    "endpoint_url", ["minio:9000", "ftp://minio", "http://", f"http://user:{SECRET}@minio", "http://a b", "http://h:x"]
+)
+async def test_endpoints_that_are_none(endpoint_url):
+    options = StorageOptions(endpoint_url=endpoint_url, access_key_id=KEY, secret_access_key=SECRET)
+    assert "is no address of a server" in await complaint(Storage("s3://bucket", options))
+
+
+# Keeping secrets, starting fast
+
+
+def test_secrets_are_not_shown(options):
+    known = StorageOptions(access_key_id=KEY, secret_access_key=SECRET, session_token=TOKEN)
+    for shown in (repr(known), str(known), repr(Storage("s3://bucket", known)), repr([Storage("s3://b", known)])):
+        assert SECRET not in shown and TOKEN not in shown and KEY not in shown
+
+
+def test_a_storage_can_be_sent_to_another_process(store):
+    assert pickle.loads(pickle.dumps(store)) is store
+
+
+def test_imports_nothing_heavy(tmp_path):
+    """Importing the module, and using a folder, loads no storage library and no Prefect."""
+    script = """
+import sys, asyncio
+from prefect_media.storage import storage_at
+asyncio.run(storage_at(sys.argv[1]).check())
+print({"obstore", "boto3", "botocore", "prefect", "openai"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "store"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_boto3_is_not_needed_with_given_keys(bucket, options, in_bucket):
+    script = "asyncio.run(store.check()); print({'boto3', 'botocore'} & set(sys.modules))"
+    assert child(script, address(in_bucket)).communicate()[0] == "set()\n"

@@ -89,7 +89,7 @@ class _Prompt:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way = 0
-        self._usual = 0.0
+        self._usual = self._ours = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
@@ -97,11 +97,12 @@ class _Prompt:
             if self._under_way == 1:
                 self._usual = sys.getswitchinterval()
                 sys.setswitchinterval(min(self._usual, SWITCH_SECONDS))
+                self._ours = sys.getswitchinterval()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._under_way -= 1
-            if not self._under_way and sys.getswitchinterval() <= SWITCH_SECONDS:  # else somebody has set it since
+            if not self._under_way and sys.getswitchinterval() == self._ours:  # else somebody has set it since
                 sys.setswitchinterval(self._usual)
 
 
@@ -166,8 +167,8 @@ def _connections(proxy: str | None) -> urllib3.PoolManager:
 def fill(buffer: memoryview, response: BaseHTTPResponse) -> memoryview:
     """As much of a body as there is and as `buffer` holds; nothing at its end.
 
-    The body's own `read` takes new memory for every block, and its `readinto` does the same and copies: half as much
-    again as it takes to receive a film. So this asks the standard library's response, which urllib3 reads from too.
+    The body's own `read` takes new memory for every block, and its `readinto` copies from there: a tenth of what moving
+    a film costs. So this asks the standard library's response, which urllib3 reads from too.
 
     Raises:
         http.client.HTTPException: The body's framing is broken.

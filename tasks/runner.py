@@ -141,11 +141,16 @@ class MediaFuture(PrefectConcurrentFuture[R]):
     def state(self) -> State[R]:
         """The final state, or before it `Pending` or `Running`."""
         if not self.wrapped_future.done():
-            return Running() if self.begun else Pending()
+            return self.with_details(Running() if self.begun else Pending())
         if self.wrapped_future.exception() is not None:
             return super().state
         ended: Any = self.wrapped_future.result()
         return ended
+
+    def with_details(self, state: State[Any]) -> State[Any]:
+        """A state that says whose it is: Prefect links task runs to each other by that."""
+        state.state_details.task_run_id = self.task_run_id
+        return state
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the task has ended, or for `timeout` seconds."""
@@ -210,7 +215,7 @@ class _Running:
             del self._tasks[future]
             self._futures.discard(future)
             if task.cancelled():  # before its first step
-                future.wrapped_future.set_result(_not_begun())
+                future.wrapped_future.set_result(_not_begun(future))
             elif error := task.exception():
                 future.wrapped_future.set_exception(error)
             else:
@@ -229,7 +234,7 @@ class _Running:
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             # Not raised again: an exit would end the loop for everybody. The engine has put the crash on record.
             crash = await exception_to_crashed_state(error)
-            return Crashed(message=crash.message) if future.begun else _not_begun()
+            return future.with_details(Crashed(message=crash.message)) if future.begun else _not_begun(future)
 
     def _slot(self, future: MediaFuture[Any]) -> asyncio.Semaphore | _NoSlot:
         return _NoSlot() if self._slots is None or future.nested else self._slots
@@ -316,8 +321,8 @@ class _NoSlot:
     async def __aexit__(self, *_: object) -> None: ...
 
 
-def _not_begun() -> State[Any]:
-    return Cancelled(message="The flow ended before this task began.")
+def _not_begun(future: MediaFuture[Any]) -> State[Any]:
+    return future.with_details(Cancelled(message="The flow ended before this task began."))
 
 
 async def _upstream(inputs: object) -> None:

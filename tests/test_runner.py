@@ -119,6 +119,43 @@ def test_futures_among_the_inputs_are_resolved(sync):
     assert in_flow(body, sync=sync) == 2 - 4 + 40 - 1
 
 
+@both
+def test_a_sync_task_takes_the_future_of_an_async_one_that_runs(sync):
+    """Prefect asks the future for its state then, and links the two task runs by what the state says."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    @task
+    async def patient():
+        begun.set()
+        await asyncio.to_thread(go_on.wait, 20)
+        return 5
+
+    @task
+    def half(number):
+        return number / 2, TaskRunContext.get().task_run.task_inputs["number"]
+
+    def body():
+        upstream = patient.submit()
+        assert begun.wait(20)
+        running = upstream.state
+        downstream = half.submit(upstream)
+        time.sleep(0.1)  # its thread has begun, and waits for the number
+        go_on.set()
+        result, inputs = downstream.result()
+        return (
+            result,
+            running.is_running(),
+            {
+                running.state_details.task_run_id,
+                upstream.state.state_details.task_run_id,
+                *(one.id for one in inputs),
+            }
+            == {upstream.task_run_id},
+        )
+
+    assert in_flow(body, sync=sync) == (2.5, True, True)
+
+
 def test_waiting_for_others_blocks_nobody():
     """A chain submitted backwards, through one slot: whoever waits for an input holds none."""
     order = []

@@ -4,14 +4,14 @@ if __name__ == "tasks":
     # Imported by its folder's name, the tasks would exist twice.
     raise ImportError("import prefect_media.tasks instead of tasks")
 
-from .batch import Generation as Generation
-from .batch import agather as agather
-from .batch import gather as gather
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
 from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
 from .images import edit_images as edit_images
 from .images import generate_images as generate_images
+from .many import Generation as Generation
+from .many import agather as agather
+from .many import gather as gather
 from .publish import apublish as apublish
 from .publish import publish as publish
 from .reporting import show_gallery as show_gallery

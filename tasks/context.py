@@ -16,7 +16,9 @@ from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
+from pydantic import ValidationError
 
+from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.client import Connection
 from prefect_media.settings import settings
@@ -91,6 +93,7 @@ async def terms_of(
     timeout: timedelta | float,
     on_doubt: OnDoubt = "raise",
     queue_timeout: timedelta | float | None = None,
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
     on_progress: OnProgress | None = None,
@@ -107,6 +110,7 @@ async def terms_of(
         scope=_scope(scope, run_id),
         timeout=seconds,
         on_doubt=on_doubt,
+        budget=_budget(budget),
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         flow_run_id=run_id,
@@ -123,6 +127,17 @@ def _seconds(name: str, time: timedelta | float) -> float:
     if seconds <= 0:
         raise InvalidRequest(f"{name}={time!r} is not a time to wait; pass seconds or a timedelta above 0")
     return seconds
+
+
+def _budget(budget: Budget | float | None) -> Budget | None:
+    if budget is None or isinstance(budget, Budget):
+        return budget
+    try:
+        return Budget(usd=budget)
+    except ValidationError:
+        raise InvalidRequest(
+            f"budget={budget!r} is not possible; pass a Budget, or USD as a number of 0 or more"
+        ) from None
 
 
 async def root_flow_run_id() -> str | None:

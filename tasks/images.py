@@ -8,6 +8,7 @@ from datetime import timedelta
 from prefect import task
 
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.purchase import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
@@ -29,6 +30,7 @@ async def agenerate_images(
     scope: str = "run",
     timeout: timedelta | float = IMAGE_TIMEOUT,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     on_partial: OnPartial | None = None,
     partial_images: int = 2,
@@ -50,6 +52,7 @@ async def agenerate_images(
             "forever", or a name of your own.
         timeout: How long to wait, in seconds or as a timedelta.
         on_doubt: What to do when a reply was lost and the images may be paid for: "raise" or "resubmit".
+        budget: What may be spent, as a `Budget` or in USD for this flow run; what could pass it is not bought.
         retry_failed: Buy again what the provider rejected before in this scope.
         on_partial: Called with the bytes and the number, from 0, of each preview while the image is made; may be
             async, and can't fail the purchase. It is still one paid request, of one image.
@@ -61,13 +64,14 @@ async def agenerate_images(
 
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
+        errors.BudgetExceeded: It could pass the budget; nothing was sent.
         errors.ContentRejected: Moderation refused the prompt.
         errors.SubmissionInDoubt: The reply was lost or broke off; an image can't be asked for again.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
     connection = await connection_to(credentials)
     storage = await storage_for(store)
-    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
+    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)
     terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
     assets = await buy_images(connection, request, storage, terms)
     if shown:
@@ -84,6 +88,7 @@ async def aedit_images(
     scope: str = "run",
     timeout: timedelta | float = IMAGE_TIMEOUT,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     on_partial: OnPartial | None = None,
     partial_images: int = 2,
@@ -107,7 +112,7 @@ async def aedit_images(
     """
     connection = await connection_to(credentials)
     storage = await storage_for(store)
-    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, retry_failed=retry_failed)
+    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)
     terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
     assets = await buy_images(connection, request, storage, terms)
     if shown:

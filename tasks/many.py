@@ -13,6 +13,7 @@ from prefect import Task
 from prefect.context import AsyncClientContext
 
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.requests import (
     ImageEditRequest,
@@ -81,6 +82,7 @@ def agather(
     ordered: bool = False,
     timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> AsyncGenerator[Generation]:
@@ -115,6 +117,8 @@ def agather(
         ordered: Give the results in the order of the requests, each as soon as all before it are there.
         timeout: How long each may take, in seconds or as a timedelta; by default what its task allows.
         on_doubt: What to do when it can't be known whether the provider took a job: "raise" or "resubmit".
+        budget: What all may cost together, as a `Budget` or in USD for this flow run; requests that could pass it
+            fail with `BudgetExceeded`, and nothing is sent for them.
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete video jobs at the provider when they are cancelled here; by default they go on.
 
@@ -128,7 +132,7 @@ def agather(
         raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
     if on_error not in ("collect", "raise"):
         raise InvalidRequest(f'on_error={on_error!r} is not possible; pass "collect" or "raise"')
-    options: dict[str, Any] = {"scope": scope, "on_doubt": on_doubt, "retry_failed": retry_failed}
+    options: dict[str, Any] = {"scope": scope, "on_doubt": on_doubt, "budget": budget, "retry_failed": retry_failed}
     if timeout is not None:
         options["timeout"] = timeout
     gathering = _Gathering(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
@@ -146,6 +150,7 @@ def gather(
     ordered: bool = False,
     timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> Generator[Generation]:
@@ -171,6 +176,7 @@ def gather(
         ordered=ordered,
         timeout=timeout,
         on_doubt=on_doubt,
+        budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
     )

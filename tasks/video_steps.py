@@ -8,6 +8,7 @@ from prefect import task
 
 from prefect_media import steps
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.jobs import VideoJob
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 from prefect_media.terms import OnDoubt
@@ -26,6 +27,7 @@ async def asubmit_video(
     scope: str = "run",
     timeout: timedelta | float = VIDEO_TIMEOUT,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
 ) -> VideoJob:
     """Order a video and come back at once; the same request in the same scope is one job, however often submitted.
@@ -45,13 +47,14 @@ async def asubmit_video(
             need a name of your own, or "forever".
         timeout: How long to go on trying while the provider takes no orders.
         on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
+        budget: What may be spent; see `agenerate_video`. Booked when the video is fetched.
         retry_failed: Buy again what failed before in this scope.
 
     Returns:
         A small value that holds no secret; any process can go on with it.
     """
     connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, on_doubt=on_doubt, retry_failed=retry_failed
+        credentials, store, scope, timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
     )
     return await steps.submit(connection, request, storage, terms)
 

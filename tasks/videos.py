@@ -7,6 +7,7 @@ from datetime import timedelta
 from prefect import task
 
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.continuation import Fallback, buy_remix
 from prefect_media.providers.client import Connection
 from prefect_media.purchase import buy_video
@@ -31,6 +32,7 @@ async def agenerate_video(
     timeout: timedelta | float = VIDEO_TIMEOUT,
     queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> Asset:
@@ -53,11 +55,13 @@ async def agenerate_video(
             record, and the next attempt resumes it.
         queue_timeout: How long the job may wait in the provider's queue; by default as long as `timeout` lets it.
         on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
+        budget: What may be spent, as a `Budget` or in USD for this flow run; what could pass it is not bought.
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete the job at the provider when this task is cancelled; by default it goes on.
 
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
+        errors.BudgetExceeded: It could pass the budget; nothing was sent.
         errors.JobFailed: The provider gave up on the job.
         errors.ContentRejected: Moderation refused the prompt, the reference or the result.
         errors.JobTimedOut: The job was not done in time; it is billed, and can be resumed.
@@ -65,7 +69,7 @@ async def agenerate_video(
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
     connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
+        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
     return await buy_video(connection, request, storage, terms)
 
@@ -80,6 +84,7 @@ async def aremix_video(
     timeout: timedelta | float = VIDEO_TIMEOUT,
     queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
     fallback: Fallback | None = None,
@@ -96,7 +101,7 @@ async def aremix_video(
             length that starts from the last frame of the stored one. By default that is an error.
     """
     connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
+        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
     return await buy_remix(connection, request, storage, terms, fallback=fallback)
 
@@ -111,6 +116,7 @@ async def aedit_video(
     timeout: timedelta | float = VIDEO_TIMEOUT,
     queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> Asset:
@@ -122,7 +128,7 @@ async def aedit_video(
         ```
     """
     connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
+        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
     return await buy_video(connection, request, storage, terms)
 
@@ -137,6 +143,7 @@ async def aextend_video(
     timeout: timedelta | float = VIDEO_TIMEOUT,
     queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> Asset:
@@ -149,7 +156,7 @@ async def aextend_video(
         ```
     """
     connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, retry_failed, cancel_remote
+        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
     return await buy_video(connection, request, storage, terms)
 
@@ -161,6 +168,7 @@ async def means_of(
     timeout: timedelta | float,
     queue_timeout: timedelta | float | None = None,
     on_doubt: OnDoubt = "raise",
+    budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> tuple[Connection, Storage, Terms]:
@@ -172,6 +180,7 @@ async def means_of(
         timeout=timeout,
         queue_timeout=queue_timeout,
         on_doubt=on_doubt,
+        budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         on_progress=progress_log(),

@@ -18,13 +18,14 @@ import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from prefect_media import delivery, purchase
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.delivery import store_image, store_video
 from prefect_media.errors import MediaError
 from prefect_media.ledger import Ledger
@@ -66,7 +67,8 @@ def plan(
         simulator: Where to buy.
         storage: Where to keep it.
         requests: What to buy, one after the other.
-        more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`.
+        more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`, `budget` (the
+            fields of one), `prices` (a file).
     """
     names = {kind: name for name, kind in KINDS.items()}
     return {
@@ -257,8 +259,9 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
         base_url=plan["base_url"],
         api_key="sk-simulated",
     )
-    agreed = terms(plan.get("scope", "test"), on_doubt=plan.get("on_doubt", "raise"))
-    again = terms(agreed.scope, on_doubt="resubmit" if plan.get("resubmit_images") else agreed.on_doubt)
+    budget = Budget(**plan["budget"]) if "budget" in plan else None
+    agreed = terms(plan.get("scope", "test"), on_doubt=plan.get("on_doubt", "raise"), budget=budget)
+    again = replace(agreed, on_doubt="resubmit" if plan.get("resubmit_images") else agreed.on_doubt)
     assets: list[Asset] = []
     for kind, fields in plan["requests"]:
         if kind == "image":
@@ -276,6 +279,8 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
 def live(plan: dict[str, Any]) -> int:
     os.environ["PREFECT_MEDIA_LEASE_SECONDS"] = str(plan.get("lease_seconds", 0.5))
     os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.05"
+    if prices := plan.get("prices"):
+        os.environ["PREFECT_MEDIA_PRICES"] = prices
     reconciliation.LOOKS = (0.0, 0.2, 0.4)  # the simulator lists a job at once
     if point := plan.get("die"):
         POINTS[point]()

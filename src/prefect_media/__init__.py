@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from . import errors as errors
     from .assets import Asset as Asset
+    from .budget import Budget as Budget
     from .jobs import VideoJob as VideoJob
     from .manifest import Manifest as Manifest
     from .requests import ImageEditRequest as ImageEditRequest
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Asset": "assets",
     "AzureOpenAICredentials": "blocks",
+    "Budget": "budget",
     "Generation": "tasks",
     "ImageEditRequest": "requests",
     "ImageRequest": "requests",

@@ -107,6 +107,14 @@ def estimate(
 
 
 @app.command()
+def budgets(store: StoreOption = None) -> None:
+    """Show what was spent of each budget, and what is set aside for purchases under way."""
+    from .budgets_cli import list_budgets
+
+    list_budgets(store)
+
+
+@app.command()
 def verify(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="A manifest.json or the folder it is in, such as s3://bucket/autumn.")

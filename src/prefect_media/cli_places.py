@@ -1,4 +1,4 @@
-"""Which store and which provider a command is about: by name, by URL, or from the environment."""
+"""Which store and which provider a command is about, by name, by URL or from the environment; and its tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from .settings import settings
 from .storage import Storage, storage_at
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from .providers.client import Connection
+
+PIPE_WIDTH = 400
+"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
 
 
 async def storage_of_name(store: str | None) -> Storage:
@@ -44,3 +49,11 @@ async def connections_of(credentials: str | None) -> list[Connection]:
             "(and OPENAI_BASE_URL), or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
         )
     return [connect() for connect in possible]
+
+
+def print_table(table: Table) -> None:
+    """Print a table, as wide as the terminal, or with nothing folded where there is none."""
+    from rich.console import Console
+
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=PIPE_WIDTH)).print(table)

@@ -14,7 +14,7 @@ from .catalog import Host, Price, catalog, plain_name, price_of
 
 if TYPE_CHECKING:
     from .assets import Asset
-    from .requests import ImageEditRequest, ImageRequest, VideoRequest
+    from .requests import ImageEditRequest, ImageRequest, VideoRequest, VideoVariation
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text, as OpenAI's help pages have it."""
@@ -29,7 +29,9 @@ class Quote:
 
 
 def estimate(
-    request: ImageRequest | ImageEditRequest | VideoRequest, host: Host = "openai", family: str | None = None
+    request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
+    host: Host = "openai",
+    family: str | None = None,
 ) -> float | None:
     """What a request will cost, in USD; None where that can't be said before.
 
@@ -42,11 +44,15 @@ def estimate(
 
 
 def quote(
-    request: ImageRequest | ImageEditRequest | VideoRequest, host: Host = "openai", family: str | None = None
+    request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
+    host: Host = "openai",
+    family: str | None = None,
 ) -> Quote:
     """The same as `estimate`, with its basis."""
-    from .requests import ImageEditRequest, VideoRequest
+    from .requests import ImageEditRequest, VideoRequest, VideoVariation
 
+    if isinstance(request, VideoVariation):
+        return _quote_of_variation(request, host, family)
     name = plain_name(request.model)
     price = price_of(name, host, request.model_family or family)
     if price is None:
@@ -67,6 +73,21 @@ def quote(
         return Quote(None, f"no price per image is published for size={request.size} and quality={quality}")
     text = len(request.prompt) / CHARACTERS_PER_TOKEN * (price.text_in or 0) / 1e6
     return Quote(round(request.n * each + text, 6), f"{request.n} x {each} USD per image, and the prompt")
+
+
+def _quote_of_variation(request: VideoVariation, host: Host, family: str | None) -> Quote:
+    from .assets import Asset
+    from .requests import VideoExtendRequest
+
+    video = request.video
+    if not isinstance(video, Asset) or not video.source or not video.seconds:
+        return Quote(None, "it depends on the video it starts from, whose model and length only its Asset would tell")
+    added = request.seconds if isinstance(request, VideoExtendRequest) else 0
+    size = f"{video.width}x{video.height}"
+    usd = of_video(video.source.model, host, video.seconds + added, size, family=family)
+    if usd is None:
+        return Quote(None, f"no price per second of {video.source.model} in {size} is known there")
+    return Quote(usd, f"{video.seconds + added:g} s at the price per second")
 
 
 def of_images(model: str, host: Host, usage: Mapping[str, Any] | None, family: str | None = None) -> float | None:

@@ -97,7 +97,19 @@ class QuotaExceeded(MediaError):
 
 
 class BudgetExceeded(MediaError):
-    """The purchase was not made because it would pass the budget."""
+    """The purchase was not made because it could pass the budget. Nothing was sent.
+
+    Attributes:
+        limit_usd: What may be spent, in USD.
+        spent_usd: What is spent already; None where the price of this purchase is not known.
+        reserved_usd: What is set aside for purchases under way.
+        needed_usd: What this one would have cost.
+    """
+
+    limit_usd: float | None = None
+    spent_usd: float | None = None
+    reserved_usd: float | None = None
+    needed_usd: float | None = None
 
 
 class RateLimited(MediaError):

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .cli_places import connections_of, storage_of_name
+from .cli_places import connections_of, print_table, storage_of_name
 from .errors import InvalidRequest, MediaError
 from .ledger import Claim, Ledger, Record, State
 from .purchase import finish_video
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 SHORT = 12
 """Letters of a key that are shown, and enough to name a purchase by."""
-
-PIPE_WIDTH = 400
-"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
 
 
 def list_purchases(store: str | None, states: list[str]) -> None:
@@ -60,8 +56,7 @@ async def _list(store: str | None, states: list[str]) -> None:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
     for record in sorted(records, key=lambda record: record.created_at):
         table.add_row(*_row(record))
-    terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=PIPE_WIDTH)).print(table)
+    print_table(table)
 
 
 def _row(record: Record) -> list[str]:

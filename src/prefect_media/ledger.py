@@ -25,6 +25,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field
 
 from .assets import Asset
+from .budget import settle
 from .errors import InvalidRequest, MediaError, StoreError
 from .jobs import VideoJob
 from .settings import settings
@@ -83,6 +84,7 @@ class Record(BaseModel):
     assets: tuple[Asset, ...] = ()
     failure: Failure | None = None
     cost_usd: float | None = None
+    budget: str | None = Field(default=None, description="Where in the store the account lies that pays for it.")
     flow_run_id: str | None = Field(default=None, description="The outermost flow run that asked for it.")
     reference_uri: str | None = Field(default=None, description="Where the image or video that it starts from lies.")
     flow_name: str | None = Field(default=None, description="Name of the flow that asked for it first.")
@@ -258,8 +260,14 @@ class Ledger:
         """Move a purchase on to another state, and return what the ledger says afterwards.
 
         When somebody else changed the record meanwhile, what is known for certain (a job id, an asset) is
-        written over what is only intended, and never the other way round.
+        written over what is only intended, and never the other way round. A budget it was bought on follows.
         """
+        record = await self._moved(claim, changes)
+        with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+            await settle(self.storage, record)
+        return record
+
+    async def _moved(self, claim: Claim, changes: dict[str, Any]) -> Record:
         async with claim.busy:
             doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
             record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})

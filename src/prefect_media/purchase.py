@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from . import catalog
 from .assets import Asset
-from .costs import total
+from .budget import reserve
+from .costs import quote, total
 from .delivery import store_images, store_video
 from .edits import EditFiles, prepared
 from .errors import (
@@ -68,7 +69,7 @@ async def _buy_part(
     connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms, retired: ModelRetired | None
 ) -> list[Asset]:
     """One purchase of images: one paid request."""
-    request = part.request
+    request, family = part.request, connection.model_family
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
     ledger, order = Ledger(storage), _order(connection, request, normal, terms)
     await _refuse_unless_bought(retired, ledger, order)
@@ -87,6 +88,7 @@ async def _buy_part(
             def send() -> AbstractAsyncContextManager[Reply]:
                 return images.post(connection, request, files.uploads, partial_images=terms.partial_images)
 
+            await reserve(storage, claim, lambda: quote(request, connection.catalog_host, family), terms)
             try:
                 reply = await _patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
                 claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
@@ -132,9 +134,9 @@ async def order_video(
     connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, terms: Terms
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and say which."""
+    host, family = connection.catalog_host, connection.model_family
     retired: ModelRetired | None = None
     if isinstance(request, VideoRequest):
-        host, family = connection.catalog_host, connection.model_family
         try:
             request = catalog.check(request, host, family=family, logger=terms.logger)
         except ModelRetired as refusal:
@@ -147,9 +149,10 @@ async def order_video(
     order = _order(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
     upload: Upload | None = None
 
-    def submit() -> Awaitable[VideoJob]:
+    async def submit() -> VideoJob:
+        await reserve(ledger.storage, claim, lambda: quote(request, host, family), terms)
         image, footage = (upload, None) if given == "image" else (None, upload)
-        return videos.submit(connection, request, image=image, footage=footage, fingerprint=order.fingerprint)
+        return await videos.submit(connection, request, image=image, footage=footage, fingerprint=order.fingerprint)
 
     await _refuse_unless_bought(retired, ledger, order)
     while True:
@@ -275,6 +278,7 @@ def _order(
         updated_at=now,
         flow_run_id=terms.flow_run_id,
         flow_name=terms.flow_name,
+        budget=terms.budget and terms.budget.path(terms.flow_run_id),
     )
 
 

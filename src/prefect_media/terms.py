@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .budget import Budget
 from .jobs import JobState, VideoJob
 
 OnDoubt = Literal["raise", "resubmit"]
@@ -26,6 +27,7 @@ class Terms:
         timeout: Seconds to wait for the result.
         queue_timeout: Seconds a video job may wait in the provider's queue; None leaves it to `timeout`.
         on_doubt: What to do when it can't be known whether the provider took the request.
+        budget: What may be spent; None is no limit.
         retry_failed: Whether to buy again what failed before in this scope.
         cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
         flow_run_id: The outermost flow run, for the index.
@@ -40,6 +42,7 @@ class Terms:
     scope: str
     timeout: float
     on_doubt: OnDoubt = "raise"
+    budget: Budget | None = None
     retry_failed: bool = False
     cancel_remote: bool = False
     flow_run_id: str | None = None

@@ -1,0 +1,290 @@
+"""What may be spent: set aside before a purchase is sent, booked when it is done, shared by all who use a store.
+
+One small readable JSON object per budget and period, under `ledger/budgets/`, changed by compare-and-swap like the
+ledger's records. So any number of tasks, processes and machines keep to one budget together, and what a process had
+set aside when it died stays set aside until its purchase is cleared up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import BudgetExceeded, MediaError, StoreError
+from .per_loop import shared
+
+if TYPE_CHECKING:
+    from .costs import Quote
+    from .ledger import Claim, Record
+    from .storage import Storage
+    from .terms import Terms
+
+Period = Literal["run", "day", "month", "forever"]
+
+FOLDER = "ledger/budgets/"
+
+DIGITS = 8
+"""Decimal places of an amount: tokens cost less than a millionth of a dollar."""
+
+_THIS_PROCESS = f"process-{uuid4().hex}"
+
+
+class Budget(BaseModel):
+    """How much may be spent; a purchase that could pass it is refused before anything is sent.
+
+    What a purchase will cost is known from the catalog's list prices (or your own, `PREFECT_MEDIA_PRICES`) and set
+    aside; what it did cost takes its place. What was bought before costs nothing again, and is never refused.
+
+    Example:
+        ```python
+        Budget(usd=20)  # for this flow run, its subflows, retries and restarts
+        Budget(usd=500, period="month", name="autumn")  # for everybody who uses the store and that name
+        ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: float = Field(ge=0, allow_inf_nan=False, description="How much may be spent in the period, in USD.")
+    period: Period = Field(
+        default="run",
+        description='What it is for: the outermost flow "run", each "day" or "month" (UTC), or "forever".',
+    )
+    name: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
+        description="Budgets of one name and period are one, in all flows that share a store.",
+    )
+    unpriced_usd: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What to set aside for a request whose price can't be told before, in USD; unset, it is refused.",
+    )
+
+    def path(self, run: str | None, now: datetime | None = None) -> str:
+        """Where in a store its account lies.
+
+        Args:
+            run: The outermost flow run; without one, a "run" is this process.
+            now: The moment whose day or month it is.
+        """
+        now = now or datetime.now(UTC)
+        match self.period:
+            case "run":
+                part = f"run-{run}" if run else _THIS_PROCESS
+            case "day":
+                part = f"{now:%Y-%m-%d}"
+            case "month":
+                part = f"{now:%Y-%m}"
+            case "forever":
+                part = "forever"
+        return f"{FOLDER}{self.name}/{part}.json"
+
+
+class Reserved(BaseModel):
+    """What is set aside for one purchase."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    usd: float
+    attempt: int = Field(description="The attempt of the purchase that it is for.")
+    lost_usd: float = Field(default=0.0, description="For earlier attempts that may have been paid for as well.")
+
+
+class Account(BaseModel):
+    """What was spent of a budget in one period, and what is set aside."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    spent_usd: float = 0.0
+    purchases: int = Field(default=0, description="How many it was spent on.")
+    reserved: dict[str, Reserved] = Field(default_factory=dict, description="By the key of the purchase.")
+
+    @property
+    def reserved_usd(self) -> float:
+        """What is set aside for purchases under way, in USD."""
+        return round(sum(each.usd + each.lost_usd for each in self.reserved.values()), DIGITS)
+
+    def reserve(self, key: str, usd: float, *, attempt: int, paid_before: bool, limit: float) -> Account:
+        """The account with so much set aside for a purchase; done twice, it is the same.
+
+        Args:
+            key: The purchase.
+            usd: What it will cost.
+            attempt: Which attempt at it.
+            paid_before: Whether an earlier attempt, of which something is still set aside, may have been paid for.
+            limit: What may be spent in all.
+
+        Raises:
+            BudgetExceeded: It would pass the limit.
+        """
+        before = self.reserved.get(key)
+        if before and before.attempt == attempt:
+            return self
+        lost = before.lost_usd + (before.usd if paid_before else 0.0) if before else 0.0
+        others = {name: each for name, each in self.reserved.items() if name != key}
+        rest = self.model_copy(update={"reserved": others})
+        if round(rest.spent_usd + rest.reserved_usd + lost + usd, DIGITS) > limit:
+            raise BudgetExceeded(
+                f"this would cost {_usd(usd)}, and of the budget of {_usd(limit)} {_usd(self.spent_usd)} are spent and "
+                f"{_usd(self.reserved_usd)} set aside for what is under way; nothing was sent. "
+                "Raise Budget(usd=...), or wait for its next period",
+                limit_usd=limit,
+                spent_usd=self.spent_usd,
+                reserved_usd=self.reserved_usd,
+                needed_usd=usd,
+            )
+        return self.model_copy(
+            update={"reserved": {**others, key: Reserved(usd=usd, attempt=attempt, lost_usd=round(lost, DIGITS))}}
+        )
+
+    def settle(self, key: str, *, bought: bool, usd: float | None = None) -> Account:
+        """The account once a purchase is over; done twice, it is the same.
+
+        Args:
+            key: The purchase.
+            bought: Whether it was paid for, as far as anybody knows.
+            usd: What it did cost; None takes what was set aside.
+        """
+        reserved = self.reserved.get(key)
+        if reserved is None:
+            return self
+        cost = reserved.lost_usd + ((reserved.usd if usd is None else usd) if bought else 0.0)
+        return Account(
+            spent_usd=round(self.spent_usd + cost, DIGITS),
+            purchases=self.purchases + int(bought),
+            reserved={name: each for name, each in self.reserved.items() if name != key},
+        )
+
+
+async def reserve(storage: Storage, claim: Claim, quote: Callable[[], Quote], terms: Terms) -> None:
+    """Set aside what a purchase will cost, right before it is sent. Without a budget, nothing happens.
+
+    Raises:
+        errors.BudgetExceeded: It could pass the budget, or nobody can say; nothing was sent.
+        errors.StoreError: The account can't be read or written; nothing was sent.
+    """
+    budget, record = terms.budget, claim.record
+    if budget is None:
+        return
+    known = quote()
+    usd = budget.unpriced_usd if known.usd is None else known.usd
+    if usd is None:
+        raise BudgetExceeded(
+            f"there is a budget of {_usd(budget.usd)}, and what this will cost can't be told before: {known.basis}; "
+            "nothing was sent. Say what to set aside with Budget(unpriced_usd=...), or give prices of your own in the "
+            "file that PREFECT_MEDIA_PRICES names",
+            limit_usd=budget.usd,
+        )
+    path = budget.path(terms.flow_run_id)
+    await _book(storage, path).change(
+        lambda account: account.reserve(
+            record.key,
+            usd,
+            attempt=record.attempt,
+            paid_before=terms.on_doubt == "resubmit",
+            limit=budget.usd,
+        )
+    )
+    claim.record = claim.record.model_copy(update={"budget": path})
+
+
+async def settle(storage: Storage, record: Record) -> None:
+    """Book what became of a purchase that is over, or give back what was set aside for one that was not made.
+
+    Raises:
+        errors.StoreError: The account can't be read or written; then it stays as it is.
+    """
+    if record.budget is None or record.doubtful or record.state not in ("intent", "done", "failed"):
+        return
+    bought = record.state == "done" or (record.state == "failed" and _billed(record))
+    await _book(storage, record.budget).change(
+        lambda account: account.settle(record.key, bought=bought, usd=record.cost_usd)
+    )
+
+
+def _billed(failed: Record) -> bool:
+    """Whether a failure has to be counted: a provider that says nothing may bill for a job, not for a refusal."""
+    details = failed.failure.details if failed.failure else {}
+    if isinstance(details.get("billed"), bool):
+        return details["billed"]
+    return failed.job is not None or details.get("stage") == "output"
+
+
+class _Book:
+    """One account as it is kept by one event loop: changes that come while it is written are written together."""
+
+    def __init__(self, storage: Storage, path: str) -> None:
+        self._storage, self._path = storage, path
+        self._changes: dict[asyncio.Future[MediaError | None], Callable[[Account], Account]] = {}
+        self._writing = asyncio.Lock()
+
+    async def change(self, change: Callable[[Account], Account]) -> None:
+        """Have a change written. It may be applied more than once, to what the store then says."""
+        asked = asyncio.get_running_loop().create_future()
+        self._changes[asked] = change
+        try:
+            async with self._writing:
+                if not asked.done():
+                    await self._write()
+        finally:
+            self._changes.pop(asked, None)
+        if error := asked.result():
+            raise error
+
+    async def _write(self) -> None:
+        changes = dict(self._changes)
+        try:
+            outcomes = await self._written(changes)
+        except StoreError as error:
+            outcomes = dict.fromkeys(changes, error)
+        for asked, outcome in outcomes.items():
+            if not asked.done():
+                asked.set_result(outcome)
+
+    async def _written(
+        self, changes: dict[asyncio.Future[MediaError | None], Callable[[Account], Account]]
+    ) -> dict[asyncio.Future[MediaError | None], MediaError | None]:
+        while True:
+            found = await self._storage.fetch(self._path)
+            account = before = read(found.data) if found else Account()
+            outcomes: dict[asyncio.Future[MediaError | None], MediaError | None] = {}
+            for asked, change in changes.items():
+                try:
+                    account = change(account)
+                    outcomes[asked] = None
+                except BudgetExceeded as refusal:
+                    outcomes[asked] = refusal
+            text = account.model_dump_json(indent=2).encode()
+            if account is before or await (
+                self._storage.replace(self._path, text, found.version)
+                if found
+                else self._storage.create(self._path, text)
+            ):
+                return outcomes
+
+
+def read(data: bytes) -> Account:
+    """An account as it lies in a store.
+
+    Raises:
+        errors.StoreError: It can't be read.
+    """
+    try:
+        return Account.model_validate_json(data)
+    except ValueError as error:
+        raise StoreError(f"the account of a budget can't be read: {error}", transient=False) from error
+
+
+def _book(storage: Storage, path: str) -> _Book:
+    return shared(("budget", storage.url, storage.options, path), lambda: _Book(storage, path))
+
+
+def _usd(amount: float) -> str:
+    cents = f"{amount:.2f}"
+    return f"{cents if float(cents) == round(amount, DIGITS) else f'{amount:.{DIGITS}f}'.rstrip('0')} USD"

@@ -3,8 +3,8 @@
 from datetime import date
 
 from prefect import flow
-from prefect.artifacts import acreate_table_artifact
 from prefect.events import emit_event
+from prefect_media.tasks import show_table
 from prefect_media.tasks.context import connection_to, run_logger, storage_for
 
 from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
@@ -60,7 +60,7 @@ async def model_watch(
                 "sentence": ending.sentence,
             },
         )
-    await acreate_table_artifact(
+    await show_table(
         [
             {
                 "model": ending.model,
@@ -73,6 +73,6 @@ async def model_watch(
             for ending in found
         ],
         key="model-watch",
-        description=f"Models going away at {connection.host}",
+        title=f"Models going away at {connection.host}",
     )
     return [ending.sentence for ending in found]

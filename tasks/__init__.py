@@ -15,6 +15,7 @@ from .many import gather as gather
 from .publish import apublish as apublish
 from .publish import publish as publish
 from .reporting import show_gallery as show_gallery
+from .reporting import show_table as show_table
 from .runner import MediaTaskRunner as MediaTaskRunner
 from .video_steps import afetch_video as afetch_video
 from .video_steps import asubmit_video as asubmit_video
@@ -59,6 +60,7 @@ __all__ = [
     "publish",
     "remix_video",
     "show_gallery",
+    "show_table",
     "submit_video",
     "video_is_finished",
     "wait_for_video",

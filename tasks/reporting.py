@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.events import emit_event
 
 from prefect_media import media
@@ -101,6 +102,20 @@ async def show_gallery(
         await acreate_markdown_artifact(f"# {title}\n\n" + "\n\n---\n\n".join(parts), key=key, description=title)
     except Exception as error:
         logger.warning("The gallery could not be shown: %s", error)
+
+
+async def show_table(rows: Sequence[Mapping[str, Any]], *, title: str, key: str) -> None:
+    """Leave a table as an artifact.
+
+    Args:
+        rows: Its rows, by column.
+        title: What it shows.
+        key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
+    """
+    try:
+        await acreate_table_artifact([dict(row) for row in rows], key=key, description=title)
+    except Exception as error:
+        run_logger().warning("The table could not be shown: %s", error)
 
 
 async def _entry(asset: Asset, links: timedelta) -> str:

@@ -10,6 +10,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_media import ImageRequest, catalog
+from prefect_media.budget import FOLDER, read
 from prefect_media.demo_servers import stop_process
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ def deployments(prefect_server):
     return {
         name: json.loads(prefect_server.run("deployment", "inspect", f"storyboard/{name}", "--output", "json").stdout)
         for name in ("storyboard", "storyboard-daily")
-    }
+    } | {"campaign": json.loads(prefect_server.run("deployment", "inspect", "campaign/campaign", "-o", "json").stdout)}
 
 
 @pytest.fixture
@@ -63,8 +64,9 @@ def test_one_deployment_on_demand_and_one_by_the_clock(deployments):
 
 
 def test_the_form_in_the_ui_describes_every_parameter(deployments):
-    properties = deployments["storyboard"]["parameter_openapi_schema"]["properties"]
-    assert {name for name, field in properties.items() if not field.get("description")} == set()
+    for name in ("storyboard", "campaign"):
+        properties = deployments[name]["parameter_openapi_schema"]["properties"]
+        assert {name for name, field in properties.items() if not field.get("description")} == set()
 
 
 def test_the_deployed_image_model_is_in_use(deployments):
@@ -102,9 +104,21 @@ def test_a_run_on_a_worker_fills_the_bucket(prefect_server, deployments, worker,
             (asset["kind"], asset["size_bytes"], await storage.size(storage.key_of(asset["uri"]))) for asset in assets
         ]
 
+    async def accounts():
+        storage = store.storage()
+        return [read((await storage.fetch(path)).data) async for path, _ in storage.list(FOLDER)]
+
     found = asyncio.run(published())
     assert [kind for kind, _, _ in found] == ["image", "video", "video"]
     assert all(said == there for _, said, there in found)
+
+    # Another flow on the same worker: a budget from JSON, and a file of shots beside the flow.
+    done = prefect_server.run("deployment", "run", "campaign/campaign", "--watch", "--watch-timeout", "120")
+    assert "Completed" in done.stdout, done.stdout + worker.log.read_text()
+    assert (len(media_simulator.images), len(media_simulator.jobs)) == (2, 4)
+    [account] = asyncio.run(accounts())
+    assert account.purchases == 3
+    assert account.spent_usd > 2 * 0.5
 
     stop_process(worker)
     assert family.gone()

@@ -7,12 +7,9 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 app = typer.Typer(
     name="prefect-media",
@@ -234,15 +231,8 @@ def _sentence(error: Exception) -> str | None:
     from pydantic import ValidationError
 
     from .errors import MediaError
+    from .requests import problems_of
 
     if isinstance(error, ValidationError):
-        return _complaints(error)
+        return f"{error.title} is not valid: {problems_of(error)}"
     return error.message if isinstance(error, MediaError) else None
-
-
-def _complaints(error: ValidationError) -> str:
-    told = (
-        ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")]))
-        for problem in error.errors()
-    )
-    return f"{error.title} is not valid: {'; '.join(told)}"

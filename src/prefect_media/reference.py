@@ -40,7 +40,7 @@ async def load(image: Given) -> bytes:
     """
     if isinstance(image, Asset) and image.kind != "image":
         raise InvalidRequest(f"the reference has to be an image, but {image.uri} is a {image.kind}")
-    data = await _bytes_of(image, "the reference image", MAX_BYTES)
+    data = await bytes_of(image, "the reference image", MAX_BYTES)
     await asyncio.to_thread(_opened, data, shown(image))
     return data
 
@@ -56,7 +56,7 @@ async def load_video(video: Given) -> tuple[str, bytes, str]:
     """
     if isinstance(video, Asset) and video.kind != "video":
         raise InvalidRequest(f"a video is needed, but {video.uri} is an {video.kind}")
-    data = await _bytes_of(video, "the video", MOST_FOOTAGE)
+    data = await bytes_of(video, "the video", MOST_FOOTAGE)
     kind = media.sniff(data[:64]) or ""
     facts = await asyncio.to_thread(media.video_facts, io.BytesIO(data)) if kind.startswith("video/") else None
     if not facts or not facts.codec:
@@ -64,7 +64,17 @@ async def load_video(video: Given) -> tuple[str, bytes, str]:
     return f"video.{media.SUFFIXES[kind]}", data, kind
 
 
-async def _bytes_of(given: Given, what: str, limit: int) -> bytes:
+async def bytes_of(given: Given, what: str, limit: int) -> bytes:
+    """The content of whatever a user has.
+
+    Args:
+        given: A path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset.
+        what: How to call it in a complaint.
+        limit: Bytes it may have at most.
+
+    Raises:
+        errors.InvalidRequest: It can't be read (then `missing` is true), or is too large.
+    """
     if isinstance(given, bytes):
         data = given
     else:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .assets import Asset
 from .jobs import VideoJob
@@ -62,6 +70,14 @@ class MediaRequest(BaseModel):
                     f"{', '.join(cls.model_fields)}. What only your server knows goes into extra={{...}}"
                 )
         return data  # pyright: ignore[reportUnknownVariableType]
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with a request, or whatever else was validated: fields and reasons, in one line."""
+    problems = (
+        (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")) for problem in error.errors()
+    )
+    return "; ".join(": ".join(filter(None, problem)) for problem in problems)
 
 
 class ImageOptions(MediaRequest):

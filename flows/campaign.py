@@ -1,0 +1,111 @@
+"""Many shots from a file, within a budget: each a task run of its own, what was made published, what failed said."""
+
+import asyncio
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+from prefect_media.tasks import Generation, agather, show_gallery, show_table
+from prefect_media.tasks.context import connection_to, run_logger
+
+from prefect_media import (
+    AzureOpenAICredentials,
+    Budget,
+    Manifest,
+    MediaStore,
+    OpenAICredentials,
+    VideoRequest,
+    apublish,
+)
+from prefect_media.costs import total
+from prefect_media.reference import shown
+from prefect_media.shots import Shot, quotes_of, read_shots
+
+SHOWN = 24
+"""Pictures in the gallery at most: they all are in one artifact."""
+
+
+@flow(name="campaign")
+async def campaign(
+    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    shots: str,
+    budget: Budget | None = None,
+    defaults: dict[str, Any] | None = None,
+    scope: str = "run",
+    store: MediaStore | str | None = None,
+    destination: MediaStore | str | None = None,
+    image_credentials: OpenAICredentials | AzureOpenAICredentials | str | None = None,
+    concurrency: int = 32,
+    retry_failed: bool = False,
+) -> Manifest | State[Any]:
+    """Make all shots of a file, and publish them; one that fails loses no other.
+
+    The file is checked as a whole before anything is sent. When a shot failed, the run does, too, after everything
+    else was published; a retry of the run, or another one in a scope with a name, makes what is missing.
+
+    Args:
+        credentials: Credentials of the server that makes the videos, as a block or the name of a saved one.
+        shots: A path or URL (http, s3, gs, az) of a CSV, JSON or JSON lines file. Its columns are the fields of
+            `VideoRequest`, `ImageRequest` and `ImageEditRequest`; `kind` is "video" (the default), "image" or "edit".
+        budget: What may be spent; shots that could pass it are not made.
+        defaults: Fields for the rows that leave them out, such as {"model": "wan-2.2", "seconds": 5}.
+        scope: What each shot is unique within: "run", "forever", or a name of your own, such as "autumn-2026".
+        store: Where work and ledger live: a block, the name of a saved one, a URL or a folder.
+        destination: Where the results are published; the store if left out.
+        image_credentials: Credentials for the images, where another provider makes them.
+        concurrency: How many videos are made at once, and how many images.
+        retry_failed: Buy again what failed before in this scope.
+    """
+    logger = run_logger()
+    wanted = await read_shots(shots, defaults)
+    providers = {"videos": credentials, "images": image_credentials or credentials}
+    connections = {kind: await connection_to(provider) for kind, provider in providers.items()}
+    quotes = [quote.usd for quote in quotes_of(wanted, lambda shot: connections[_kind(shot)])]
+    usd = sum(each for each in quotes if each is not None)
+    logger.info("%d shots for %.2f USD, and %d at a price nobody knows", len(quotes), usd, quotes.count(None))
+    if budget and usd > budget.usd:
+        logger.warning("That is more than the budget of %.2f USD: not all of them will be made", budget.usd)
+
+    async def shoot(kind: str) -> list[tuple[Shot, Generation]]:
+        mine = [shot for shot in wanted if _kind(shot) == kind]
+        each = agather(
+            providers[kind],
+            [shot.request for shot in mine],
+            store=store,
+            scope=scope,
+            budget=budget,
+            concurrency=concurrency,
+            retry_failed=retry_failed,
+        )
+        return [(mine[made.index], made) async for made in each]
+
+    found = {shot.place: made for group in await asyncio.gather(*map(shoot, providers)) for shot, made in group}
+    outcomes = [(shot, found[shot.place]) for shot in wanted]
+    failed = [f"{shot.place}: {made.error}" for shot, made in outcomes if made.error]
+    assets = [asset for _, made in outcomes for asset in made.assets]
+    manifest = None
+    if assets:
+        prefix = None if scope in ("run", "forever") else scope
+        manifest = await apublish(assets, destination or store, prefix=prefix)
+        title = "Campaign" if len(assets) <= SHOWN else f"Campaign: {SHOWN} of {len(assets)}"
+        await show_gallery(manifest.assets[:SHOWN], title=title, key="campaign-gallery")
+    rows = [_row(*outcome) for outcome in outcomes]
+    await show_table(rows, key="campaign", title=f"Shots of {shown(shots)}")
+    if manifest and not failed:
+        return manifest
+    where = f"; the others are published: {manifest.uri}" if manifest else ""
+    return Failed(message=f"{len(failed)} of {len(wanted)} shots failed{where}. The first: {failed[0]}")
+
+
+def _kind(shot: Shot) -> str:
+    return "videos" if isinstance(shot.request, VideoRequest) else "images"
+
+
+def _row(shot: Shot, made: Generation) -> dict[str, Any]:
+    return {
+        "shot": shot.place,
+        "prompt": shot.request.prompt[:80],
+        "USD": total(made.assets) if made.assets else None,
+        "outcome": str(made.error) if made.error else ", ".join(asset.uri for asset in made.assets),
+    }

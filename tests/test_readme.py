@@ -65,7 +65,7 @@ def _quiet():
 
 
 def test_the_readme_has_an_example_of_everything():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     for word in ("make demo", "make test", "AzureOpenAICredentials(", "MediaStore(", "simulated()", "base_url="):
         assert word in README
 

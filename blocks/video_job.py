@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, model_validator
 
 from prefect_media import steps
 from prefect_media.assets import Asset
+from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
 from prefect_media.providers.client import Connection
@@ -98,6 +99,9 @@ class VideoJobBlock(JobBlock[Asset]):
         min_length=1,
         description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
     )
+    budget: Budget | None = Field(
+        default=None, description="What may be spent; an order that could pass it is refused."
+    )
     timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")
 
     @model_validator(mode="after")
@@ -142,5 +146,7 @@ class VideoJobBlock(JobBlock[Asset]):
         return (
             self.credentials.connection(),
             place or storage_at(settings().store or str(get_current_settings().home / "media")),
-            Terms(scope=named, timeout=self.timeout_seconds, flow_run_id=run_id, logger=self.logger),
+            Terms(
+                scope=named, timeout=self.timeout_seconds, budget=self.budget, flow_run_id=run_id, logger=self.logger
+            ),
         )

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from prefect_media.ledger import Ledger
 from prefect_media.providers import images, videos
 from prefect_media.providers.client import Connection
 from prefect_media.requests import ImageRequest, RemixRequest, VideoRequest
+from prefect_media.sidecar import write_sidecars
 from prefect_media.storage import Storage, StorageOptions, storage_at
 from prefect_media.storage_body import Body
 from prefect_media.terms import Terms
@@ -239,6 +241,16 @@ def once(action: Callable[..., None]) -> Callable[..., None]:
     return act
 
 
+def on_the(time: int, action: Callable[..., None]) -> Callable[..., None]:
+    times = count(1)
+
+    def act(*args: Any, **kwargs: Any) -> None:
+        if next(times) == time:
+            action(*args, **kwargs)
+
+    return act
+
+
 POINTS: dict[str, Callable[[], None]] = {
     "before the request": lambda: at(videos, "submit", before=die),
     "after the reply": lambda: at(videos, "submit", after=die),
@@ -248,6 +260,8 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the images": lambda: around(images, "post", before=die),
     "after the images": lambda: around(images, "post", after=die),
     "after storing the images": lambda: at(delivery, store_image.__name__, after=die),
+    "after storing the third image": lambda: at(delivery, store_image.__name__, after=on_the(3, die)),
+    "after the sidecars": lambda: at(purchase, write_sidecars.__name__, after=die),
     "asleep with the lease": lambda: at(Ledger, "claim", after=once(sleep_on)),
 }
 

@@ -7,8 +7,10 @@ once and some of them twice at the same time. Each process is killed by SIGKILL 
 again, until the flow has come to its end. A provider can't be asked for images it made before, so a process killed
 while an image was in the air leaves a doubt: it has to be said, and only then may the image be bought again.
 
+All of it is bought on one budget, which has to know of every job and every image that the provider made.
+
 The last line says how many jobs the provider has beyond one for each purchase (duplicates), and how many purchases
-have no job, no record or no whole asset (lost). The exit code is 1 unless both are 0.
+have no job, no record or no whole asset, or are not on the budget (lost). The exit code is 1 unless both are 0.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect_media.assets import Asset
+from prefect_media.budget import Account, Budget, read
 from prefect_media.ledger import Ledger, Record
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.simulator import Simulator
@@ -41,6 +44,9 @@ LIFE = 2.0
 """Seconds a flow takes when nobody kills it, about."""
 
 SIDE_BY_SIDE = 4
+
+BUDGET = Budget(usd=1_000_000, period="forever", unpriced_usd=1)
+"""Everything costs a dollar, so what is booked is a number of purchases."""
 
 
 @dataclass
@@ -87,6 +93,7 @@ class Chaos:
             RemixRequest(video="before", prompt=f"{name} at night"),
             scope=name,
             lease_seconds=0.5,
+            budget=BUDGET.model_dump(),
         )
         doubt = False
         while True:
@@ -145,7 +152,18 @@ class Chaos:
             if job.id not in known:
                 count.complaints.append(f"{job.prompt}: the job {job.id} is on no record")
                 lost += 1
+        booked = await self._booked()
+        at_least = len(self.simulator.jobs) + len(self.simulator.images)
+        if not at_least <= booked <= 3 * count.flows + sum(count.doubts.values()):
+            count.complaints.append(f"{booked} purchases are on the budget, and the provider made {at_least}")
+            lost += 1
         return twice, lost
+
+    async def _booked(self) -> int:
+        """How many purchases the budget knows of; one killed right at its end may still be set aside."""
+        found = await self.storage.fetch(BUDGET.path(None))
+        account = read(found.data) if found else Account()
+        return round(account.spent_usd + account.reserved_usd)
 
     async def _problem(self, record: Record | None, asset: Asset, jobs: int) -> str | None:
         content = await asset.aread_bytes()

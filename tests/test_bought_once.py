@@ -16,6 +16,7 @@ from prefect_media.assets import Asset
 from prefect_media.ledger import Ledger, Record
 from prefect_media.purchase import buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
+from prefect_media.sidecar import Sidecar
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage import Storage
 
@@ -186,7 +187,7 @@ async def test_a_process_that_slept_through_its_lease_does_not_pay(nursery, simu
     await bought_once_and_whole(simulator, storage, (await purchases(storage))[0].assets[0])
 
 
-@pytest.mark.parametrize("point", ["before the images", "after the images", "after storing the images"])
+@pytest.mark.parametrize("point", ["before the images", "after the images"])
 async def test_images_of_a_killed_process_are_a_doubt_and_never_bought_again_unasked(
     point, nursery, simulator, storage
 ):
@@ -207,3 +208,32 @@ async def test_images_of_a_killed_process_are_a_doubt_and_never_bought_again_una
     assert asset.sha256 == hashlib.sha256(await asset.aread_bytes()).hexdigest()
     assert nursery.start(order).assets == [asset]
     assert len(simulator.images) == paid + 1
+
+
+@pytest.mark.parametrize(
+    ("count", "point"),
+    [(1, "after storing the images"), (3, "after storing the third image"), (1, "after the sidecars")],
+)
+async def test_images_that_were_all_stored_are_found_again(count, point, nursery, simulator, storage):
+    """The process died before it could put them on record; nobody has to be asked, and nothing is bought."""
+    order = plan(simulator, storage, ImageRequest(prompt="a paper boat", model=MODEL, size="64x64", n=count))
+    assert nursery.start({**order, "die": point}).wait() == -signal.SIGKILL
+    before = {key: size async for key, size in storage.list("media/") if not key.endswith(".json")}
+    assets = nursery.start(order).assets
+    assert len(simulator.images) == 1
+    assert {storage.key_of(asset.uri): asset.size_bytes for asset in assets} == before
+    for asset in assets:
+        assert asset.sha256 == hashlib.sha256(await asset.aread_bytes()).hexdigest()
+        assert (asset.width, asset.source.model) == (64, MODEL)
+        assert Sidecar.model_validate_json(await storage.read(f"{storage.key_of(asset.uri)}.json")).asset == asset
+    [record] = await purchases(storage)
+    assert (record.state, record.assets) == ("done", tuple(assets))
+
+
+async def test_images_that_were_stored_in_part_are_a_doubt(nursery, simulator, storage):
+    order = plan(simulator, storage, ImageRequest(prompt="a paper boat", model=MODEL, size="64x64", n=3))
+    assert nursery.start({**order, "die": "after storing the images"}).wait() == -signal.SIGKILL
+    buyer = nursery.start(order)
+    assert buyer.wait() == 3
+    assert buyer.said()["error"] == "SubmissionInDoubt"
+    assert len(simulator.images) == 1

@@ -5,8 +5,8 @@ from prefect import flow
 from prefect.blocks.abstract import JobBlock, JobRun
 from prefect_media.blocks import VideoJobBlock
 
-from prefect_media import Asset, MediaStore, RemixRequest, VideoJob, VideoRequest, agenerate_video
-from prefect_media.errors import InvalidRequest, JobFailed
+from prefect_media import Asset, Budget, MediaStore, RemixRequest, VideoJob, VideoRequest, agenerate_video
+from prefect_media.errors import BudgetExceeded, InvalidRequest, JobFailed
 from prefect_media.ledger import Ledger
 
 REQUEST = VideoRequest(prompt="a paper boat", model="sora-2", seconds=4, size="1280x720")
@@ -108,3 +108,11 @@ def test_a_remix_keeps_its_kind(block, media_simulator):
 def test_a_field_it_does_not_have_is_warned_of(media_simulator):
     with pytest.warns(UserWarning, match="VideoJobBlock has no field 'timeout'; it is ignored. Its fields are credent"):
         VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, timeout=5)
+
+
+def test_a_budget_that_is_saved_with_the_block(media_simulator, block):
+    poor = block.model_copy(update={"budget": Budget(usd=0.3, period="month", unpriced_usd=0.4)})
+    assert VideoJobBlock.model_validate(poor.model_dump()).budget == poor.budget
+    with pytest.raises(BudgetExceeded, match=r"would cost 0\.40 USD"):
+        poor.trigger()
+    assert media_simulator.jobs == []

@@ -200,7 +200,8 @@ async def settle(storage: Storage, record: Record) -> None:
     Raises:
         errors.StoreError: The account can't be read or written; then it stays as it is.
     """
-    if record.budget is None or record.doubtful or record.state not in ("intent", "done", "failed"):
+    given_up = record.state == "intent" and not record.lease and not record.doubtful
+    if record.budget is None or not (given_up or record.state in ("done", "failed")):
         return
     bought = record.state == "done" or (record.state == "failed" and _billed(record))
     await _book(storage, record.budget).change(

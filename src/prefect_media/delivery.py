@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -21,6 +22,7 @@ from .providers.client import Connection
 from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
 from .requests import ImageEditRequest, ImageRequest
+from .sidecar import SUFFIX, Sidecar, write_sidecars
 from .storage import Storage, Stored
 from .terms import Terms
 
@@ -182,19 +184,63 @@ async def store_image(
 ) -> Asset:
     data = picture.data if picture.data is not None else await _download(cast(str, picture.url))
     content_type = media.expect("image", data[:64])
-    facts = await asyncio.to_thread(media.image_facts, data)
     key = media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
     stored = await _put(storage, key, data, content_type)
+    return await _image(stored, data, source.model_copy(update={"revised_prompt": picture.revised_prompt}))
+
+
+async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
+    facts = await asyncio.to_thread(media.image_facts, data)
     return Asset(
         uri=stored.uri,
         kind="image",
-        content_type=content_type,
+        content_type=media.expect("image", data[:64]),
         size_bytes=stored.size_bytes,
         sha256=stored.sha256,
         width=facts.width,
         height=facts.height,
-        source=source.model_copy(update={"revised_prompt": picture.revised_prompt}),
+        source=source,
     )
+
+
+async def images_stored_before(
+    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, record: Record, terms: Terms
+) -> list[Asset] | None:
+    """The images of an earlier attempt whose process died after it had stored them all; None where there is none.
+
+    What is known of one is in its sidecar. Without one, its tokens are not known any more, nor what it cost.
+    """
+    for attempt in range(record.attempt - 1, 0, -1):
+        earlier = record.model_copy(update={"attempt": attempt})
+        bare = source_of(
+            connection,
+            earlier,
+            request.model,
+            None,
+            estimated_usd=costs.shared(
+                costs.estimate(request, connection.catalog_host, request.model_family or connection.model_family),
+                request.n,
+            ),
+        )
+        stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
+        found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]
+        if len(found) == request.n:
+            await write_sidecars(storage, earlier, found, terms.logger)
+            return found
+    return None
+
+
+async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Asset | None:
+    """The image whose key begins so."""
+    keys = [key async for key, _ in storage.list(stem)]
+    for key in keys:
+        if key.endswith(SUFFIX):
+            return Sidecar.model_validate_json(await storage.read(key)).asset
+    for key in keys:
+        data = await storage.read(key)
+        stored = Stored(storage.uri(key), len(data), hashlib.sha256(data).hexdigest())
+        return await _image(stored, data, source)
+    return None
 
 
 async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> Stored:

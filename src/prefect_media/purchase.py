@@ -19,7 +19,7 @@ from . import catalog
 from .assets import Asset
 from .budget import reserve
 from .costs import quote, total
-from .delivery import store_images, store_video
+from .delivery import images_stored_before, store_images, store_video
 from .edits import EditFiles, prepared
 from .errors import (
     ContentRejected,
@@ -78,9 +78,12 @@ async def _buy_part(
     if claim.record.state == "done":
         return await _still_there(claim.record, storage, terms)
 
-    if claim.record.doubtful and terms.on_doubt == "raise":
-        await ledger.move(claim, state="in_doubt")
-        raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
+    if claim.record.doubtful:
+        if found := await images_stored_before(connection, request, storage, claim.record, terms):
+            return list((await ledger.move(claim, state="done", assets=tuple(found), cost_usd=total(found))).assets)
+        if terms.on_doubt == "raise":
+            await ledger.move(claim, state="in_doubt")
+            raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
     claim.doubt(False)
     try:
         async with _submitting(ledger, claim), AsyncExitStack() as stack:

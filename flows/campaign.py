@@ -1,6 +1,7 @@
 """Many shots from a file, within a budget: each a task run of its own, what was made published, what failed said."""
 
 import asyncio
+from itertools import chain
 from typing import Any
 
 from prefect import flow
@@ -54,23 +55,23 @@ async def campaign(
         store: Where work and ledger live: a block, the name of a saved one, a URL or a folder.
         destination: Where the results are published; the store if left out.
         image_credentials: Credentials for the images, where another provider makes them.
-        concurrency: How many videos are made at once, and how many images.
+        concurrency: How many are made at once, at each provider.
         retry_failed: Buy again what failed before in this scope.
     """
     logger = run_logger()
     wanted = await read_shots(shots, defaults)
-    providers = {"videos": credentials, "images": image_credentials or credentials}
-    connections = {kind: await connection_to(provider) for kind, provider in providers.items()}
-    quotes = [quote.usd for quote in quotes_of(wanted, lambda shot: connections[_kind(shot)])]
+    makers = {True: credentials, False: image_credentials or credentials}
+    connections = {films: await connection_to(maker) for films, maker in makers.items()}
+    quotes = [quote.usd for quote in quotes_of(wanted, lambda shot: connections[_is_video(shot)])]
     usd = sum(each for each in quotes if each is not None)
-    logger.info("%d shots for %.2f USD, and %d at a price nobody knows", len(quotes), usd, quotes.count(None))
+    unknown = f", and {quotes.count(None)} of them have no known price" if None in quotes else ""
+    logger.info("%d shots for %.2f USD%s", len(quotes), usd, unknown)
     if budget and usd > budget.usd:
         logger.warning("That is more than the budget of %.2f USD: not all of them will be made", budget.usd)
 
-    async def shoot(kind: str) -> list[tuple[Shot, Generation]]:
-        mine = [shot for shot in wanted if _kind(shot) == kind]
+    async def shoot(maker: Any, mine: list[Shot]) -> list[tuple[str, Generation]]:
         each = agather(
-            providers[kind],
+            maker,
             [shot.request for shot in mine],
             store=store,
             scope=scope,
@@ -78,9 +79,13 @@ async def campaign(
             concurrency=concurrency,
             retry_failed=retry_failed,
         )
-        return [(mine[made.index], made) async for made in each]
+        return [(mine[made.index].place, made) async for made in each]
 
-    found = {shot.place: made for group in await asyncio.gather(*map(shoot, providers)) for shot, made in group}
+    # In the order of the file where one provider makes them all, so that a budget goes to what stands first.
+    groups = [(credentials, wanted)]
+    if image_credentials:
+        groups = [(maker, [shot for shot in wanted if _is_video(shot) is films]) for films, maker in makers.items()]
+    found = dict(chain(*await asyncio.gather(*(shoot(*group) for group in groups))))
     outcomes = [(shot, found[shot.place]) for shot in wanted]
     failed = [f"{shot.place}: {made.error}" for shot, made in outcomes if made.error]
     assets = [asset for _, made in outcomes for asset in made.assets]
@@ -98,8 +103,8 @@ async def campaign(
     return Failed(message=f"{len(failed)} of {len(wanted)} shots failed{where}. The first: {failed[0]}")
 
 
-def _kind(shot: Shot) -> str:
-    return "videos" if isinstance(shot.request, VideoRequest) else "images"
+def _is_video(shot: Shot) -> bool:
+    return isinstance(shot.request, VideoRequest)
 
 
 def _row(shot: Shot, made: Generation) -> dict[str, Any]:
@@ -107,5 +112,6 @@ def _row(shot: Shot, made: Generation) -> dict[str, Any]:
         "shot": shot.place,
         "prompt": shot.request.prompt[:80],
         "USD": total(made.assets) if made.assets else None,
-        "outcome": str(made.error) if made.error else ", ".join(asset.uri for asset in made.assets),
+        "outcome": type(made.error).__name__ if made.error else "made",
+        "where, or why": str(made.error) if made.error else ", ".join(asset.uri for asset in made.assets),
     }

@@ -197,6 +197,7 @@ async def test_what_the_budget_does_not_allow_is_made_by_a_later_run(media_simul
             defaults={"model": "boats-1", "seconds": 4, "size": "64x64"},
             scope="autumn",
             store=store,
+            concurrency=1,  # so the first ones get it
             return_state=True,
         )
 
@@ -206,7 +207,8 @@ async def test_what_the_budget_does_not_allow_is_made_by_a_later_run(media_simul
     assert "autumn/manifest.json. The first: line " in short.message
     assert "this would cost 0.40 USD" in short.message
     table, _ = await table_of(short)
-    assert len([row for row in table if "0.40 USD" in row["outcome"]]) == 2
+    assert [row["outcome"] for row in table] == ["made"] * 3 + ["BudgetExceeded"] * 2
+    assert "0.40 USD" in table[3]["where, or why"]
     assert len(media_simulator.jobs) == 3
 
     whole = await (await run(2)).aresult()

@@ -15,26 +15,28 @@ process died with the request somewhere between here and the provider: the next 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .assets import Asset
 from .budget import settle
 from .errors import InvalidRequest, MediaError, StoreError
 from .jobs import VideoJob
+from .requests import problems_of
 from .settings import settings
 from .storage import Storage
 
 State = Literal["intent", "submitted", "done", "failed", "in_doubt"]
 
-CLOCK_SKEW = timedelta(minutes=2)
-"""How far the clocks of two machines may differ before a living lease is taken for a dead one."""
+CLOCK_SKEW = timedelta(hours=1)
+"""How far the clocks of two machines may differ before a living lease is taken for a dead one. Long, as that costs
+little: where the clock does not tell, a lease is watched for its whole length."""
 
 
 class Lease(BaseModel):
@@ -103,11 +105,13 @@ class Claim:
     Attributes:
         record: What the ledger says.
         version: The store's version of the record, for compare-and-swap.
+        sent: Whether a paid request may have left here under this claim, and not been refused.
         busy: Keeps a renewal of the lease and a move from crossing each other.
     """
 
     record: Record
     version: str
+    sent: bool = field(default=False, compare=False)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
 
     @property
@@ -151,7 +155,8 @@ class Ledger:
         while True:
             if found is None:  # most purchases are new: written without a look
                 record = _stamped(order, lease=_lease(owner))
-                version = await self.storage.create(_path(order.key), _json(record))
+                writing = self.storage.create(_path(order.key), _json(record))
+                version = await self._claiming(writing, record)
                 if version is not None:
                     return await self._indexed(Claim(record, version))
             found = await self.get(order.key)
@@ -201,8 +206,25 @@ class Ledger:
             failure=None,
             attempt=claim.record.attempt + 1,
         )
-        version = await self.storage.replace(_path(mine.key), _json(mine), claim.version)
+        writing = self.storage.replace(_path(mine.key), _json(mine), claim.version)
+        version = await self._claiming(writing, mine)
         return Claim(mine, version) if version is not None else None
+
+    async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
+        """Write a claim. When that fails or is cancelled, what may have arrived of it is given up: nothing was sent."""
+        write = asyncio.ensure_future(writing)
+        try:
+            return await asyncio.shield(write)
+        except BaseException:
+            with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
+                await asyncio.shield(self._given_up(write, mine))
+            raise
+
+    async def _given_up(self, write: asyncio.Future[str | None], mine: Record) -> None:
+        await asyncio.wait([write])
+        found = await self.get(mine.key)
+        if found and found[0].lease and found[0].lease == mine.lease:
+            await self.move(Claim(*found), state="intent")
 
     @asynccontextmanager
     async def held(self, claim: Claim) -> AsyncGenerator[None]:
@@ -279,7 +301,10 @@ class Ledger:
                 found = await self.get(record.key)
                 if found is None:
                     raise StoreError(
-                        f"the purchase {record.key} vanished from the ledger", transient=False, key=record.key
+                        f"the purchase {record.key} vanished from the ledger",
+                        transient=False,
+                        key=record.key,
+                        job_id=record.job.id if record.job else None,
                     )
                 theirs, claim.version = found
                 if theirs.lease and theirs.lease.owner == claim.owner:
@@ -298,13 +323,31 @@ class Ledger:
         try:
             return Record.model_validate_json(found.data), found.version
         except ValueError as error:
-            raise StoreError(f"the purchase {key} on the ledger can't be read: {error}", transient=False) from error
+            why = problems_of(error) if isinstance(error, ValidationError) else error
+            raise StoreError(
+                f"the purchase {key} on the ledger can't be read ({why}); it may come from a newer prefect-media: "
+                f"update this one, or let it be bought anew with prefect-media jobs forget {key[:12]}",
+                transient=False,
+            ) from error
 
-    async def purchases(self) -> AsyncIterator[Record]:
-        """All purchases on the ledger, in no particular order."""
+    async def purchases(self, unreadable: Callable[[StoreError], None] | None = None) -> AsyncIterator[Record]:
+        """All purchases on the ledger, in no particular order.
+
+        Args:
+            unreadable: Told of what can't be read, which is then left out. By default it is raised.
+        """
         async for path, _ in self.storage.list("ledger/purchases/"):
-            if path.endswith(".json") and (found := await self.get(path.rpartition("/")[2].removesuffix(".json"))):
-                yield found[0]
+            if not path.endswith(".json"):
+                continue
+            try:
+                found = await self.get(path.rpartition("/")[2].removesuffix(".json"))
+            except StoreError as error:
+                if unreadable is None or error.transient:
+                    raise
+                unreadable(error)
+            else:
+                if found:
+                    yield found[0]
 
     async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
         """The purchases that one flow run (the outermost) asked for."""

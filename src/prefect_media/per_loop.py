@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Any]] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()  # on a loop with eager tasks, making one thing may ask for another
 
 
 def shared(key: Any, make: Callable[[], T]) -> T:

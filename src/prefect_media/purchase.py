@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -23,11 +23,11 @@ from .delivery import images_stored_before, store_images, store_video
 from .edits import EditFiles, prepared
 from .errors import (
     ContentRejected,
+    InvalidRequest,
     JobFailed,
     MediaError,
     ModelRetired,
     ProviderUnavailable,
-    RateLimited,
     StoreError,
     SubmissionInDoubt,
 )
@@ -45,6 +45,7 @@ from .reconcile import reconcile
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
 from .storage import Storage
+from .submission import Ready, let_in, patiently, submitting
 from .terms import Terms
 from .watch import watch
 
@@ -84,22 +85,28 @@ async def _buy_part(
         if terms.on_doubt == "raise":
             await ledger.move(claim, state="in_doubt")
             raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
-    claim.doubt(False)
     try:
-        async with _submitting(ledger, claim), AsyncExitStack() as stack:
+        async with submitting(ledger, claim) as submission, AsyncExitStack() as stack:
 
-            def send() -> AbstractAsyncContextManager[Reply]:
-                return images.post(connection, request, files.uploads, partial_images=terms.partial_images)
+            def send(ready: Ready) -> Awaitable[Reply]:
+                number = terms.partial_images
+                post = images.post(connection, request, files.uploads, partial_images=number, ready=ready)
+                return stack.enter_async_context(post)
 
-            await reserve(storage, claim, lambda: quote(request, connection.catalog_host, family), terms)
-            try:
-                reply = await _patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
-                claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
+            async def stored(reply: Reply) -> list[Asset]:
                 assets = await store_images(connection, request, reply, storage, claim.record, terms)
                 await write_sidecars(storage, claim.record, assets, terms.logger)
+                return assets
+
+            claim.doubt(False)
+            await reserve(storage, claim, lambda: quote(request, connection.catalog_host, family), terms)
+            try:
+                reply = await patiently(send, ledger, claim, terms)
+                claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
+                assets = await let_in(stored(reply), claim)
             except SubmissionInDoubt as error:
                 raise _images_in_doubt(claim.record, error.message, error) from error
-            record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
+            record = await submission.bought(state="done", assets=tuple(assets), cost_usd=total(assets))
     except Overtaken:
         return await _buy_part(connection, part, files, storage, terms, retired)
     return list(record.assets)
@@ -152,10 +159,12 @@ async def order_video(
     order = _order(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
     upload: Upload | None = None
 
-    async def submit() -> VideoJob:
+    async def submit(ready: Ready) -> VideoJob:
         await reserve(ledger.storage, claim, lambda: quote(request, host, family), terms)
         image, footage = (upload, None) if given == "image" else (None, upload)
-        return await videos.submit(connection, request, image=image, footage=footage, fingerprint=order.fingerprint)
+        return await videos.submit(
+            connection, request, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
+        )
 
     await _refuse_unless_bought(retired, ledger, order)
     while True:
@@ -164,12 +173,12 @@ async def order_video(
         if not claim.ours:
             return claim, claim.record.job
         with suppress(Overtaken):
-            async with _submitting(ledger, claim):
+            async with submitting(ledger, claim) as submission:
                 upload = await material.ready(ledger.storage)
-                job = await _submitted(connection, submit, ledger, claim, terms)
+                job = await let_in(_submitted(connection, submit, ledger, claim, terms), claim)
                 job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record
-                record = await ledger.move(claim, state="submitted", job=job)
+                record = await submission.bought(state="submitted", job=job)
             break
     if record.job and record.job.id != job.id:
         terms.logger.error(
@@ -179,20 +188,32 @@ async def order_video(
 
 
 async def _submitted(
-    connection: Connection, submit: Callable[[], Awaitable[VideoJob]], ledger: Ledger, claim: Claim, terms: Terms
+    connection: Connection, submit: Callable[[Ready], Awaitable[VideoJob]], ledger: Ledger, claim: Claim, terms: Terms
 ) -> VideoJob:
     """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
-    job = await reconcile(connection, claim.record, ledger, terms) if claim.record.doubtful else None
+    guessed = False
+
+    async def found(error: SubmissionInDoubt | None = None) -> VideoJob | None:
+        nonlocal guessed
+        try:
+            return await reconcile(connection, claim.record, ledger, terms, error)
+        except SubmissionInDoubt:
+            if guessed or terms.on_doubt == "raise":
+                raise
+            guessed = True  # paying on a guess once is what the user said; a server that loses each reply takes each
+            return None
+
+    job = await found() if claim.record.doubtful else None
     for tries_left in (1, 0):
         if job is not None:
             break
         claim.doubt(False)
         try:
-            job = await _patiently(submit, ledger, claim, terms)
+            job = await patiently(submit, ledger, claim, terms)
         except SubmissionInDoubt as error:
             claim.doubt(True)  # and so it stays if the provider can't be asked now
             terms.logger.warning("%s; asking the provider which jobs it has", error.message)
-            job = await reconcile(connection, claim.record, ledger, terms, error)
+            job = await found(error)
             if job is None and not tries_left:
                 claim.doubt(False)
                 raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
@@ -214,7 +235,10 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
             await write_sidecars(ledger.storage, claim.record, [asset], terms.logger)
     except asyncio.CancelledError:
         if terms.cancel_remote:
-            await asyncio.shield(cancel(at, job, ledger, claim))
+            try:
+                await asyncio.shield(cancel(at, job, ledger, claim))
+            except MediaError as error:
+                terms.logger.warning("Job %s could not be ended: %s", job.id, error)
         raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     return record.assets[0]
@@ -232,12 +256,28 @@ async def remembering(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
 
 
 async def cancel(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
-    """Delete a job at the provider and remember that it was cancelled."""
-    await videos.delete(connection, job.id)
+    """End a job at the provider, and remember that it was cancelled.
+
+    Raises:
+        errors.InvalidRequest: It can't be ended there, or it is finished: then it is paid for, and stays to be fetched.
+    """
+    await end_job(connection, job)
     gone = JobFailed(
         f"job {job.id} was cancelled; pass retry_failed=True to buy it again", job_id=job.id, code="cancelled"
     )
     await ledger.move(claim, state="failed", failure=failure_of(gone))
+
+
+async def end_job(connection: Connection, job: VideoJob) -> None:
+    """End a job at the provider, unless it is finished: most servers delete finished ones only, and those are paid.
+
+    Raises:
+        errors.InvalidRequest: It can't be ended there, or it is finished.
+        errors.JobExpired: It is not there.
+    """
+    if (await videos.look(connection, job.id)).phase == "done":
+        raise InvalidRequest(f"job {job.id} is finished and paid for; it stays, to be fetched", job_id=job.id)
+    await videos.delete(connection, job.id)
 
 
 def connection_of(job: VideoJob, connection: Connection) -> Connection:
@@ -307,52 +347,13 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
     return claim
 
 
-class _submitting:
-    """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
-
-    def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self.ledger, self.claim = ledger, claim
-        self.lease = ledger.held(claim)
-
-    async def __aenter__(self) -> None:
-        await self.lease.__aenter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        await self.lease.__aexit__(None, None, None)
-        if error is None or isinstance(error, Overtaken):
-            return
-        paid = self.claim.record.kind == "image" and self.claim.record.doubtful
-        if isinstance(error, ContentRejected):
-            await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
-        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
-            # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
-            await self.ledger.move(self.claim, state="intent")
-        else:
-            await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
-
-
-async def _patiently(send: Callable[[], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
-    """Send a paid request, again only when the server said it took nothing and when to come back."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + terms.timeout
-    while True:
-        await ledger.confirm(claim)
-        try:
-            return await send()
-        except (RateLimited, ProviderUnavailable) as error:
-            if error.retry_after is None or clock() + error.retry_after > deadline:
-                raise
-            terms.logger.info("The provider asks to come back in %.0f s", error.retry_after)
-            await asyncio.sleep(error.retry_after)
-
-
 async def _still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
     for asset in record.assets:
         key = storage.key_of(asset.uri)
         if key is None or await storage.size(key) != asset.size_bytes:
             raise StoreError(
                 f"{asset.uri} was bought before but is no longer in the store; pass another variant to buy another, "
-                f"or make it forgotten with: prefect-media jobs forget {record.key[:12]}",
+                f"or make it forgotten with: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
                 transient=False,
                 missing=True,
                 key=record.key,

@@ -30,7 +30,7 @@ async def reconcile(
     """Find the job that a lost reply was about; None when it is certain enough that there is none.
 
     Raises:
-        errors.SubmissionInDoubt: It can't be known, and the user did not say to go on.
+        errors.SubmissionInDoubt: It can't be known.
         errors.ProviderUnavailable: The provider can't be asked just now; the doubt stays on record.
     """
     why: str | None = None
@@ -75,8 +75,6 @@ async def reconcile(
             why = None
     if why is None:
         return None
-    if terms.on_doubt == "resubmit":
-        return None
     raise SubmissionInDoubt(
         f"it can't be known whether the provider took the job: {why}. "
         'Look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
@@ -92,7 +90,7 @@ def _matches(state: JobState, record: Record) -> bool | None:
     """
     wanted = record.request
     pairs: list[tuple[object, object]] = [
-        (state.prompt, wanted.get("prompt")),
+        (_words(state.prompt), _words(wanted.get("prompt"))),
         (state.size, wanted.get("size")),
         (state.remixed_from, wanted.get("video")),
     ]
@@ -104,6 +102,11 @@ def _matches(state: JobState, record: Record) -> bool | None:
         return False
     same_model = state.model in (None, wanted.get("model")) or "model" not in wanted
     return True if same_model and state.prompt is not None else None
+
+
+def _words(prompt: str | None) -> list[str] | None:
+    """A prompt as a server may tell it that trims it or changes its line ends."""
+    return None if prompt is None else prompt.split()
 
 
 def _number(value: object) -> float | None:

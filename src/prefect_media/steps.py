@@ -19,8 +19,8 @@ from .ledger import Claim, Ledger, Record, remembered
 from .poller import poller_of
 from .providers import videos
 from .providers.client import Connection
-from .purchase import cancel as end_job
-from .purchase import collect_video, connection_of, order_video, remembering
+from .purchase import cancel as cancel_purchase
+from .purchase import collect_video, connection_of, end_job, order_video, remembering
 from .requests import VideoRequest, VideoVariation
 from .storage import Storage
 from .terms import Terms
@@ -89,14 +89,14 @@ async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> Non
     """End a job at the provider, and put that on record.
 
     Raises:
-        errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on.
+        errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on. Or it is finished: it stays.
     """
     at, ledger = _place_of(job, connection), Ledger(storage)
     claim = await _purchase_of(job, ledger)
     if claim is None:
-        await videos.delete(at, job.id)
+        await end_job(at, job)
     else:
-        await end_job(at, job, ledger, claim)
+        await cancel_purchase(at, job, ledger, claim)
 
 
 def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:

@@ -4,8 +4,8 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -173,7 +173,8 @@ class Bucket:
 
     async def open(self, key: str) -> IO[bytes]:
         with self._explained(key):
-            return io.BufferedReader(_Reader(await asyncio.to_thread(obstore.open_reader, self.store, key)), READ_AHEAD)
+            file = await asyncio.to_thread(obstore.open_reader, self.store, key)
+        return io.BufferedReader(_Reader(file, lambda: self._explained(key)), READ_AHEAD)
 
     async def size(self, key: str) -> int | None:
         async with self._asking(key):
@@ -290,8 +291,8 @@ def _login(options: "StorageOptions") -> "StorageOptions":
 class _Reader(io.RawIOBase):
     """An object of a bucket as a file, read in pieces."""
 
-    def __init__(self, file: "ReadableFile") -> None:
-        self.file = file
+    def __init__(self, file: "ReadableFile", explained: Callable[[], AbstractContextManager[None]]) -> None:
+        self.file, self._explained = file, explained
 
     def readable(self) -> bool:
         return True
@@ -300,13 +301,15 @@ class _Reader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
+        with self._explained():
+            return self.file.seek(offset, whence)
 
     def tell(self) -> int:
         return self.file.tell()
 
     def readinto(self, buffer: Any) -> int:
-        piece = bytes(self.file.read(len(buffer)))
+        with self._explained():
+            piece = bytes(self.file.read(len(buffer)))
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -7,6 +7,8 @@ time that it takes to move its bytes. So those go through sockets that block, in
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import ssl
 import sys
 import threading
@@ -48,6 +50,25 @@ SWITCH_SECONDS = 0.0005
 
 STOP_SECONDS = 20.0
 """How long a transfer that is called off may take to clean up before nobody waits for it any longer."""
+
+
+SIGNATURE = re.compile(r"(?i)([?&](?:[^=&\s]*(?:signature|credential|token)|sig)=)[^&\s'\"]+")
+"""What in a link makes that it opens without a login."""
+
+
+class _Unsigned(logging.Filter):
+    """Takes signatures out of what the HTTP libraries log: redirects and retries as warnings, requests at INFO."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                SIGNATURE.sub(r"\1***", str(arg)) if SIGNATURE.search(str(arg)) else arg for arg in record.args
+            )
+        return True
+
+
+for _name in ("httpx", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"):
+    logging.getLogger(_name).addFilter(_Unsigned())
 
 
 async def moved(work: Callable[[], T], stop: Callable[[], None], check: Callable[[], None] | None = None) -> T:

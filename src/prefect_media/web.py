@@ -16,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from . import transport as transport  # keeps signatures out of httpx's log
 from .errors import InvalidRequest
 
 REDIRECTS = 5

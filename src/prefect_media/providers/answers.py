@@ -51,7 +51,10 @@ class explained:
         from openai import APIConnectionError, APIStatusError
 
         if isinstance(error, APIStatusError):
-            raise status_error(error, self.paid) from error
+            # Not as its cause where a server quotes the key: tracebacks show causes.
+            raise status_error(error, self.paid) from (
+                None if _unkeyed(str(error), error.request) != str(error) else error
+            )
         if isinstance(error, APIConnectionError):
             raise connection_error(error, self.paid) from error
 
@@ -62,6 +65,8 @@ def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
 
     cause = error.__cause__
     host = error.request.url.host
+    if isinstance(cause, httpx2.LocalProtocolError) and "Illegal header" in str(cause):  # whose value is the key
+        return AuthenticationFailed(f"the key for {host} can't be sent: it has a letter that no key has; copy it anew")
     what = f"{type(cause).__name__}: {cause}" if cause else str(error)
     if not paid or isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return ProviderUnavailable(f"{host} could not be reached ({what}); nothing was bought")
@@ -100,7 +105,7 @@ def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaEr
 def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
     status, headers, host = response.status_code, response.headers, response.request.url.host
     code = _string(fields.get("code")) or _string(fields.get("type"))
-    said = _string(fields.get("message")) or "no explanation"
+    said = _unkeyed(_string(fields.get("message")) or "no explanation", response.request)
     request_id = request_id_of(headers)
     about: dict[str, Any] = {"status_code": status, "code": code, "request_id": request_id}
     reference = f" (HTTP {status}, request id {request_id})" if request_id else f" (HTTP {status})"
@@ -194,6 +199,14 @@ def _moderation(fields: Mapping[str, Any], said: str, code: str | None) -> dict[
     if not categories and (match := re.search(r"safety_violations=\[([^\]]*)\]", said)):
         categories = [word.strip() for word in match[1].split(",") if word.strip()]
     return {"stage": details.get("moderation_stage"), "categories": tuple(categories)}
+
+
+def _unkeyed(said: str, request: httpx2.Request) -> str:
+    """What a server says, without the key that was sent to it."""
+    for name in ("authorization", "api-key"):
+        if key := request.headers.get(name, "").removeprefix("Bearer "):
+            said = said.replace(key, "***")
+    return said
 
 
 def _number(text: str | None) -> float | None:

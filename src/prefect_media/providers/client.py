@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from ..errors import AuthenticationFailed
 from ..per_loop import shared
 from ..transport import tls
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
@@ -56,6 +57,13 @@ class Connection:
     """Seconds to wait for one HTTP answer."""
     max_concurrency: int = 16
     """Paid requests in the air at once, in one process."""
+
+    def __post_init__(self) -> None:
+        for name, text in (("key", self.api_key), ("organization", self.organization), ("project", self.project)):
+            if text and not (text.isascii() and text.isprintable()):
+                raise AuthenticationFailed(
+                    f"the {name} has a line break or a letter in it that no {name} has; copy it anew. Nothing was sent"
+                )
 
     @property
     def host(self) -> str:

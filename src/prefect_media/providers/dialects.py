@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import InvalidRequest, MediaError
 from ..per_loop import shared
-from .wire import Upload, ask, fields_of
+from .wire import Upload, ask, beside, fields_of
 
 if TYPE_CHECKING:
     from .client import Connection
@@ -99,7 +99,7 @@ class Dialect:
             uploads.append((self.reference, image))
         elif image:
             sent[self.reference] = _filled(self.reference_value, _data_url(image))
-        sent |= extra
+        sent |= beside({*sent, *(name for name, _ in uploads)}, extra)
         body = (self.body_with_reference or self.body) if image else self.body
         if body == "json":
             return {"json_body": sent}

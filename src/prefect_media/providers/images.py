@@ -155,6 +155,7 @@ async def post(
     uploads: list[tuple[str, Upload]] | None = None,
     *,
     partial_images: int = 0,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Reply]:
     """Buy images: one request, sent once; what comes back is read while the context is open.
 
@@ -163,6 +164,7 @@ async def post(
         request: What to make.
         uploads: The files of an edit.
         partial_images: How many previews to ask for, 0 to 3.
+        ready: Awaited right before the request is sent, once there is room for it; may raise to keep it here.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost.
@@ -180,6 +182,8 @@ async def post(
     async with paid_slots(connection):
         client = wire_client(connection).with_options(max_retries=0)  # a retry would buy again after a lost reply
         send: Any = client.post
+        if ready:
+            await ready()
         with _lost(connection, None):
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, body=fields, options=options, **files)
         try:

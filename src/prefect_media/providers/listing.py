@@ -32,7 +32,8 @@ async def page(connection: Connection, *, after: str | None) -> tuple[list[JobSt
     query = urlencode({"limit": PAGE, "order": "desc", **({"after": after} if after else {})})
     answer = await ask(connection, method, f"{connection.url(path)}?{query}", retries=0)
     body = fields_of(answer.body)
-    rows = cast(list[object], body.get("data") or [])
+    data = body.get("data")
+    rows = cast(list[object], data) if isinstance(data, list) else []
     hint = look_again_after(answer.headers)
     states = [JobState.parse(dialect.understood(row), look_again_after=hint) for row in rows]
     return [state for state in states if state], body.get("has_more", len(rows) >= PAGE) is not False

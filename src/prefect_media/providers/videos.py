@@ -6,8 +6,10 @@ remixes by id; so only its transport is used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import time
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -22,7 +24,7 @@ from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
-from .wire import Upload, ask, fields_of
+from .wire import Upload, ask, beside, fields_of
 
 PAGE = 100
 """Jobs asked for in one page of a list."""
@@ -38,6 +40,7 @@ async def submit(
     image: Upload | None,
     fingerprint: str,
     footage: Upload | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
 ) -> VideoJob:
     """Buy one video: one request, sent once.
 
@@ -47,6 +50,7 @@ async def submit(
         image: The reference image, ready to send.
         fingerprint: SHA-256 of the normalised request, kept on the job.
         footage: The video that an edit or extension starts from, where the server does not know it by an id.
+        ready: Awaited right before the request is sent, once there is room for it; may raise to keep it here.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost; the job may or may not exist.
@@ -57,7 +61,12 @@ async def submit(
         fields = {name: getattr(request, name) for name in ("model", "prompt", "seconds", "size")}
         method, path = dialect.route("create")
         answer = await ask(
-            connection, method, connection.url(path), paid=True, **dialect.order(fields, request.extra, image)
+            connection,
+            method,
+            connection.url(path),
+            paid=True,
+            ready=ready,
+            **dialect.order(fields, request.extra, image),
         )
         model = request.model
     else:
@@ -66,7 +75,7 @@ async def submit(
         try:
             method, path = dialect.route(cast(Route, request.operation), source or "")
             body = dialect.variation(_change(request), None if in_path else source, footage)
-            answer = await ask(connection, method, connection.url(path), paid=True, **body)
+            answer = await ask(connection, method, connection.url(path), paid=True, ready=ready, **body)
         except InvalidRequest as error:
             raise _no_variation(connection, request, source, error) from error
         model = ""
@@ -124,7 +133,7 @@ async def look(connection: Connection, job_id: str) -> JobState:
 
 
 async def recent(connection: Connection, *, since: float, pages: int = 5) -> AsyncIterator[JobState]:
-    """The account's jobs made since a unix time in seconds; at most `pages` pages of 100.
+    """The account's jobs made since a unix time in seconds by our clock; at most `pages` pages of 100.
 
     Newest first where the server sorts them; some give everything at once, in an order of their own.
 
@@ -134,11 +143,13 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("list")
+    began = since
     after: str | None = None
     seen: set[str] = set()
     for _ in range(pages):
         query = urlencode({"limit": PAGE, "order": "desc", **({"after": after} if after else {})})
         answer = await ask(connection, method, f"{connection.url(path)}?{query}")
+        since = min(since, began - _behind(answer.headers))
         page = fields_of(answer.body)
         if not isinstance(page.get("data"), list):
             raise InvalidRequest(f"{connection.host} was asked for its jobs and answered without a list")
@@ -184,7 +195,8 @@ def source_of_variation(request: VideoVariation) -> str:
 
 def _change(request: VideoVariation) -> dict[str, Any]:
     more = {"seconds": str(request.seconds)} if isinstance(request, VideoExtendRequest) else {}
-    return {"prompt": request.prompt, **more, **request.extra}
+    own = {"prompt": request.prompt, **more}
+    return {**own, **beside({*own, "video"}, request.extra)}
 
 
 def no_footage(connection: Connection, request: VideoVariation, dialect: Dialect) -> InvalidRequest:
@@ -236,6 +248,14 @@ def _body_behind(error: MediaError) -> object:
         return error.__cause__.response.json()
     except ValueError:
         return None
+
+
+def _behind(headers: Mapping[str, str]) -> float:
+    """Seconds by which the server's clock, which also says when jobs were made, is behind ours."""
+    try:
+        return max(0.0, time() - parsedate_to_datetime(headers["date"]).timestamp())
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def _pause(dialect: Dialect, headers: Mapping[str, str]) -> float | None:

@@ -6,11 +6,12 @@ sent exactly once: the SDK's own retries would buy the job again after a lost re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ..errors import InvalidRequest
 from .answers import explained, hidden_error, not_json, request_id_of
 from .client import Connection, paid_slots, wire_client
 
@@ -39,6 +40,7 @@ async def ask(
     form: Mapping[str, Any] | None = None,
     files: list[tuple[str, Upload]] | None = None,
     paid: bool = False,
+    ready: Callable[[], Awaitable[None]] | None = None,
     retries: int | None = None,
 ) -> Answer:
     """Send one request and read the JSON answer.
@@ -52,6 +54,7 @@ async def ask(
         files: Files to send beside `form`.
         paid: Whether taking the request costs money. Then it is sent once, and when it can't be known
             whether it was taken, `errors.SubmissionInDoubt` is raised.
+        ready: Awaited right before a paid request is sent, once there is room for it; may raise to keep it here.
         retries: How often the SDK may send an unpaid request again; None leaves it to the SDK.
 
     Raises:
@@ -69,6 +72,8 @@ async def ask(
     async with AsyncExitStack() as stack:
         if paid:
             await stack.enter_async_context(paid_slots(connection))
+            if ready:
+                await ready()
         with explained(paid):
             client = wire_client(connection)
             if paid or retries is not None:
@@ -82,6 +87,19 @@ async def ask(
     if error := hidden_error(response, body, paid):
         raise error
     return Answer(body, request_id_of(response.headers), response.headers)
+
+
+def beside(fields: Collection[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Further fields of a request, none of which may replace one that it has.
+
+    Raises:
+        errors.InvalidRequest: One would; nothing was sent.
+    """
+    if clash := [name for name in extra if name in fields]:
+        raise InvalidRequest(
+            f"extra has {', '.join(clash)}, which the request says itself; leave it out of extra. Nothing was sent"
+        )
+    return extra
 
 
 def fields_of(body: object) -> Mapping[str, Any]:

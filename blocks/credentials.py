@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
 from prefect_media.providers.client import Connection, async_client, sync_client
+from prefect_media.web import shown
 
 from .unknown_fields import warn_of_unknown_fields
 
@@ -112,7 +113,9 @@ class OpenAICredentials(MediaCredentials):
             errors.AuthenticationFailed: There is no key, and the server is OpenAI's own.
         """
         base_url = _checked(self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
-        api_key = _secret(self.api_key) or os.environ.get("OPENAI_API_KEY")
+        if "?" in base_url or "#" in base_url:
+            raise InvalidRequest(f"base_url carries more than an address; leave out what follows {shown(base_url)}")
+        api_key = _secret(self.api_key) or _environment("OPENAI_API_KEY")
         if not api_key and base_url == OPENAI_URL:
             raise AuthenticationFailed(
                 "There is no OpenAI API key: set api_key on the credentials block, or OPENAI_API_KEY. "
@@ -201,8 +204,8 @@ class AzureOpenAICredentials(MediaCredentials):
         token = _secret(self.azure_ad_token)
         key = _secret(self.api_key)
         if not token and not key and not self.use_entra_id:
-            token = os.environ.get("AZURE_OPENAI_AD_TOKEN")
-            key = os.environ.get("AZURE_OPENAI_API_KEY")
+            token = _environment("AZURE_OPENAI_AD_TOKEN")
+            key = _environment("AZURE_OPENAI_API_KEY")
         if not token and key and _is_token(key):
             token = key
         if not token and not key and not self.use_entra_id:
@@ -229,7 +232,8 @@ def _checked(base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidRequest(
-            f"base_url={base_url!r} is not a URL; it has to look like https://NAME.example.com or http://localhost:8000/v1"
+            f"base_url={shown(base_url.rpartition('@')[2])!r} is not a URL; "
+            "it has to look like https://NAME.example.com or http://localhost:8000/v1"
         )
     if parts.username or parts.password:
         raise InvalidRequest("base_url carries a password; put it into api_key instead")
@@ -248,6 +252,10 @@ def _prefix(path: str) -> str:
 
 def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value().strip() if value else None
+
+
+def _environment(name: str) -> str | None:
+    return os.environ.get(name, "").strip() or None
 
 
 def _is_token(value: str) -> bool:

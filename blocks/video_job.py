@@ -18,6 +18,7 @@ from prefect_media.providers.client import Connection
 from prefect_media.requests import RemixRequest, VideoRequest
 from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
+from prefect_media.storage_address import is_address
 from prefect_media.sync import run_sync
 from prefect_media.terms import Terms
 
@@ -142,10 +143,13 @@ class VideoJobBlock(JobBlock[Asset]):
                 'scope="run" means the flow run, and there is none; give the block another scope, such as "forever"'
             )
         named = {"run": f"run:{run_id}", "forever": "forever"}.get(scope, f"named:{scope}")
-        place = self.store.storage() if self.store else None
+        store = self.store
+        default = settings().store or str(get_current_settings().home / "media")
+        if store is None and not is_address(default):
+            store = await MediaStore.aload(default)
         return (
             self.credentials.connection(),
-            place or storage_at(settings().store or str(get_current_settings().home / "media")),
+            store.storage() if store else storage_at(default),
             Terms(
                 scope=named, timeout=self.timeout_seconds, budget=self.budget, flow_run_id=run_id, logger=self.logger
             ),

@@ -7,7 +7,7 @@ import logging
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from prefect.context import FlowRunContext, TaskRunContext
@@ -16,19 +16,25 @@ from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.client import Connection
+from prefect_media.requests import problems_of
 from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
+from prefect_media.storage_address import is_address
 from prefect_media.terms import OnDoubt, OnProgress, OnStall, Terms
 
 from .per_run import once_per_run
 
+M = TypeVar("M", bound=BaseModel)
+
 Credentials = OpenAICredentials | AzureOpenAICredentials | str
-Store = MediaStore | str
+Store = MediaStore | str | Path
+
+MANY = "; for many at once, use .map, agather or gather"
 
 THIS_PROCESS = f"process:{uuid4().hex}"
 
@@ -42,6 +48,11 @@ async def connection_to(credentials: Credentials) -> Connection:
 
 async def credentials_block(credentials: Credentials) -> OpenAICredentials | AzureOpenAICredentials:
     """The block of credentials, which may be given by the name of a saved one; loaded once per flow run."""
+    if not isinstance(credentials, str | OpenAICredentials | AzureOpenAICredentials):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(
+            f"credentials is {a_kind(credentials)}; pass OpenAICredentials, AzureOpenAICredentials or the name of "
+            "saved ones. Nothing was sent"
+        )
     if not isinstance(credentials, str):
         return credentials
     return await once_per_run(f"credentials:{credentials}", lambda: _saved_credentials(credentials))
@@ -64,26 +75,31 @@ async def _saved_credentials(credentials: str) -> OpenAICredentials | AzureOpenA
 
 async def storage_for(store: Store | None) -> Storage:
     """The storage behind a store: a block, the name of a saved one, a URL or folder, or the default."""
-    if store is None:
-        return storage_at(settings().store or str(get_current_settings().home / "media"))
+    store = store or settings().store or str(get_current_settings().home / "media")
     found = await store_block(store)
     return storage_at(found) if isinstance(found, str) else found.storage()
 
 
-async def store_block(store: Store) -> Store:
+async def store_block(store: Store) -> MediaStore | str:
     """The block of a store that is given by the name of a saved one, loaded once per flow run; else what was given."""
-    if isinstance(store, MediaStore) or "://" in store or store.startswith(("/", "~", ".")) or Path(store).is_dir():
+    if isinstance(store, Path):
+        return str(store.absolute())
+    if not isinstance(store, str | MediaStore):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(
+            f"store is {a_kind(store)}; pass a MediaStore, the name of a saved one, a URL or a folder. Nothing was sent"
+        )
+    if isinstance(store, MediaStore) or is_address(store):
         return store
     return await once_per_run(f"store:{store}", lambda: _saved_store(store))
 
 
 async def _saved_store(store: str) -> MediaStore:
     try:
-        return await MediaStore.aload(store.rpartition("/")[2])
+        return await MediaStore.aload(store.removeprefix("media-store/"))
     except ValueError:
         raise InvalidRequest(
-            f"store={store!r} is neither a URL or folder nor a saved block of the type media-store; "
-            "save one, or see prefect block ls"
+            f"there is no saved block {store!r} of the type media-store; save one, or see prefect block ls. "
+            f"A bucket is s3://{store}, a folder ./{store}"
         ) from None
 
 
@@ -100,8 +116,9 @@ async def terms_of(
     on_stall: OnStall | None = None,
 ) -> Terms:
     """The terms of a purchase made by the task that is running now."""
-    if not scope:
-        raise InvalidRequest('scope="" is empty; pass "run", "forever" or a name of your own')
+    usual = ("run", "forever")
+    if not scope or (scope.lower() in usual and scope not in usual):
+        raise InvalidRequest(f'scope={scope!r} is not possible; pass "run", "forever" or a name of your own')
     seconds = _seconds("timeout", timeout)
     if on_doubt not in ("raise", "resubmit"):
         raise InvalidRequest(f'on_doubt={on_doubt!r} is not possible; pass "raise" or "resubmit"')
@@ -123,10 +140,36 @@ async def terms_of(
 
 
 def _seconds(name: str, time: timedelta | float) -> float:
-    seconds = time.total_seconds() if isinstance(time, timedelta) else float(time)
-    if seconds <= 0:
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    if not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"{name}={time!r} is not a time to wait; pass seconds or a timedelta above 0")
-    return seconds
+    return float(seconds)
+
+
+def checked(value: Any, *kinds: type[M], name: str = "request", hint: str = "") -> Any:
+    """What a task was given, if it is of one of these kinds; a dict, as JSON has it, is made one of the first.
+
+    Raises:
+        InvalidRequest: It is something else; nothing was sent.
+    """
+    if isinstance(value, kinds):
+        return value
+    if isinstance(value, dict) and len(kinds) == 1:
+        try:
+            return kinds[0].model_validate(value)
+        except ValidationError as error:
+            raise InvalidRequest(f"{name} is no {kinds[0].__name__}: {problems_of(error)}. Nothing was sent") from None
+    wanted, given = " or ".join(_a(kind) for kind in kinds), cast(object, value)
+    raise InvalidRequest(f"{name} is {a_kind(given)}; pass {wanted}{hint}. Nothing was sent")
+
+
+def a_kind(value: object) -> str:
+    """What kind of thing something is, for complaints; never the thing itself, which may be a secret."""
+    return "None" if value is None else _a(type(value))
+
+
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def _budget(budget: Budget | float | None) -> Budget | None:

@@ -14,7 +14,7 @@ from prefect_media.purchase import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
 from prefect_media.terms import OnDoubt, OnPartial, Terms
 
-from .context import Credentials, Store, connection_to, storage_for, terms_of
+from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
 from .preview import Preview
 from .retried import RETRIED, sync_twin
 
@@ -69,6 +69,7 @@ async def agenerate_images(
         errors.SubmissionInDoubt: The reply was lost or broke off; an image can't be asked for again.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
+    request = checked(request, ImageRequest, hint=MANY)
     connection = await connection_to(credentials)
     storage = await storage_for(store)
     terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)
@@ -110,6 +111,7 @@ async def aedit_images(
             was sent.
         errors.MediaError: Any other kind, as in `agenerate_images`.
     """
+    request = checked(request, ImageEditRequest, hint=MANY)
     connection = await connection_to(credentials)
     storage = await storage_for(store)
     terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)

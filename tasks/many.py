@@ -28,7 +28,7 @@ from prefect_media.requests import (
 from prefect_media.sync import on_background_loop, run_sync
 from prefect_media.terms import OnDoubt
 
-from .context import Credentials, Store, credentials_block, storage_for, store_block, terms_of
+from .context import Credentials, Store, a_kind, credentials_block, storage_for, store_block, terms_of
 from .images import aedit_images, agenerate_images
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
 
@@ -126,10 +126,12 @@ def agather(
         errors.InvalidRequest: An argument can't work, or there is no such saved block; nothing was sent.
         errors.AuthenticationFailed: There is no key; nothing was sent.
     """
-    if concurrency < 1:
+    if not isinstance(concurrency, int) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"concurrency={concurrency!r} is not possible; pass a number above 0")
     if isinstance(requests, MediaRequest):
         raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
+    if not isinstance(requests, Iterable | AsyncIterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"requests is {a_kind(requests)}; pass an iterable of requests")
     if on_error not in ("collect", "raise"):
         raise InvalidRequest(f'on_error={on_error!r} is not possible; pass "collect" or "raise"')
     options: dict[str, Any] = {"scope": scope, "on_doubt": on_doubt, "budget": budget, "retry_failed": retry_failed}

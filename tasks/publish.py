@@ -18,7 +18,7 @@ from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_of
 from prefect_media.storage_attributes import Attributes, check
 
-from .context import Store, root_flow_run_id, run_logger, storage_for
+from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
 from .retried import RETRIED, sync_twin
 
 
@@ -81,10 +81,14 @@ async def apublish(
     assets = [assets] if isinstance(assets, Asset) else list(assets)
     if not assets:
         raise InvalidRequest("there is nothing to publish: assets is empty")
+    if wrong := [each for each in assets if not isinstance(each, Asset)]:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"assets has {a_kind(wrong[0])} in it; pass what the tasks returned, in one flat list")
     target = await storage_for(destination)
     attributes = Attributes(cache_control, storage_class, dict(tags or {}), kms_key_id)
     check(attributes, target.scheme)
     folder = (prefix if prefix is not None else await _default_prefix(assets)).strip("/")
+    if folder.partition("/")[0] == "ledger":
+        raise InvalidRequest(f"prefix={prefix!r} is where the ledger lies; choose another. Nothing was copied")
     lead = f"{folder}/" if folder else ""
 
     copies = dict(zip(_names(assets), assets, strict=True))

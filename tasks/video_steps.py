@@ -13,7 +13,7 @@ from prefect_media.jobs import VideoJob
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 from prefect_media.terms import OnDoubt
 
-from .context import Credentials, Store, connection_to, storage_for
+from .context import MANY, Credentials, Store, checked, connection_to, storage_for
 from .retried import RETRIED, sync_twin
 from .videos import VIDEO_TIMEOUT, means_of
 
@@ -53,6 +53,7 @@ async def asubmit_video(
     Returns:
         A small value that holds no secret; any process can go on with it.
     """
+    request = checked(request, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest, hint=MANY)
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
     )
@@ -83,6 +84,7 @@ async def await_for_video(
         errors.JobTimedOut: It is not finished yet; wait again whenever you like.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
+    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage, terms = await means_of(credentials, store, "forever", timeout, queue_timeout)
     return await steps.wait(connection, job, storage, terms)
 
@@ -96,6 +98,7 @@ async def avideo_is_finished(credentials: Credentials, job: VideoJob, *, store: 
         job: What `asubmit_video` returned.
         store: The store it was submitted with.
     """
+    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     return await steps.is_finished(await connection_to(credentials), job, await storage_for(store))
 
 
@@ -120,6 +123,7 @@ async def afetch_video(
         errors.ContentRejected: Moderation stopped it.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
+    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage, terms = await means_of(credentials, store, "forever", timeout)
     return await steps.fetch(connection, job, storage, terms)
 

@@ -15,7 +15,7 @@ from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRe
 from prefect_media.storage import Storage
 from prefect_media.terms import OnDoubt, Terms
 
-from .context import Credentials, Store, connection_to, storage_for, terms_of
+from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
 from .reporting import progress_log, stall_event
 from .retried import RETRIED, sync_twin
 
@@ -68,6 +68,7 @@ async def agenerate_video(
         errors.SubmissionInDoubt: The reply was lost and the provider can't be asked.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
+    request = checked(request, VideoRequest, hint=MANY)
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
@@ -100,6 +101,7 @@ async def aremix_video(
         fallback: What to do where the server can't remix: "last_frame" makes a new video of the same model, size and
             length that starts from the last frame of the stored one. By default that is an error.
     """
+    request = checked(request, RemixRequest, hint=MANY)
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
@@ -127,6 +129,7 @@ async def aedit_video(
         scarf = await aedit_video("my-server", VideoEditRequest(video=clip, prompt="give the fox a red scarf"))
         ```
     """
+    request = checked(request, VideoEditRequest, hint=MANY)
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )
@@ -155,6 +158,7 @@ async def aextend_video(
         longer = await aextend_video("my-server", request)
         ```
     """
+    request = checked(request, VideoExtendRequest, hint=MANY)
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
     )

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 from PIL import Image
-from prefect_media.tasks import agenerate_images, agenerate_video, apublish
+from prefect_media.tasks import agenerate_images, agenerate_video, apublish, asubmit_video, await_for_video
 from pydantic import SecretStr
 
 from prefect_media import (
@@ -18,6 +18,7 @@ from prefect_media import (
 from prefect_media.errors import AuthenticationFailed, InvalidRequest, MediaError, ModelRetired, StoreError
 from prefect_media.purchase import buy_images, buy_video
 from prefect_media.settings import settings
+from prefect_media.simulator import Simulator
 from prefect_media.storage import storage_at
 from prefect_media.terms import Terms
 
@@ -181,11 +182,11 @@ def test_the_key_of_the_environment_is_used(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"scope": ""}, 'scope=""'),
+        ({"scope": ""}, "scope=''"),
         ({"timeout": 0}, "timeout=0"),
         ({"timeout": -5}, "timeout=-5"),
         ({"on_doubt": "hope"}, "on_doubt='hope'"),
-        ({"store": "no-such-block"}, "store='no-such-block'"),
+        ({"store": "no-such-block"}, "'no-such-block'"),
     ],
 )
 async def test_task_options(prefect, media_simulator, tmp_path, options, said):
@@ -239,3 +240,134 @@ async def test_a_model_that_is_gone_does_not_hide_what_was_bought_from_it(media_
         with pytest.raises(ModelRetired):
             await buy(connection, request.model_copy(update={"variant": 1}), place, TERMS)
     assert (len(media_simulator.images), len(media_simulator.jobs)) == (1, 1)
+
+
+CALLS = [
+    (agenerate_images, {"request": [1]}, "request is a list; pass an ImageRequest; for many at once, use .map"),
+    (agenerate_images, {"request": VideoRequest(prompt="a", model="m")}, "request is a VideoRequest"),
+    (agenerate_images, {"request": {"model": "m"}}, "request is no ImageRequest: prompt: Field required"),
+    (agenerate_video, {"request": None}, "request is None"),
+    (asubmit_video, {"request": {"model": "m", "prompt": "a"}}, "request is a dict; pass a VideoRequest or"),
+    (await_for_video, {"job": "video_1"}, "job is a str; pass a VideoJob as submit_video returns it"),
+    (agenerate_video, {"credentials": object()}, "credentials is an object; pass OpenAICredentials"),
+    (agenerate_video, {"store": 5}, "store is an int; pass a MediaStore"),
+    (agenerate_video, {"timeout": "5m"}, "timeout='5m' is not a time to wait"),
+    (agenerate_video, {"timeout": float("nan")}, "timeout=nan is not a time to wait"),
+    (agenerate_video, {"scope": None}, "scope=None is not possible"),
+    (agenerate_video, {"scope": "Forever"}, "scope='Forever' is not possible"),
+    (agenerate_video, {"budget": "five"}, "budget='five' is not possible"),
+]
+
+
+@pytest.mark.parametrize(("task", "given", "said"), CALLS, ids=[said for *_, said in CALLS])
+async def test_things_of_another_kind(media_simulator, tmp_path, task, given, said):
+    usual = {"credentials": media_simulator.credentials, "store": tmp_path}
+    if task is not await_for_video:
+        kind = ImageRequest if task is agenerate_images else VideoRequest
+        usual["request"] = kind(prompt="a", model="m")
+    with pytest.raises(InvalidRequest) as caught:
+        await task.fn(**usual | given)
+    assert said in str(caught.value)
+    assert not [request for request in media_simulator.requests if request.method == "POST"]
+
+
+async def test_a_request_as_json_has_it(media_simulator, tmp_path):
+    request = ImageRequest(prompt="a", model="gpt-image-2", size="1024x1024")
+    [asset] = await agenerate_images.fn(
+        media_simulator.credentials, request.model_dump(mode="json"), store=tmp_path, scope="x"
+    )
+    assert await agenerate_images.fn(media_simulator.credentials, request, store=str(tmp_path), scope="x") == [asset]
+
+
+async def test_what_is_published_has_to_be_assets(tmp_path):
+    for assets in ("file:///x", [["nested"]]):
+        with pytest.raises(InvalidRequest, match=r"assets has a (str|list) in it"):
+            await apublish.fn(assets, tmp_path)
+
+
+def test_a_prompt_of_blanks():
+    with pytest.raises(ValueError, match="nothing but blanks"):
+        ImageRequest(prompt=" \n", model="m")
+
+
+@pytest.mark.parametrize(
+    ("extra", "operation"),
+    [
+        ({"seconds": 12}, "generate"),
+        ({"prompt": "b"}, "generate"),
+        ({"image": "x"}, "generate"),
+        ({"prompt": "b"}, "remix"),
+    ],
+)
+async def test_extra_replaces_nothing_that_the_request_says_itself(media_simulator, tmp_path, extra, operation):
+    """The ledger, the budget and the search after a lost reply would know nothing of it."""
+    request = VideoRequest(prompt="a", model="m", seconds=4, size="64x64", extra=extra)
+    if operation == "remix":
+        request = RemixRequest(video="video_1", prompt="a", extra=extra)
+    with pytest.raises(InvalidRequest, match=r"a field of its own|which the request says itself"):
+        await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
+    assert not media_simulator.jobs
+
+
+async def test_extra_replaces_no_field_by_the_name_that_a_server_has_for_it(tmp_path):
+    request = VideoRequest(prompt="a", model="m", seconds=4, size="1280x720", extra={"duration": 12})
+    with Simulator(profile="openrouter") as server:
+        line = server.credentials.model_copy(update={"dialect": "openrouter"}).connection()
+        with pytest.raises(InvalidRequest, match="extra has duration, which the request says itself"):
+            await buy_video(line, request, storage_at(str(tmp_path)), TERMS)
+        assert not server.jobs
+
+
+@pytest.mark.parametrize("key", ["sk-TOP\nsk-SECRET", "sk-TOP\u200bSECRET", "sk-TOP\u00a0SECRET"])
+@pytest.mark.parametrize("place", ["block", "environment"])
+async def test_a_key_that_can_not_be_sent_is_said_without_showing_it(tmp_path, monkeypatch, key, place):
+    monkeypatch.setenv("OPENAI_API_KEY", key if place == "environment" else "sk-x")
+    credentials = OpenAICredentials(api_key=SecretStr(key) if place == "block" else None)
+    with pytest.raises(AuthenticationFailed, match="the key has a line break or a letter in it") as caught:
+        await agenerate_images.fn(credentials, ImageRequest(prompt="a", model="gpt-image-2"), store=str(tmp_path))
+    assert "TOP" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_line_break_at_the_end_of_a_file_is_no_part_of_a_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x\n")
+    assert OpenAICredentials().connection().api_key == "sk-x"
+    with pytest.raises(AuthenticationFailed, match="the organization has"):
+        OpenAICredentials(organization="Größe").connection()
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/x", "S3:bucket", "gs:bucket", "file:/x"])
+def test_a_mistyped_url_is_no_folder(url):
+    with pytest.raises(StoreError, match="looks like a URL; write"):
+        storage_at(url)
+
+
+async def test_a_name_is_a_block_and_a_folder_has_a_slash(prefect, media_simulator, tmp_path, monkeypatch):
+    """Otherwise it would depend on the working directory which ledger a purchase is on."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shelf").mkdir()
+    await MediaStore(url=str(tmp_path / "elsewhere")).asave("shelf", overwrite=True)
+    request = ImageRequest(prompt="a", model="gpt-image-2", size="1024x1024")
+    places = {"shelf": "elsewhere", "media-store/shelf": "elsewhere", "./shelf": "shelf", "out/shelf": "out/shelf"}
+    for store, place in places.items():
+        [asset] = await agenerate_images.fn(media_simulator.credentials, request, store=store, scope="x")
+        assert asset.uri.startswith((tmp_path / place).as_uri() + "/")
+    monkeypatch.setenv("PREFECT_MEDIA_STORE", "shelf")
+    settings.cache_clear()
+    [asset] = await agenerate_images.fn(media_simulator.credentials, request, scope="x")
+    assert asset.uri.startswith((tmp_path / "elsewhere").as_uri())
+    monkeypatch.delenv("PREFECT_MEDIA_STORE")
+    settings.cache_clear()
+
+
+async def test_what_is_recommended_is_alive(tmp_path):
+    for request, said in (
+        (ImageRequest(prompt="a", model="sora-2"), "gpt-image-2"),
+        (VideoRequest(prompt="a", model="gpt-image-2"), "on other servers: give their base_url"),
+    ):
+        buy = buy_images if isinstance(request, ImageRequest) else buy_video
+        with pytest.raises(InvalidRequest) as caught:
+            await buy(OPENAI.connection(), request, storage_at(str(tmp_path)), TERMS)
+        assert said in str(caught.value)
+        assert "dall-e" not in str(caught.value)

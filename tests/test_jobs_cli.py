@@ -192,6 +192,31 @@ async def test_resume_with_the_name_of_a_saved_block(jobs, ledger, media_simulat
     assert "there is no saved block 'nobody'" in unknown.stderr
 
 
+async def test_prompts_with_brackets_are_shown_as_they_are(jobs, ledger, media_simulator):
+    request = BOAT.model_copy(update={"prompt": "logo with [/INST] and [bold]x"})
+    await order_video(media_simulator.credentials.connection(), request, ledger, Terms(scope="a", timeout=60))
+    assert "logo with [/INST] and [bold]x" in jobs("list").stdout
+
+
+async def test_a_record_that_can_not_be_read_stands_in_nobodys_way(jobs, ledger, media_simulator):
+    """A newer version may have written it."""
+    connection = media_simulator.credentials.connection()
+    claim, _ = await order_video(connection, BOAT, ledger, Terms(scope="a", timeout=60))
+    path = "ledger/purchases/ffff0000.json"
+    record = json.loads(claim.record.model_dump_json()) | {"state": "refunded", "key": "ffff0000"}
+    await ledger.storage.put(path, json.dumps(record).encode(), content_type="application/json")
+    listed = jobs("list")
+    assert listed.returncode == 0
+    assert claim.record.key[:12] in listed.stdout
+    assert "Left out: the purchase ffff0000" in listed.stderr
+    assert "state: Input should be" in listed.stderr
+    assert "jobs forget ffff0000" in listed.stderr
+    assert jobs("resume").returncode == 0
+    assert "unreadable" in jobs("forget", "ffff").stdout
+    assert jobs("forget", "ffff", "--yes").returncode == 0
+    assert await ledger.storage.size(path) is None
+
+
 async def test_forget_asks_first(jobs, ledger, media_simulator):
     """Without a yes nothing happens; with one the record is gone, and the same request would be bought anew."""
     key, _ = await ordered(ledger, media_simulator)

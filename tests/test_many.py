@@ -299,11 +299,11 @@ def test_requests_that_break_off_lose_nothing_of_what_was_begun(ordered, media_s
         ({"concurrency": 0}, "concurrency=0 is not possible"),
         ({"on_error": "ignore"}, "on_error='ignore' is not possible"),
         ({"requests": STILL}, "requests is one ImageRequest"),
-        ({"scope": ""}, 'scope="" is empty'),
+        ({"scope": ""}, "scope='' is not possible"),
         ({"timeout": 0}, "timeout=0 is not a time to wait"),
         ({"on_doubt": "shrug"}, "on_doubt='shrug' is not possible"),
         ({"credentials": "nobody-saved-this"}, "no saved block 'nobody-saved-this'"),
-        ({"store": "nor-this"}, "store='nor-this' is neither"),
+        ({"store": "nor-this"}, "there is no saved block 'nor-this'"),
     ],
 )
 def test_what_can_not_work_is_said_once_and_before_anything_is_sent(arguments, error, media_simulator, tmp_path):

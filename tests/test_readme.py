@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -45,23 +46,11 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
         assert len(names["trailer"](["a red teapot"])) == 1
         assert len(world.simulator.jobs) == 3
     if "test_my_pipeline" in names:
-        with pytest.warns(UserWarning, match="outside of a flow run") if _first_time() else _quiet():
+        with warnings.catch_warnings(action="error"):
             names["test_my_pipeline"](tmp_path)
     if ".save(" in code:
         assert OpenAICredentials.load("openai", _sync=True).api_key.get_secret_value() == "sk-..."
         assert MediaStore.load("media", _sync=True).url.endswith("media")
-
-
-def _first_time():
-    from prefect_media.tasks import context
-
-    return not context._warned
-
-
-def _quiet():
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 def test_the_readme_has_an_example_of_everything():

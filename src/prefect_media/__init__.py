@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials as AzureOpenAICredentials
     from prefect_media.blocks import MediaStore as MediaStore
     from prefect_media.blocks import OpenAICredentials as OpenAICredentials
+    from prefect_media.blocks import VideoJobBlock as VideoJobBlock
     from prefect_media.tasks import Generation as Generation
     from prefect_media.tasks import MediaTaskRunner as MediaTaskRunner
     from prefect_media.tasks import aedit_images as aedit_images
@@ -63,6 +64,7 @@ _HOME = {
     "VideoEditRequest": "requests",
     "VideoExtendRequest": "requests",
     "VideoJob": "jobs",
+    "VideoJobBlock": "blocks",
     "VideoRequest": "requests",
     "aedit_images": "tasks",
     "aedit_video": "tasks",

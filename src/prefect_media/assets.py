@@ -82,27 +82,33 @@ class Asset(BaseModel):
         return run_sync(self.aread_bytes())
 
     async def asave_to(self, path: str | Path) -> Path:
-        """Copy the asset to a local file, streamed, and return its path."""
+        """Copy the asset to a local file, or under its own name into a folder, streamed, and return the file's path."""
         storage, key = self._place()
         path = Path(path).expanduser()
+        if path.is_dir():
+            path /= key.rpartition("/")[2]
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            async for chunk in storage.stream(key):
-                file.write(chunk)
-        return part.replace(path)
+        try:
+            with part.open("wb") as file:
+                async for chunk in storage.stream(key):
+                    file.write(chunk)
+            return part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def save_to(self, path: str | Path) -> Path:
-        """Copy the asset to a local file, streamed, and return its path."""
+        """Copy the asset to a local file, or under its own name into a folder, streamed, and return the file's path."""
         return run_sync(self.asave_to(path))
 
-    async def aurl(self, expires_in: timedelta = timedelta(hours=1)) -> str | None:
-        """A link that anybody can open until it expires; None where the store can't sign links."""
+    async def aurl(self, expires_in: timedelta | float = timedelta(hours=1)) -> str | None:
+        """A link that anybody can open until it expires, in seconds; None where the store can't sign links."""
         storage, key = self._place()
+        expires_in = expires_in if isinstance(expires_in, timedelta) else timedelta(seconds=expires_in)
         return await storage.sign(key, expires_in)
 
-    def url(self, expires_in: timedelta = timedelta(hours=1)) -> str | None:
-        """A link that anybody can open until it expires; None where the store can't sign links."""
+    def url(self, expires_in: timedelta | float = timedelta(hours=1)) -> str | None:
+        """A link that anybody can open until it expires, in seconds; None where the store can't sign links."""
         return run_sync(self.aurl(expires_in))
 
     def _place(self) -> tuple[Storage, str]:

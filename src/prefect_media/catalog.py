@@ -243,9 +243,10 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
                 "Leave it out for a model of another kind. Nothing was sent"
             )
     if rules is not None and rules.kind != kind:
+        alive = [m.name for m in data.models.values() if m.family.kind == kind and m.status(host) != "retired"]
+        others = ", ".join(alive) or "on other servers: give their base_url"
         raise InvalidRequest(
-            f"model={name!r} makes {rules.kind}s, not {kind}s; the models for {kind}s are "
-            f"{', '.join(m.name for m in data.models.values() if m.family.kind == kind)}. Nothing was sent"
+            f"model={name!r} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}. Nothing was sent"
         )
     if rules is None and data.hosts[host].closed and settings().validation == "strict":
         alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InvalidRequest
 from .settings import settings
 from .storage import Storage, storage_at
+from .storage_address import is_address
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +23,7 @@ PIPE_WIDTH = 400
 async def storage_of_name(store: str | None) -> Storage:
     """The store of a URL, a folder or a saved block; the default one for None. Imports Prefect only for blocks."""
     place = store or settings().store
-    if place and ("://" in place or place.startswith(("/", "~", ".")) or Path(place).is_dir()):
+    if place and is_address(place):
         return storage_at(place)
     from prefect_media.tasks.context import storage_for  # a block, or the folder under the Prefect home
 

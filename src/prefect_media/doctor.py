@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from .catalog import catalog
 from .errors import AuthenticationFailed, JobExpired, MediaError
@@ -47,9 +48,9 @@ async def _run(store: str | None, credentials: str | None) -> bool:
     well = True
     async for finding in _everything(await connections_of(credentials), await storage_of_name(store)):
         mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]BAD [/]"}[finding.verdict]
-        console.print(mark, finding.what, markup=True, style=None)
+        console.print(mark, Text(finding.what))
         if finding.remedy:
-            console.print("    ", finding.remedy, style="dim")
+            console.print("    ", Text(finding.remedy), style="dim")
         well = well and finding.verdict != "bad"
     return well
 

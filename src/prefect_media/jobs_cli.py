@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from .cli_places import connections_of, print_table, storage_of_name
-from .errors import InvalidRequest, MediaError
+from .errors import InvalidRequest, MediaError, StoreError
 from .ledger import Claim, Ledger, Record, State
 from .purchase import finish_video
 from .terms import Terms
@@ -47,7 +48,7 @@ def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
 
 async def _list(store: str | None, states: list[str]) -> None:
     ledger = Ledger(await storage_of_name(store))
-    records = [record async for record in ledger.purchases() if not states or record.state in states]
+    records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
     if not records:
         typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
         return
@@ -55,8 +56,12 @@ async def _list(store: str | None, states: list[str]) -> None:
     for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
     for record in sorted(records, key=lambda record: record.created_at):
-        table.add_row(*_row(record))
+        table.add_row(*map(Text, _row(record)))  # not as markup: prompts have brackets
     print_table(table)
+
+
+def _skipped(unreadable: StoreError) -> None:
+    typer.echo(f"Left out: {unreadable.message}", err=True)
 
 
 def _row(record: Record) -> list[str]:
@@ -93,7 +98,7 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
     if prefix:
         claims = [await _find(ledger, prefix)]
     else:
-        keys = [record.key async for record in ledger.purchases() if record.state == "submitted"]
+        keys = [record.key async for record in ledger.purchases(_skipped) if record.state == "submitted"]
         claims = [Claim(*found) for found in await asyncio.gather(*map(ledger.get, keys)) if found]
     claims = [claim for claim in claims if claim.record.state == "submitted" and claim.record.job]
     if not claims:
@@ -125,28 +130,46 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
 
 async def _forget(store: str | None, prefix: str, sure: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
-    record = (await _find(ledger, prefix)).record
+    key = await _key(ledger, prefix)
     if not sure:
-        paid = " It is paid for and was not fetched yet." if record.state == "submitted" else ""
-        if not typer.confirm(
-            f"Forget {record.key[:SHORT]} ({record.state})?{paid} The same request is then bought anew."
-        ):
+        state, paid = await _state(ledger, key), ""
+        if state == "submitted":
+            paid = " It is paid for and was not fetched yet."
+        if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought anew."):
             raise typer.Exit(1)
-    await ledger.forget(record.key)
-    typer.echo(f"Forgotten: {record.key}. Its media stay where they are.")
+    await ledger.forget(key)
+    typer.echo(f"Forgotten: {key}. Its media stay where they are.")
+
+
+async def _state(ledger: Ledger, key: str) -> str:
+    try:
+        found = await ledger.get(key)
+    except StoreError:
+        return "unreadable"
+    return found[0].state if found else "gone"
 
 
 async def _find(ledger: Ledger, prefix: str) -> Claim:
     """The one purchase whose key begins so."""
+    found = await ledger.get(await _key(ledger, prefix))
+    if found is None:
+        raise _none(ledger, prefix)
+    return Claim(*found)
+
+
+async def _key(ledger: Ledger, prefix: str) -> str:
     if not prefix:
         raise InvalidRequest("The key is empty; see prefect-media jobs list")
     paths = [path async for path, _ in ledger.storage.list(f"ledger/purchases/{prefix}") if path.endswith(".json")]
     keys = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
     if len(keys) > 1:
         raise InvalidRequest(f"{len(keys)} purchases begin with {prefix!r}; give more of the key")
-    found = await ledger.get(keys[0]) if keys else None
-    if found is None:
-        raise InvalidRequest(
-            f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
-        )
-    return Claim(*found)
+    if not keys:
+        raise _none(ledger, prefix)
+    return keys[0]
+
+
+def _none(ledger: Ledger, prefix: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
+    )

@@ -7,15 +7,13 @@ from datetime import date
 from rich.console import Console
 from rich.table import Table
 
-from .catalog import Host, Kind, Model, Price, Status, catalog
+from .catalog import Host, Kind, Model, Price, Status, catalog, check
+from .cli_places import PIPE_WIDTH
 from .costs import quote
 from .requests import ImageRequest, VideoRequest
 
 WIDE = 150
 """Columns of a terminal from which on the details fit."""
-
-PIPE_WIDTH = 400
-"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
 
 COLOURS: dict[Status, str] = {"alive": "green", "retiring": "yellow", "retired": "red", "unknown": "dim"}
 
@@ -79,10 +77,12 @@ def print_estimate(
         request = VideoRequest(prompt=prompt, model=model, size=size, seconds=seconds)
     else:
         request = ImageRequest(prompt=prompt, model=model, size=size, quality=quality, n=n)
+    if not (known and known.status(host) == "retired"):  # of those, the price is history
+        request = check(request, host)
     offer = quote(request, host)
     said = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
     console = Console()
-    console.print(f"{said}: {offer.basis}", highlight=False)
+    console.print(f"{said}: {offer.basis}", highlight=False, markup=False)
     if known and known.status(host) in ("retired", "retiring"):
         console.print(f"{model} is {known.status(host)}: {known.retired[host]}", highlight=False)
 

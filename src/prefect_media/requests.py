@@ -59,6 +59,13 @@ class MediaRequest(BaseModel):
         description='Sent to the server as it is, for example {"seed": 7, "num_inference_steps": 30}.',
     )
 
+    @field_validator("prompt")
+    @classmethod
+    def _refuse_blanks(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("it has nothing but blanks in it; say what to make")
+        return prompt
+
     @model_validator(mode="before")
     @classmethod
     def _explain_unknown_fields(cls, data: Any) -> Any:

@@ -21,6 +21,9 @@ NOT_EXTRA = {
 }
 """What would change how the answer has to be read, and what to do instead of putting it into `extra`."""
 
+VIDEO_FIELDS = ("prompt", "model", "seconds", "size", "image")
+"""What a request for a video says of itself; in `extra` it would be bought and be unknown to the ledger."""
+
 
 def complaints(
     request: ImageOptions | VideoRequest,
@@ -43,9 +46,9 @@ def complaints(
     said: list[str] = []
     if request.size and request.aspect_ratio:
         said.append(f"size={request.size!r} and aspect_ratio={request.aspect_ratio!r} exclude each other; give one")
+    said += _misplaced(request)
     if isinstance(request, VideoRequest):
         return said + (_video(request, name, rules) if rules else [])
-    said += _misplaced(request)
     said += _formats(request, name, rules, host)
     if partial_images:
         said += _previews(request, name, rules)
@@ -122,13 +125,19 @@ def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> l
     return said
 
 
-def _misplaced(request: ImageOptions) -> list[str]:
-    said = [
-        f"extra={{{name!r}: ...}} can't be sent; {remedy}"
-        for name, remedy in NOT_EXTRA.items()
-        if name in request.extra
-    ]
-    own = [name for name in request.extra if name in type(request).model_fields]
+def _misplaced(request: ImageOptions | VideoRequest) -> list[str]:
+    from .requests import VideoRequest
+
+    if isinstance(request, VideoRequest):
+        said, fields = [], VIDEO_FIELDS  # servers have fields of their own by other names of ours, such as aspect_ratio
+    else:
+        said = [
+            f"extra={{{name!r}: ...}} can't be sent; {remedy}"
+            for name, remedy in NOT_EXTRA.items()
+            if name in request.extra
+        ]
+        fields = tuple(type(request).model_fields)
+    own = [name for name in request.extra if name in fields]
     return said + [
         f"extra={{{name!r}: {request.extra[name]!r}}} is a field of its own; pass {name}=..." for name in own
     ]

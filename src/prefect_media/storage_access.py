@@ -83,6 +83,7 @@ def _open_s3(
     if endpoint:
         host = endpoint.replace("://", f"://{name}.", 1) if options.path_style is False else endpoint
         config["endpoint"] = host
+        config["aws_endpoint_url_s3"] = host  # type: ignore[typeddict-unknown-key]  # or the environment's goes before
     if kms_key_id:
         config |= {"server_side_encryption": "aws:kms", "sse_kms_key_id": kms_key_id}
     return S3Store(name, config=config, client_options=client, retry_config=retry, credential_provider=credentials)

@@ -10,9 +10,16 @@ from prefect_media.errors import StoreError
 BUCKET_SCHEMES = ("s3", "gs", "az")
 
 
+def is_address(text: str) -> bool:
+    """Whether a text says where a store is; without a slash, it is the name of a saved block."""
+    return text.startswith(("~", ".")) or ":" in text or ("/" in text and not text.startswith("media-store/"))
+
+
 def parse_address(url: str) -> tuple[str, str, str]:
     """Scheme, bucket or absolute folder, and the prefix inside the bucket."""
     scheme, separator, rest = url.partition("://")
+    if not separator and (bucket := re.match(r"(s3|gs|az|file):", url, re.IGNORECASE)):
+        raise StoreError(f"{shown(url)} looks like a URL; write {bucket[0].lower()}//...", transient=False)
     if not separator or (os.name == "nt" and len(scheme) == 1):
         scheme, path = "file", url
     elif scheme == "file":

@@ -51,6 +51,15 @@ async def test_logins(no_login, endpoint, bucket, monkeypatch):
     assert "%2Feu-central-1%2Fs3%2F" in await store.sign("a", timedelta(minutes=1))
 
 
+async def test_the_endpoint_of_a_store_goes_before_that_of_the_environment(no_login, endpoint, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    options = StorageOptions(endpoint_url=endpoint, access_key_id=KEY, secret_access_key=SECRET)
+    store = Storage(f"s3://{bucket}", options)
+    await store.check()
+    assert (await store.sign("a", timedelta(minutes=1))).startswith(endpoint)
+
+
 async def test_a_login_that_expired(no_login, endpoint, bucket):
     """Single sign-on and helper programs fail when they are asked, not when they are set up."""
     (no_login / "config").write_text("[profile helper]\ncredential_process = false\n")

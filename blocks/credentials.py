@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
@@ -24,17 +24,17 @@ Dialect = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm",
 """The tables of providers/dialects.toml."""
 
 
+# Fields of both kinds, which stand last in each: in the form, the key comes first.
+RequestTimeout = Annotated[
+    float, Field(gt=0, description="Seconds to wait for one HTTP answer; images are made within one answer.")
+]
+MaxConcurrency = Annotated[
+    int, Field(ge=1, description="How many paid requests one process may have in the air at once.")
+]
+
+
 class MediaCredentials(CredentialsBlock):
     """What the credentials of all providers share."""
-
-    request_timeout: float = Field(
-        default=600.0,
-        gt=0,
-        description="Seconds to wait for one HTTP answer; images are made within one answer.",
-    )
-    max_concurrency: int = Field(
-        default=16, ge=1, description="How many paid requests one process may have in the air at once."
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -104,6 +104,8 @@ class OpenAICredentials(MediaCredentials):
     dialect: Dialect | None = Field(
         default=None, description="How the server speaks the Videos API; found out by a free request if left out."
     )
+    request_timeout: RequestTimeout = 600.0
+    max_concurrency: MaxConcurrency = 16
 
     def connection(self) -> Connection:
         """Where requests go and as whom, resolved from the fields and the environment.
@@ -186,6 +188,8 @@ class AzureOpenAICredentials(MediaCredentials):
         default=None,
         description="Whose rules deployments with names of their own follow, such as gpt-image-2.",
     )
+    request_timeout: RequestTimeout = 600.0
+    max_concurrency: MaxConcurrency = 16
 
     def connection(self) -> Connection:
         """Where requests go and as whom, resolved from the fields and the environment.

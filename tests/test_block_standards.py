@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from pydantic import SecretStr, TypeAdapter
 
-from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
+from prefect_media import AzureOpenAICredentials, ImageRequest, MediaStore, OpenAICredentials, VideoRequest
 
 BLOCKS = [getattr(prefect_media.blocks, name) for name in prefect_media.blocks.__all__]
 OPENAI = OpenAICredentials(api_key=SecretStr("sk-watched"), base_url="http://localhost:9/v1", organization="org-1")
@@ -134,3 +134,11 @@ def test_a_misspelt_field_is_told(kind, required):
 def test_secrets_are_not_shown(block):
     for shown in (repr(block), str(block), block.model_dump_json()):
         assert "watched" not in shown.lower()
+
+
+def test_in_the_forms_what_all_need_comes_first():
+    assert list(OpenAICredentials.model_json_schema()["properties"])[:3] == ["provider", "api_key", "base_url"]
+    for request in (ImageRequest, VideoRequest):
+        fields = list(request.model_json_schema()["properties"])
+        assert fields[:2] == ["prompt", "model"]
+        assert fields[-3:] == ["model_family", "variant", "extra"]

@@ -40,3 +40,10 @@ def test_a_wrong_choice_is_one_sentence():
     done = run("estimate", "--model", "gpt-image-2", "--host", "mars")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "--host 'mars' is not possible; choose from openai, azure, other\n"
+
+
+def test_what_would_be_refused_has_no_price():
+    done = run("estimate", "--model", "gpt-image-2", "--size", "1025x1024")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "1024x1024 is near it" in done.stderr
+    assert run("estimate", "--model", "sora-2", "--seconds", "4", "--size", "1280x720").stdout.startswith("0.4000 USD")

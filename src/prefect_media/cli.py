@@ -32,6 +32,22 @@ StoreOption = Annotated[
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"prefect-media {version('prefect-media')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for what is made.")] = Path("demo-output"),

@@ -157,6 +157,8 @@ def _opened(data: bytes, name: str) -> Image:
 
 
 async def _from_text(text: str, what: str, limit: int) -> bytes:
+    if not text:
+        raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes. Nothing was sent")
     scheme = urlsplit(text).scheme
     if scheme == "data":
         return _from_data_url(text, what)
@@ -196,4 +198,6 @@ async def _from_store(uri: str, what: str, limit: int) -> bytes:
             raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are possible. Nothing was sent")
         return await storage.read(key)
     except StoreError as error:
-        raise InvalidRequest(f"{what} can't be read: {error.message}. Nothing was sent", missing=True) from error
+        raise InvalidRequest(
+            f"{what} can't be read: {error.message.rstrip('.')}. Nothing was sent", missing=True
+        ) from error

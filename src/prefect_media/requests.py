@@ -42,10 +42,18 @@ MediaInput = Annotated[Asset | str | Path | bytes, BeforeValidator(_plain, json_
 """A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
 
 
+def _rare_ones_last(schema: dict[str, Any]) -> None:
+    """In the form of the Prefect UI, what few need comes after what all need."""
+    fields = schema["properties"]
+    for name in ("model_family", "variant", "extra"):
+        if name in fields:
+            fields[name] = fields.pop(name)
+
+
 class MediaRequest(BaseModel):
     """What all requests share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_rare_ones_last)
     operation: ClassVar[Operation] = "generate"
 
     prompt: str = Field(min_length=1, max_length=32_000, description="What to make, in words.")

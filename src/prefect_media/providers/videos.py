@@ -223,7 +223,7 @@ def _no_variation(
             elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
             return InvalidRequest(
                 f"{connection.host} does not know the video {source}: it may be deleted, expired, or made with "
-                f"another account{elsewhere}. {error.message}",
+                f"another account{elsewhere}. Nothing was bought",
                 **error.details,
             )
     if not lacking:

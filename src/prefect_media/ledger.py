@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .assets import Asset
 from .errors import InvalidRequest, MediaError, StoreError
+from .image_batch import ImageBatch
 from .jobs import VideoJob
 from .settings import settings
 from .storage import Storage
@@ -77,6 +78,7 @@ class Record(BaseModel):
     )
     lease: Lease | None = None
     job: VideoJob | None = None
+    batch: ImageBatch | None = Field(default=None, description="The batch that this is, or that it is bought in.")
     other_jobs: tuple[str, ...] = Field(
         default=(), description="Ids of further jobs bought for this: ones that failed before, or doubles of a race."
     )
@@ -90,8 +92,8 @@ class Record(BaseModel):
     @property
     def job_ids(self) -> tuple[str, ...]:
         """The provider's ids of all jobs that were bought for this."""
-        own = (self.job.id,) if self.job and self.job.id not in self.other_jobs else ()
-        return own + self.other_jobs
+        own = self.job.id if self.job else self.batch.id if self.batch else None
+        return (own, *self.other_jobs) if own and own not in self.other_jobs else self.other_jobs
 
 
 @dataclass(slots=True)
@@ -133,11 +135,12 @@ class Ledger:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    async def claim(self, order: Record, *, retry_failed: bool = False) -> Claim:
+    async def claim(self, order: Record, *, retry_failed: bool = False, batch: ImageBatch | None = None) -> Claim:
         """Find the purchase, or write it down as intended, and wait while somebody else is submitting it.
 
         Returns a claim that is either ours to submit, or already submitted, done, failed or in doubt. With
-        `retry_failed` a failed purchase becomes ours to submit again.
+        `retry_failed` a failed purchase becomes ours to submit again. With `batch` one that would be ours goes on
+        record as bought in that batch, in one step; one in which somebody died before is still ours, and doubtful.
 
         Raises:
             errors.InvalidRequest: The key belongs to another request.
@@ -148,7 +151,7 @@ class Ledger:
         found: tuple[Record, str] | None = None
         while True:
             if found is None:  # most purchases are new: written without a look
-                record = _stamped(order, lease=_lease(owner))
+                record = _stamped(order, **_taken(owner, batch))
                 version = await self.storage.create(_path(order.key), _json(record))
                 if version is not None:
                     return await self._indexed(Claim(record, version))
@@ -171,7 +174,7 @@ class Ledger:
                 continue
             # An intent nobody is working on any more, or a failure that is to be bought again.
             dead = record.state == "intent" and record.lease is not None
-            if claim := await self._take(Claim(record, version), owner, doubtful=dead or record.doubtful):
+            if claim := await self._take(Claim(record, version), owner, batch, doubtful=dead or record.doubtful):
                 return claim
 
     async def _indexed(self, claim: Claim) -> Claim:
@@ -188,19 +191,26 @@ class Ledger:
         """Make a purchase in doubt ours to clear up; None when somebody else was faster."""
         return await self._take(claim, uuid4().hex, doubtful=True)
 
-    async def _take(self, claim: Claim, owner: str, *, doubtful: bool) -> Claim | None:
-        mine = _stamped(
-            claim.record,
-            state="intent",
-            doubtful=doubtful,
-            lease=_lease(owner),
+    async def reopen(self, claim: Claim) -> Claim | None:
+        """Make a batch that is done ours to submit once more; None when somebody else was faster."""
+        return await self._take(claim, uuid4().hex, doubtful=False)
+
+    async def _take(self, claim: Claim, owner: str, batch: ImageBatch | None = None, *, doubtful: bool) -> Claim | None:
+        return await self.swap(
+            claim,
             job=None,
             other_jobs=claim.record.job_ids,  # still ours: never to be taken for the job of a lost reply
             failure=None,
             attempt=claim.record.attempt + 1,
+            doubtful=doubtful,
+            **_taken(owner, None if doubtful else batch),
         )
-        version = await self.storage.replace(_path(mine.key), _json(mine), claim.version)
-        return Claim(mine, version) if version is not None else None
+
+    async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
+        """Change a purchase exactly as it was found; None when it is another by now."""
+        record = _stamped(claim.record, **changes)
+        version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+        return Claim(record, version) if version is not None else None
 
     @asynccontextmanager
     async def held(self, claim: Claim) -> AsyncGenerator[None]:
@@ -332,6 +342,13 @@ def _outweighs(ours: Record, theirs: Record) -> bool:
             theirs.state == "intent" and theirs.attempt == ours.attempt
         )
     return False
+
+
+def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
+    """What a purchase that becomes ours is: submitted by us under a lease, or bought in a batch."""
+    if batch is not None:
+        return {"state": "submitted", "lease": None, "batch": batch}
+    return {"state": "intent", "lease": _lease(owner), "batch": None}
 
 
 def _lease(owner: str) -> Lease:

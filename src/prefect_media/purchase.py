@@ -70,25 +70,27 @@ async def _buy_part(
     """One purchase of images: one paid request."""
     request = part.request
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
-    ledger, order = Ledger(storage), _order(connection, request, normal, terms)
-    await _refuse_unless_bought(retired, ledger, order)
+    ledger, order = Ledger(storage), order_of(connection, request, normal, terms)
+    await refuse_unless_bought(retired, ledger, order)
     claim = await ledger.claim(order, retry_failed=terms.retry_failed)
     claim = await _settled(ledger, claim, terms)
     if claim.record.state == "done":
-        return await _still_there(claim.record, storage, terms)
+        return await still_there(claim.record, storage, terms)
+    if claim.record.batch and not claim.ours:
+        raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful and terms.on_doubt == "raise":
         await ledger.move(claim, state="in_doubt")
         raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
     claim.doubt(False)
     try:
-        async with _submitting(ledger, claim), AsyncExitStack() as stack:
+        async with submitting(ledger, claim), AsyncExitStack() as stack:
 
             def send() -> AbstractAsyncContextManager[Reply]:
                 return images.post(connection, request, files.uploads, partial_images=terms.partial_images)
 
             try:
-                reply = await _patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
+                reply = await patiently(lambda: stack.enter_async_context(send()), ledger, claim, terms)
                 claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
                 assets = await store_images(connection, request, reply, storage, claim.record, terms)
                 await write_sidecars(storage, claim.record, assets, terms.logger)
@@ -115,7 +117,7 @@ async def collect_video(
     """The video of a purchase that was submitted or is done: from the store, else from the provider."""
     if claim.record.state == "done":
         try:
-            return (await _still_there(claim.record, ledger.storage, terms))[0]
+            return (await still_there(claim.record, ledger.storage, terms))[0]
         except StoreError as gone:
             if job is None or not gone.details.get("missing"):
                 raise
@@ -144,23 +146,26 @@ async def order_video(
         terms.logger.warning("%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0])
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
-    order = _order(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
     upload: Upload | None = None
 
     def submit() -> Awaitable[VideoJob]:
         image, footage = (upload, None) if given == "image" else (None, upload)
         return videos.submit(connection, request, image=image, footage=footage, fingerprint=order.fingerprint)
 
-    await _refuse_unless_bought(retired, ledger, order)
+    def find(error: SubmissionInDoubt | None) -> Awaitable[VideoJob | None]:
+        return reconcile(connection, claim.record, ledger, terms, error)
+
+    await refuse_unless_bought(retired, ledger, order)
     while True:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
         claim = await _settled(ledger, claim, terms)
         if not claim.ours:
             return claim, claim.record.job
         with suppress(Overtaken):
-            async with _submitting(ledger, claim):
+            async with submitting(ledger, claim):
                 upload = await material.ready(ledger.storage)
-                job = await _submitted(connection, submit, ledger, claim, terms)
+                job = await submitted(submit, find, ledger, claim, terms)
                 job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record
                 record = await ledger.move(claim, state="submitted", job=job)
@@ -172,21 +177,25 @@ async def order_video(
     return claim, record.job or job
 
 
-async def _submitted(
-    connection: Connection, submit: Callable[[], Awaitable[VideoJob]], ledger: Ledger, claim: Claim, terms: Terms
-) -> VideoJob:
+async def submitted(
+    submit: Callable[[], Awaitable[T]],
+    find: Callable[[SubmissionInDoubt | None], Awaitable[T | None]],
+    ledger: Ledger,
+    claim: Claim,
+    terms: Terms,
+) -> T:
     """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
-    job = await reconcile(connection, claim.record, ledger, terms) if claim.record.doubtful else None
+    job = await find(None) if claim.record.doubtful else None
     for tries_left in (1, 0):
         if job is not None:
             break
         claim.doubt(False)
         try:
-            job = await _patiently(submit, ledger, claim, terms)
+            job = await patiently(submit, ledger, claim, terms)
         except SubmissionInDoubt as error:
             claim.doubt(True)  # and so it stays if the provider can't be asked now
             terms.logger.warning("%s; asking the provider which jobs it has", error.message)
-            job = await reconcile(connection, claim.record, ledger, terms, error)
+            job = await find(error)
             if job is None and not tries_left:
                 claim.doubt(False)
                 raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
@@ -241,7 +250,7 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
     )
 
 
-async def _refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, order: Record) -> None:
+async def refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, order: Record) -> None:
     """A model that is gone can't be bought from any more; what was bought from it before is still ours."""
     if retired is None:
         return
@@ -250,7 +259,7 @@ async def _refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, or
         raise retired
 
 
-def _order(
+def order_of(
     connection: Connection,
     request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
     normal: dict[str, Any],
@@ -261,10 +270,10 @@ def _order(
         for name, value in sorted(normal.items())
         if value not in (None, {}, []) and name != "model_family"  # whose rules hold changes nothing that is bought
     }
-    fingerprint = _digest({"operation": request.operation, "request": normal})
+    fingerprint = digest({"operation": request.operation, "request": normal})
     now = datetime.now(UTC)
     return Record(
-        key=_digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
+        key=digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
         scope=terms.scope,
         kind="image" if isinstance(request, ImageOptions) else "video",
         operation=request.operation,
@@ -278,7 +287,7 @@ def _order(
     )
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -300,7 +309,7 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
     return claim
 
 
-class _submitting:
+class submitting:
     """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
@@ -324,7 +333,7 @@ class _submitting:
             await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
 
 
-async def _patiently(send: Callable[[], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
+async def patiently(send: Callable[[], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
     """Send a paid request, again only when the server said it took nothing and when to come back."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + terms.timeout
@@ -339,7 +348,7 @@ async def _patiently(send: Callable[[], Awaitable[T]], ledger: Ledger, claim: Cl
             await asyncio.sleep(error.retry_after)
 
 
-async def _still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+async def still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
     for asset in record.assets:
         key = storage.key_of(asset.uri)
         if key is None or await storage.size(key) != asset.size_bytes:

@@ -44,6 +44,9 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
         assert capsys.readouterr().out.count("file://") == 2
         assert len(names["trailer"](["a red teapot"])) == 1
         assert len(world.simulator.jobs) == 3
+    if "submit_image_batch" in names:
+        assert capsys.readouterr().out.count("file://") == 2
+        assert (len(world.simulator.batches), len(world.simulator.images)) == (1, 2)
     if "test_my_pipeline" in names:
         with pytest.warns(UserWarning, match="outside of a flow run") if _first_time() else _quiet():
             names["test_my_pipeline"](tmp_path)
@@ -65,7 +68,7 @@ def _quiet():
 
 
 def test_the_readme_has_an_example_of_everything():
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     for word in ("make demo", "make test", "AzureOpenAICredentials(", "MediaStore(", "simulated()", "base_url="):
         assert word in README
 

@@ -148,8 +148,7 @@ class _Collection:
             silence = state.silence()
         except JobExpired as gone:
             silence = gone, True
-        if not self.troubles:
-            await self._settle(silence)
+        await self._settle(silence)
         return self.troubles
 
     async def _ended(self) -> BatchState:
@@ -182,7 +181,7 @@ class _Collection:
         """Store the pictures of a file and note its failures, a few lines in memory at once."""
         requests = {key: ordered.request for ordered in self.requests for key in ordered.keys}
         slots = asyncio.Semaphore(settings().max_transfers)
-        storing: set[asyncio.Task[None]] = set()
+        storing: list[asyncio.Task[None]] = []
         try:
             async with aclosing(wire.answers(self.at, file_id, self.id)) as lines:
                 async for line in lines:
@@ -193,12 +192,10 @@ class _Collection:
                     else:
                         await slots.acquire()
                         task = asyncio.create_task(self._store(line, requests[line.key]))
-                        storing.add(task)
-                        task.add_done_callback(storing.discard)
+                        storing.append(task)
                         task.add_done_callback(lambda _: slots.release())
         finally:
-            if storing:
-                await asyncio.gather(*storing)  # paid for, and here already
+            await asyncio.gather(*storing)  # paid for, and here already
 
     async def _store(self, line: Line, request: ImageRequest) -> None:
         try:
@@ -213,12 +210,12 @@ class _Collection:
             self.troubles[line.key] = error
 
     async def _settle(self, silence: tuple[MediaError, bool]) -> None:
-        """Free what was not made, remember what is final, and close the batch.
+        """Free what was not made, remember what is final, and close the batch unless something is left to be stored.
 
         What is waiting is read before it is made sure that the batch is still the same, and changed only as it was
         read: so nothing is freed that meanwhile went into the next batch of this order.
         """
-        keys = dict.fromkeys(key for ordered in self.requests for key in ordered.keys)
+        keys = {key for ordered in self.requests for key in ordered.keys} - self.troubles.keys()
         waiting = [claim for claim in await each(keys, self._waiting) if claim]
         found = await self.ledger.get(self.record.key)
         if found is None or found[0].state != "submitted" or found[0].batch != self.batch:
@@ -230,7 +227,8 @@ class _Collection:
             await self.ledger.swap(claim, state=state, batch=batch, failure=failure_of(error))
 
         await each(waiting, settle)
-        await self.ledger.swap(Claim(*found), state="done")
+        if not self.troubles:
+            await self.ledger.swap(Claim(*found), state="done")
 
     async def _waiting(self, key: str) -> Claim | None:
         """A purchase that is to be made by this batch; None when it is on record what came of it."""

@@ -83,14 +83,14 @@ async def _submit(connection: Connection, order: BatchOrder, ledger: Ledger, cla
         state = await find(None)
         claim.doubt(False)
     else:
-        async for _ in wire.recent(connection, pages=1):  # free: a server without a list has no batches
-            break
+        await wire.page(connection)  # free: a server without a list has no batches
     if state is None:
         mine = list[Claim]()
         try:
             await _enlist(order, batch, mine, ledger, terms)
             if mine:
-                file_id = await wire.upload(connection, [order.lines[each.record.key] for each in mine])
+                ours = {part.record.key for part in mine}
+                file_id = await wire.upload(connection, [line for key, line in order.lines.items() if key in ours])
                 state = await submitted(lambda: wire.create(connection, file_id, key), find, ledger, claim, terms)
         except MediaError:
             if not claim.record.doubtful:  # certainly not ordered
@@ -119,13 +119,17 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
 
     async def enlist(part: Record) -> None:
         claim = await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
-        if claim.record.state == "in_doubt" or claim.ours:
+        while claim.record.state == "in_doubt" or claim.ours:
             if terms.on_doubt == "raise":
                 if claim.ours:
                     await ledger.move(claim, state="in_doubt")
                 doubtful.append(part.key)
                 return
-            await ledger.move(claim, state="submitted", batch=batch)
+            attempt = claim.record.attempt + 1
+            taken = await ledger.swap(
+                claim, state="submitted", lease=None, batch=batch, doubtful=False, attempt=attempt
+            )
+            claim = taken or await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
         if claim.record.state == "submitted":
             if claim.record.batch and claim.record.batch.key == batch.key:
                 mine.append(claim)

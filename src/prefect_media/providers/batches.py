@@ -95,7 +95,35 @@ async def look(connection: Connection, batch_id: str) -> BatchState:
     return state
 
 
-async def recent(connection: Connection, *, since: float = 0.0, pages: int = PAGES) -> AsyncIterator[BatchState]:
+async def page(connection: Connection, after: str | None = None) -> tuple[list[BatchState], bool]:
+    """One page of the account's batches, newest first, and whether there are more.
+
+    Args:
+        connection: Where to and as whom.
+        after: The batch before the first one of the page; None begins with the newest.
+
+    Raises:
+        errors.InvalidRequest: The server has no Batch API.
+        errors.MediaError: It can't be asked now.
+    """
+    query = urlencode({"limit": PAGE, **({"after": after} if after else {})})
+    try:
+        answer = await ask(connection, "get", f"{connection.url('/batches')}?{query}")
+    except MediaError as error:
+        if error.status_code not in (404, 405, 501):
+            raise
+        raise InvalidRequest(
+            f"{connection.host} has no Batch API ({connection.url('/batches')} answers HTTP {error.status_code}); "
+            "make the images with generate_images or agather. Nothing was sent"
+        ) from error
+    body = fields_of(answer.body)
+    if not isinstance(body.get("data"), list):
+        raise InvalidRequest(f"{connection.host} was asked for its batches and answered without a list")
+    states = [state for row in cast(list[object], body["data"]) if (state := BatchState.parse(row))]
+    return states, body.get("has_more") is True
+
+
+async def recent(connection: Connection, *, since: float) -> AsyncIterator[BatchState]:
     """The account's batches, newest first, until all of a page are older than a unix time in seconds.
 
     Raises:
@@ -103,25 +131,12 @@ async def recent(connection: Connection, *, since: float = 0.0, pages: int = PAG
         errors.MediaError: It can't be asked now.
     """
     after: str | None = None
-    for _ in range(pages):
-        query = urlencode({"limit": PAGE, **({"after": after} if after else {})})
-        try:
-            answer = await ask(connection, "get", f"{connection.url('/batches')}?{query}")
-        except MediaError as error:
-            if error.status_code in (404, 405, 501):
-                raise InvalidRequest(
-                    f"{connection.host} has no Batch API ({connection.url('/batches')} answers HTTP "
-                    f"{error.status_code}); make the images with generate_images or agather. Nothing was sent"
-                ) from error
-            raise
-        page = fields_of(answer.body)
-        if not isinstance(page.get("data"), list):
-            raise InvalidRequest(f"{connection.host} was asked for its batches and answered without a list")
-        states = [state for row in cast(list[object], page["data"]) if (state := BatchState.parse(row))]
+    for _ in range(PAGES):
+        states, more = await page(connection, after)
         for state in states:
             yield state
         older = all(state.created_at is not None and state.created_at < since for state in states)
-        if older or page.get("has_more") is not True or states[-1].id == after:
+        if older or not more or states[-1].id == after:
             return
         after = states[-1].id
     raise InvalidRequest(f"{connection.host} has more batches than can be looked through")

@@ -325,6 +325,7 @@ async def test_what_expired_is_free_at_once_and_ordered_again_by_the_same_call(s
     assert "nothing was paid" in str(c.error)
     alone = await agenerate_images.fn(credentials, requests[2], store=store, **HERE)
     simulator.latency = 0
+    simulator.faults.append(Fault("POST", "/batches$", "answer", status=500))  # and the first batch is not the lost one
     second, generations = await made(simulator, requests, store)
     assert second.key == batch.key and second.id != batch.id
     assert [line["body"]["prompt"] for line in simulator.batches[1].lines] == ["d"]
@@ -462,6 +463,20 @@ async def test_a_single_purchase_in_doubt_is_not_slipped_into_a_batch(simulator,
     assert len(simulator.batches) == 1
 
 
+async def test_what_a_killed_process_may_have_bought_alone_is_not_slipped_into_a_batch(nursery, simulator, tmp_path):
+    place, requests = str(tmp_path), boats("a", "b")
+    order = plan(simulator, storage_at(place), requests[1])
+    assert nursery.start({**order, "die": "after the images"}).wait() == -signal.SIGKILL
+    for _ in range(2):
+        with pytest.raises(SubmissionInDoubt, match=r"requests\[1\] may have been made"):
+            await batches.submit(connection(simulator), requests, storage_at(place), terms())
+    assert not simulator.batches
+    again = terms(on_doubt="resubmit")
+    batch = await batches.submit(connection(simulator), requests, storage_at(place), again)
+    assert all(each.asset for each in await afetch_image_batch.fn(simulator.credentials, batch, store=place))
+    assert len(simulator.batches[0].lines) == 2
+
+
 @pytest.mark.parametrize("status", [400, 401])
 async def test_a_refused_batch_leaves_all_free(simulator, tmp_path, status):
     simulator.faults.append(Fault("POST", "/batches$", "answer", status=status))
@@ -550,6 +565,20 @@ async def test_a_process_that_slept_through_its_lease_does_not_pay(nursery, simu
     assert set((await states(store)).values()) == {"done"}
 
 
+async def test_a_process_that_slept_and_then_fails_frees_nothing_of_the_others(nursery, simulator, tmp_path):
+    simulator.latency, storage, requests = 60, storage_at(str(tmp_path)), boats("a", "b")
+    sleeper = nursery.start({**plan(simulator, storage, *requests, batch=True), "die": "asleep with the batch"})
+    assert sleeper.stopped.wait(20)
+    batch = await batches.submit(connection(simulator), requests, storage, terms())
+    refused = Fault("POST", "/files$", "answer", status=401)
+    simulator.faults.append(refused)
+    sleeper.signal(signal.SIGCONT)
+    assert await asyncio.to_thread(refused.wait, 20)
+    simulator.batches[0].latency = 0
+    assert [asset.source.job_id for asset in await asyncio.to_thread(lambda: sleeper.assets)] == [batch.id] * 2
+    assert len(simulator.batches) == 1
+
+
 async def test_eight_tasks_of_one_process_want_the_same(simulator, store):
     requests = boats("a", "b", "c")
     several = await asyncio.gather(*(made(simulator, requests, store) for _ in range(8)))
@@ -633,6 +662,8 @@ OPENAI = OpenAICredentials(api_key=SecretStr("sk-x"))
     ("credentials", "requests", "said"),
     [
         (OPENAI, [], "requests is empty; pass at least one ImageRequest"),
+        (OPENAI, iter([ImageRequest(prompt="a", model=DETAILED)]), "is a list_iterator; pass a list"),
+        (OPENAI, ["a fox"], r"requests\[0\]: a str is not an ImageRequest"),
         (OPENAI, ImageRequest(prompt="a", model=DETAILED), "requests is one ImageRequest; pass several"),
         (
             AzureOpenAICredentials(base_url="https://me.openai.azure.com", api_key=SecretStr("k")),

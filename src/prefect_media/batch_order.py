@@ -105,7 +105,7 @@ async def order_batch(
     return order
 
 
-def _refuse_what_is_no_list(connection: Connection, requests: Sequence[ImageRequest]) -> None:
+def _refuse_what_is_no_list(connection: Connection, requests: object) -> None:
     if connection.provider == "azure":
         raise InvalidRequest(
             "Azure documents its batches for text models only (Microsoft's batch page, read on 2026-11-23); "
@@ -113,6 +113,8 @@ def _refuse_what_is_no_list(connection: Connection, requests: Sequence[ImageRequ
         )
     if isinstance(requests, MediaRequest):
         raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
+    if not isinstance(requests, Sequence):
+        raise InvalidRequest(f"requests is a {type(requests).__name__}; pass a list, which a retry can read again")
     if not requests:
         raise InvalidRequest("requests is empty; pass at least one ImageRequest")
 

@@ -118,8 +118,8 @@ class Batches:
     async def _answer(self, request: Request, batch: Batch, fields: dict[str, Any]) -> dict[str, Any]:
         """What the images endpoint answers to one line."""
         headers = [(b"content-type", b"application/json"), (b"host", request.url.netloc.encode())]
-        scope = {**request.scope, "path": batch.endpoint, "path_params": {}, "headers": headers}
-        asked = Request({**scope, "state": {"fields": fields}})
+        place = {"path": batch.endpoint, "path_params": dict[str, Any](), "headers": headers}
+        asked = Request({**request.scope, **place, "state": {"fields": fields}})
         try:
             if "explode" in str(fields.get("prompt")).lower():
                 raise ApiError(500, "The image could not be generated due to a server error.", type="server_error")
@@ -131,8 +131,8 @@ class Batches:
         return {"status_code": status, "request_id": f"req_{uuid.uuid4().hex}", "body": body}
 
     def _keep(self, purpose: str, name: str, content: bytes) -> dict[str, Any]:
-        file = {"id": f"file-{uuid.uuid4().hex[:24]}", "purpose": purpose, "filename": name, "content": content}
-        file["created_at"] = int(time.time())
+        about = {"id": f"file-{uuid.uuid4().hex[:24]}", "purpose": purpose, "filename": name}
+        file: dict[str, Any] = {**about, "created_at": int(time.time()), "content": content}
         self._state.uploads[file["id"]] = file
         return file
 

@@ -49,7 +49,7 @@ from prefect_media.errors import (
     ProviderUnavailable,
     SubmissionInDoubt,
 )
-from prefect_media.ledger import Ledger
+from prefect_media.ledger import Claim, Ledger
 from prefect_media.providers import batches as wire
 from prefect_media.purchase import buy_images
 from prefect_media.settings import settings
@@ -125,7 +125,7 @@ async def test_a_batch_makes_what_single_requests_make(simulator, store):
     asset = generations[0].asset
     assert (asset.sha256, asset.width, asset.height) == (elsewhere[0].sha256, 64, 64)
     assert asset.sha256 == hashlib.sha256(await asset.aread_bytes()).hexdigest()
-    assert asset.source.job_id == batch.id == simulator.batches[0].id
+    assert asset.source.batch_id == batch.id == simulator.batches[0].id
     assert asset.source.request_id.startswith("req_")
     storage = store.storage()
     sidecar = json.loads(await storage.read(storage.key_of(asset.uri) + ".json"))
@@ -171,7 +171,7 @@ async def test_it_goes_from_machine_to_machine_as_json_without_a_secret(simulato
     there = MediaStore.model_validate(store.model_dump())  # another machine's block of the same store
     key = OpenAICredentials(base_url=simulator.url, api_key=SecretStr("sk-another-machine"))
     [generation] = await afetch_image_batch.fn(key, ImageBatch.model_validate_json(text), store=there)
-    assert generation.asset.source.job_id == batch.id
+    assert generation.asset.source.batch_id == batch.id
     again = await afetch_image_batch.fn(simulator.credentials, batch, store=store)
     assert again == [generation]
     assert sum(path.endswith("/content") for path in sent(simulator, "GET")) == 1, "fetched twice is downloaded once"
@@ -355,17 +355,47 @@ async def test_a_batch_that_came_to_nothing_says_why_and_leaves_all_free(simulat
     assert len(simulator.images) == 2
 
 
+async def submitted_before(batch, place, age):
+    """Put on record that a batch was submitted so long ago."""
+    ledger = Ledger(storage_at(place))
+    then = batch.model_copy(update={"submitted_at": batch.submitted_at - age})
+    await ledger.swap(Claim(*await ledger.get(batch.key)), batch=then)
+
+
 async def test_answers_that_are_gone_were_paid_and_are_bought_again_only_on_request(simulator, tmp_path):
     credentials, place, requests = simulator.credentials, str(tmp_path), boats("a")
     batch = await asubmit_image_batch.fn(credentials, requests, store=place, **HERE)
     simulator.faults.append(Fault("GET", "/content$", "answer", times=None, status=404))
+    with pytest.raises(JobExpired, match="fetch it again later"):
+        await afetch_image_batch.fn(credentials, batch, store=place)
+    assert await states(tmp_path) == {"a": "submitted", "batch": "submitted"}, "it is too early for that"
+    await submitted_before(batch, place, timedelta(days=31))
     [gone] = await afetch_image_batch.fn(credentials, batch, store=place)
     assert isinstance(gone.error, JobExpired)
+    assert "retry_failed=True" in str(gone.error)
     del simulator.faults[:]
-    assert await asubmit_image_batch.fn(credentials, requests, store=place, **HERE) == batch
+    assert (await asubmit_image_batch.fn(credentials, requests, store=place, **HERE)).id == batch.id
     _, [again] = await made(simulator, requests, place, retry_failed=True)
     assert again.asset
     assert len(simulator.batches) == 2
+
+
+async def test_a_batch_that_the_account_does_not_know_stays_on_record(simulator, tmp_path):
+    credentials, place = simulator.credentials, str(tmp_path)
+    batch = await asubmit_image_batch.fn(credentials, boats("a"), store=place, **HERE)
+    await submitted_before(batch, place, timedelta(hours=1))
+    simulator.faults.append(Fault("GET", f"/batches/{batch.id}$", "answer", times=None, status=404))
+    with pytest.raises(JobExpired, match=f"jobs forget {batch.key[:12]}"):
+        await afetch_image_batch.fn(credentials, batch, store=place)
+    assert await states(tmp_path) == {"a": "submitted", "batch": "submitted"}
+    del simulator.faults[:]
+    other = OpenAICredentials(base_url=simulator.url, api_key=SecretStr("sk-x"), organization="org-other")
+    with pytest.raises(InvalidRequest, match="another organization"):
+        await afetch_image_batch.fn(other, batch, store=place)
+    await Ledger(storage_at(place)).forget(batch.key)
+    _, [again] = await made(simulator, boats("a"), place)
+    assert again.asset
+    assert len(simulator.batches) == 2, "forgotten on purpose, it is ordered anew"
 
 
 async def test_a_record_that_was_forgotten_is_ordered_again(simulator, tmp_path):
@@ -541,7 +571,7 @@ async def test_a_process_killed_before_the_reply_has_bought_once(nursery, simula
         await buy_images(connection(simulator), boats("a")[0], store.storage(), terms())
 
     assets = await asyncio.to_thread(lambda: nursery.start(order).assets)
-    assert [asset.source.job_id for asset in assets] == [simulator.batches[0].id] * 2
+    assert [asset.source.batch_id for asset in assets] == [simulator.batches[0].id] * 2
     assert len(simulator.batches) == 1
 
 
@@ -575,7 +605,7 @@ async def test_a_process_that_slept_and_then_fails_frees_nothing_of_the_others(n
     sleeper.signal(signal.SIGCONT)
     assert await asyncio.to_thread(refused.wait, 20)
     simulator.batches[0].latency = 0
-    assert [asset.source.job_id for asset in await asyncio.to_thread(lambda: sleeper.assets)] == [batch.id] * 2
+    assert [asset.source.batch_id for asset in await asyncio.to_thread(lambda: sleeper.assets)] == [batch.id] * 2
     assert len(simulator.batches) == 1
 
 
@@ -668,7 +698,7 @@ OPENAI = OpenAICredentials(api_key=SecretStr("sk-x"))
         (
             AzureOpenAICredentials(base_url="https://me.openai.azure.com", api_key=SecretStr("k")),
             [ImageRequest(prompt="a", model=DETAILED)],
-            "Azure documents its batches for text models only",
+            "Azure lists text models only",
         ),
         (OPENAI, [ImageEditRequest(prompt="a", model=DETAILED, images=["x.png"])], r"requests\[0\]: an ImageEdit"),
         (OPENAI, [VideoRequest(prompt="a", model="x")], r"requests\[0\]: a VideoRequest is not an ImageRequest"),

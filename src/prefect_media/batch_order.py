@@ -108,7 +108,7 @@ async def order_batch(
 def _refuse_what_is_no_list(connection: Connection, requests: object) -> None:
     if connection.provider == "azure":
         raise InvalidRequest(
-            "Azure documents its batches for text models only (Microsoft's batch page, read on 2026-11-23); "
+            "Azure lists text models only for its batches (Microsoft's page on batches, read on 2026-11-23); "
             "make the images with generate_images or agather. Nothing was sent"
         )
     if isinstance(requests, MediaRequest):

@@ -9,7 +9,7 @@ import asyncio
 import math
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .assets import Asset
 from .batch_order import Ordered, kept
@@ -32,6 +32,9 @@ from .steps import refuse_strangers
 from .storage import Storage
 from .terms import Terms
 from .watch import LAST_LOOK
+
+KEPT = timedelta(days=30)
+"""How long OpenAI keeps the answers of a batch, as its Batch guide says."""
 
 LONGEST_PAUSE = 60.0
 """Longest pause between two looks at a batch, in seconds; it grows to this by a half each time."""
@@ -100,13 +103,16 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
 
 async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
     """Where a batch is, and what the ledger says of it."""
-    refuse_strangers(f"batch {batch.id or batch.key[:12]}", batch.base_url, connection)
+    name = f"batch {batch.id or batch.key[:12]}"
+    refuse_strangers(name, batch.base_url, connection)
     found = await ledger.get(batch.key)
     if found is None:
         raise InvalidRequest(
-            f"batch {batch.id or batch.key[:12]} is not on the ledger of {ledger.storage.url}; pass the store it was "
-            "submitted with",
-            key=batch.key,
+            f"{name} is not on the ledger of {ledger.storage.url}; pass the store it was submitted with"
+        )
+    if found[0].account != connection.account:
+        raise InvalidRequest(
+            f"{name} belongs to another organization or project; pass the credentials it was made with"
         )
     return replace(connection, base_url=batch.base_url), found[0]
 
@@ -140,13 +146,15 @@ class _Collection:
 
     async def run(self) -> dict[str, MediaError]:
         """Wait, store what was made, and free what was not; what could not be stored is returned."""
+        state = await self._ended()
+        silence = state.silence()
         try:
-            state = await self._ended()
             for file_id in (state.output_file, state.error_file):
                 if file_id:
                     await self._read(file_id)
-            silence = state.silence()
         except JobExpired as gone:
+            if datetime.now(UTC) - self.batch.submitted_at < KEPT:
+                raise self._unknown(gone) from gone
             silence = gone, True
         await self._settle(silence)
         return self.troubles
@@ -171,11 +179,19 @@ class _Collection:
                     self.terms.logger.info("Batch %s is %s", self.id, told := news)
                 if isinstance(verdict, Done):
                     return state
-            if not isinstance(verdict, LookAgain):
-                assert isinstance(verdict, MediaError)
-                raise verdict
+            if isinstance(verdict, MediaError):
+                raise self._unknown(verdict) if isinstance(verdict, JobExpired) else verdict
+            assert isinstance(verdict, LookAgain)
             await asyncio.sleep(min(verdict.not_after, max(verdict.not_before, clock() + pause)) - clock())
             pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _unknown(self, error: JobExpired) -> JobExpired:
+        """The error of what should be there. It is paid for, so nothing is bought again before somebody says so."""
+        return JobExpired(
+            f"{error.message.partition(';')[0]}. If the key is of the account that ordered it, fetch it again later; "
+            f"to have it ordered anew: prefect-media jobs forget {self.batch.key[:12]}",
+            **error.details,
+        )
 
     async def _read(self, file_id: str) -> None:
         """Store the pictures of a file and note its failures, a few lines in memory at once."""

@@ -103,8 +103,13 @@ async def _submit(connection: Connection, order: BatchOrder, ledger: Ledger, cla
         return batch
     claim.doubt(True)  # until it is on record
     record = await ledger.move(claim, state="submitted", batch=batch.model_copy(update={"id": state.id}))
-    terms.logger.info("Submitted batch %s", state.id)
-    return record.batch or batch
+    bought = record.batch or batch
+    if bought.id != state.id:
+        terms.logger.error(
+            "The batches %s and %s were bought for one order; going on with the second", state.id, bought.id
+        )
+    terms.logger.info("Submitted batch %s", bought.id)
+    return bought
 
 
 async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledger: Ledger, terms: Terms) -> None:

@@ -141,7 +141,7 @@ async def store_images(
         errors.SubmissionInDoubt: The answer broke off.
     """
     assets: list[Asset] = []
-    bare = source_of(connection, record, request.model, reply.request_id, job_id=record.batch and record.batch.id)
+    bare = source_of(connection, record, request.model, reply.request_id, batch_id=record.batch and record.batch.id)
     # A stream takes as long as the model does; a whole answer is only fetched when there is room for it.
     async with nullcontext() if reply.streams else _in_memory():
         async for picture in reply.pictures(_previews(terms)):

@@ -45,8 +45,8 @@ class ImageBatch(BaseModel):
     def under_way(self, what: str) -> InvalidRequest:
         """The error of a request that is to be bought while it is in this batch."""
         return InvalidRequest(
-            f"{what} is in an image batch of this scope that is not fetched yet (key {self.key[:12]}); fetch that "
-            "with fetch_image_batch, or pass another variant to make another. Nothing was sent",
+            f"{what} is in an image batch of this scope that is not fetched yet; fetch it with fetch_image_batch or "
+            f"prefect-media jobs resume {self.key[:12]}, or pass another variant to make another. Nothing was sent",
             key=self.key,
         )
 

@@ -8,6 +8,9 @@ any number of processes and machines agree on who submits, and a process that di
       │               └────────────► failed     the reason, raised again instead of paying again
       └──────────────────────────► in_doubt     the reply was lost and nobody can say what became of it
 
+An image that is bought in a batch is submitted with the batch's name on it before the batch is ordered; the batch is a
+record of its own and goes the same way.
+
 An intent carries a lease, renewed while the paid request is in the air. A lease that runs out means that the
 process died with the request somewhere between here and the provider: the next one asks the provider what it has.
 """

@@ -134,11 +134,12 @@ async def test_a_batch_makes_what_single_requests_make(simulator, store):
 
 
 async def test_it_costs_half(simulator, tmp_path):
-    [request] = boats("a fox", model=DETAILED, size="1024x1024", quality="low")
+    request = ImageRequest(prompt="a fox", model=f"openai/{DETAILED}", aspect_ratio="1:1", quality="low")
     alone = await agenerate_images.fn(simulator.credentials, request, store=str(tmp_path), scope="alone")
     _, [generation] = await made(simulator, [request], str(tmp_path))
     source, full = generation.asset.source, alone[0].source
-    assert source.usage == full.usage
+    assert generation.request == request
+    assert (source.usage, source.model) == (full.usage, DETAILED)
     assert full.cost_usd == costs.of_images(DETAILED, "other", full.usage)
     assert source.cost_usd == pytest.approx(full.cost_usd / 2)
     assert source.estimated_usd == pytest.approx(full.estimated_usd / 2)

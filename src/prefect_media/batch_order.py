@@ -28,7 +28,7 @@ TOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """One request of a batch, and the keys of the purchases that answer it."""
+    """One request of a batch, as it was asked for, and the keys of the purchases that answer it."""
 
     request: ImageRequest
     keys: tuple[str, ...]
@@ -74,14 +74,14 @@ async def order_batch(
     _refuse_what_is_no_list(connection, requests)
     order, complaints = BatchOrder(), dict[int, str]()
     host, family = connection.catalog_host, connection.model_family
-    for index, request in enumerate(requests):
+    for index, asked in enumerate(requests):
         retired: ModelRetired | None = None
         try:
-            _refuse_other_kinds(request)
+            _refuse_other_kinds(asked)
             try:
-                request = catalog.check(request, host, family=family, logger=terms.logger)
+                request = catalog.check(asked, host, family=family, logger=terms.logger)
             except ModelRetired as refusal:
-                request, retired = catalog.resolved(request, host, family=family), refusal
+                request, retired = catalog.resolved(asked, host, family=family), refusal
             keys: list[str] = []
             for part in split(request, catalog.most_at_once(request, host, family)):
                 assert isinstance(part.request, ImageRequest)
@@ -92,7 +92,7 @@ async def order_batch(
                 if record.key not in order.parts:
                     order.parts[record.key] = record
                     order.lines[record.key] = wire.line_of(record.key, part.request)
-            order.requests.append(Ordered(request, tuple(keys)))
+            order.requests.append(Ordered(asked, tuple(keys)))
         except InvalidRequest as refusal:
             complaints[index] = refusal.message.partition(". Nothing was sent")[0]
     if complaints:
@@ -130,7 +130,7 @@ def _refuse_other_kinds(request: object) -> None:
 
 
 def _refuse_what_fits_in_no_batch(order: BatchOrder) -> None:
-    models = Counter(each.request.model for each in order.requests)
+    models = Counter(part.request["model"] for part in order.parts.values())
     if len(models) > 1:
         found = ", ".join(f"{name} ({count})" for name, count in models.items())
         raise InvalidRequest(f"a batch is for one model, and these are for {found}; submit one for each")

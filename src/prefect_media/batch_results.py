@@ -218,7 +218,8 @@ class _Collection:
             if (claim := await self._waiting(line.key)) is None:
                 return
             record = claim.record.model_copy(update={"batch": self.batch})
-            part = request.model_copy(update={"n": record.request.get("n", 1)})
+            bought = {name: value for name, value in record.request.items() if name in ImageRequest.model_fields}
+            part = request.model_copy(update=bought)
             assets = await store_images(self.at, part, line, self.ledger.storage, record, self.terms)
             await write_sidecars(self.ledger.storage, record, assets, self.terms.logger)
             await self.ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch)

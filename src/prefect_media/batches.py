@@ -21,13 +21,16 @@ from .ledger import Claim, Ledger, Overtaken, Record
 from .providers import batches as wire
 from .providers.client import Connection
 from .purchase import submitted, submitting
-from .reconcile import CLOCK_SKEW, LOOKS
+from .reconcile import CLOCK_SKEW
 from .requests import ImageRequest
 from .storage import Storage
 from .terms import Terms
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+LOOKS = (0.0, 1.0, 3.0, 10.0, 30.0)
+"""Pauses, in seconds, before each look into the list: a batch has time, and one that is listed late would be dear."""
 
 AT_ONCE = 16
 """Records looked at or written at once."""

@@ -162,8 +162,9 @@ class Line:
         self.key = str(row.get("custom_id"))
         self.request_id = cast(str | None, response.get("request_id"))
         listed, self.usage = told(fields_of(response.get("body")))
-        self._links = [each for each in listed if each.get("url")]
-        self.rows = [*(each for each in listed if isinstance(each.get("b64_json"), int)), *self._links]
+        here = [each for each in listed if isinstance(each.get("b64_json"), int)]
+        self._links = [each for each in listed if each not in here and each.get("url")]
+        self.rows = [*here, *self._links]
         self.error = _refusal(row, response, connection, batch_id)
         self.final = isinstance(self.error, ContentRejected)
         if self.error is None and not self.rows:

@@ -4,6 +4,12 @@ if __name__ == "tasks":
     # Imported by its folder's name, the tasks would exist twice.
     raise ImportError("import prefect_media.tasks instead of tasks")
 
+from .batch import afetch_image_batch as afetch_image_batch
+from .batch import aimage_batch_is_finished as aimage_batch_is_finished
+from .batch import asubmit_image_batch as asubmit_image_batch
+from .batch import fetch_image_batch as fetch_image_batch
+from .batch import image_batch_is_finished as image_batch_is_finished
+from .batch import submit_image_batch as submit_image_batch
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
 from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
@@ -40,12 +46,15 @@ __all__ = [
     "aedit_images",
     "aedit_video",
     "aextend_video",
+    "afetch_image_batch",
     "afetch_video",
     "agather",
     "agenerate_images",
     "agenerate_video",
+    "aimage_batch_is_finished",
     "apublish",
     "aremix_video",
+    "asubmit_image_batch",
     "asubmit_video",
     "avideo_is_finished",
     "await_for_video",
@@ -53,14 +62,17 @@ __all__ = [
     "edit_images",
     "edit_video",
     "extend_video",
+    "fetch_image_batch",
     "fetch_video",
     "gather",
     "generate_images",
     "generate_video",
+    "image_batch_is_finished",
     "publish",
     "remix_video",
     "show_gallery",
     "show_table",
+    "submit_image_batch",
     "submit_video",
     "video_is_finished",
     "wait_for_video",

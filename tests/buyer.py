@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -20,16 +21,16 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from prefect_media import delivery, purchase
+from prefect_media import batch_results, batches, delivery, purchase
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.delivery import store_image, store_video
 from prefect_media.errors import MediaError
 from prefect_media.ledger import Ledger
+from prefect_media.providers import batches as wire
 from prefect_media.providers import images, videos
 from prefect_media.providers.client import Connection
 from prefect_media.requests import ImageRequest, RemixRequest, VideoRequest
@@ -70,7 +71,8 @@ def plan(
         storage: Where to keep it.
         requests: What to buy, one after the other.
         more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`, `budget` (the
-            fields of one), `prices` (a file).
+            fields of one), `prices` (a file); with `batch` the images are ordered and fetched in one batch, those of
+            `warm` in one before it.
     """
     names = {kind: name for name, kind in KINDS.items()}
     return {
@@ -241,11 +243,12 @@ def once(action: Callable[..., None]) -> Callable[..., None]:
     return act
 
 
-def on_the(time: int, action: Callable[..., None]) -> Callable[..., None]:
-    times = count(1)
+def at_last(count: int, action: Callable[..., None]) -> Callable[..., None]:
+    """Not before it is the turn of so many."""
+    turns = iter(range(1, count))
 
     def act(*args: Any, **kwargs: Any) -> None:
-        if next(times) == time:
+        if next(turns, None) is None:
             action(*args, **kwargs)
 
     return act
@@ -260,8 +263,15 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the images": lambda: around(images, "post", before=die),
     "after the images": lambda: around(images, "post", after=die),
     "after storing the images": lambda: at(delivery, store_image.__name__, after=die),
-    "after storing the third image": lambda: at(delivery, store_image.__name__, after=on_the(3, die)),
+    "after storing the third image": lambda: at(delivery, store_image.__name__, after=at_last(3, die)),
     "after the sidecars": lambda: at(purchase, write_sidecars.__name__, after=die),
+    "before the batch": lambda: at(wire, "create", before=die),
+    "after the batch": lambda: at(wire, "create", after=die),
+    "while it is made": lambda: at(wire, "look", after=die),
+    "before its first is on record": lambda: at(batch_results, "write_sidecars", after=die),
+    "with some on record": lambda: at(batch_results, "write_sidecars", before=at_last(3, die)),
+    "before it is closed": lambda: at(Ledger, "swap", before=die),
+    "asleep with the batch": lambda: at(batches, "_enlist", after=once(sleep_on)),
     "asleep with the lease": lambda: at(Ledger, "claim", after=once(sleep_on)),
 }
 
@@ -277,6 +287,10 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
     agreed = terms(plan.get("scope", "test"), on_doubt=plan.get("on_doubt", "raise"), budget=budget)
     again = replace(agreed, on_doubt="resubmit" if plan.get("resubmit_images") else agreed.on_doubt)
     assets: list[Asset] = []
+    if plan.get("batch"):
+        batch = await batches.submit(line, [ImageRequest(**fields) for _, fields in plan["requests"]], storage, agreed)
+        made = await batch_results.fetch(line, batch, storage, agreed)
+        return [asset for each in made for asset in each.assets]
     for kind, fields in plan["requests"]:
         if kind == "image":
             assets += await purchase.buy_images(line, ImageRequest(**fields), storage, again)
@@ -295,11 +309,15 @@ def live(plan: dict[str, Any]) -> int:
     os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.05"
     if prices := plan.get("prices"):
         os.environ["PREFECT_MEDIA_PRICES"] = prices
-    reconciliation.LOOKS = (0.0, 0.2, 0.4)  # the simulator lists a job at once
+    reconciliation.LOOKS = batches.LOOKS = (0.0, 0.2, 0.4)  # the simulator lists a job at once
     if point := plan.get("die"):
         POINTS[point]()
     try:
+        if warm := plan.get("warm"):
+            asyncio.run(buy({**plan, "requests": warm}))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         said: dict[str, Any] = {"assets": [asset.model_dump(mode="json") for asset in asyncio.run(buy(plan))]}
+        said["grown_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     except MediaError as error:
         said = {"error": type(error).__name__, "message": error.message}
     out = Path(plan["out"])

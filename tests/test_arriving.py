@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from prefect_media.providers.arriving import NotBase64, PictureReader
+from prefect_media.providers.arriving import LineReader, NotBase64, PictureReader
 
 PICTURES = [bytes(range(256)), b"\xff\xfe\xfb" * 41, b"x"]
 
@@ -69,3 +69,21 @@ def test_no_more_is_held_than_the_picture_itself():
         assert len(reader._encoded) < 8
     assert sum(map(len, reader._picture)) == 75_000
     assert len(reader._rest) < 100
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 64, 100_000])
+def test_lines_are_read_however_they_are_cut(step):
+    lines = [
+        {"custom_id": "1", "response": {"body": {"data": [{"b64_json": "AAAA"}, {"b64_json": "BBBBCCCC"}]}}},
+        {"custom_id": 'say "b64_json": "x"\n', "error": {"code": "batch_expired"}, "response": None},
+        {"custom_id": "3", "response": {"body": {"data": [{"b64_json": "DDDD"}]}}},
+    ]
+    broken = b'{"custom_id": "4", "b64_json": "!!!!"}\nnot json\n\n'
+    text = [json.dumps(line).encode() for line in lines]
+    content = text[0] + b"\n" + broken + b"\r\n".join(text[1:])
+    reader = LineReader()
+    found = [each for start in range(0, len(content), step) for each in reader.feed(content[start : start + step])]
+    found += reader.finish()
+    assert [row["custom_id"] for row, _ in found] == ["1", 'say "b64_json": "x"\n', "3"]
+    assert [len(picture) for _, pictures in found for picture in pictures] == [3, 6, 3]
+    assert reader.finish() == []

@@ -45,6 +45,9 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
         assert capsys.readouterr().out.count("file://") == 2
         assert len(names["trailer"](["a red teapot"])) == 1
         assert len(world.simulator.jobs) == 3
+    if "submit_image_batch" in names:
+        assert capsys.readouterr().out.count("file://") == 2
+        assert (len(world.simulator.batches), len(world.simulator.images)) == (1, 2)
     if "test_my_pipeline" in names:
         with warnings.catch_warnings(action="error"):
             names["test_my_pipeline"](tmp_path)

@@ -33,6 +33,9 @@ store = MediaStore(
 def pipeline(openai: OpenAICredentials, azure: AzureOpenAICredentials, store: MediaStore):
     print(openai, azure, store, repr(openai.connection()), repr(store.storage()))
     request = ImageRequest(prompt=prompt, model="gpt-image-2")
+    many = [request.model_copy(update={{"variant": 1}})]
+    batch = submit_image_batch.with_options(retries=0)(openai, many, store=store)
+    print(batch, fetch_image_batch.with_options(retries=0)(openai, batch, store=store)[0].error)
     [still] = generate_images.with_options(retries=0)(openai, request, store=store)
     request = VideoRequest(prompt=prompt, model="films", seconds=4, size="720x1280", image=still)
     clip = generate_video.with_options(retries=0)(azure, request, store=store)
@@ -136,11 +139,21 @@ def told(prefect):
 def test_prompts_are_not_logged_at_info(told, media_credentials, tmp_path):
     from prefect import flow
 
-    from prefect_media import ImageRequest, VideoRequest, generate_images, generate_video
+    from prefect_media import (
+        ImageRequest,
+        VideoRequest,
+        fetch_image_batch,
+        generate_images,
+        generate_video,
+        submit_image_batch,
+    )
 
     @flow
     def make():
         for _ in range(2):
+            many = [ImageRequest(prompt=PROMPT, model="gpt-image-2", variant=variant) for variant in (1, 2)]
+            batch = submit_image_batch(media_credentials, many, store=str(tmp_path))
+            fetch_image_batch(media_credentials, batch, store=str(tmp_path))
             generate_images(media_credentials, ImageRequest(prompt=PROMPT, model="gpt-image-2"), store=str(tmp_path))
             request = VideoRequest(prompt=PROMPT, model="sora-2", seconds=4, size="720x1280")
             generate_video(media_credentials, request, store=str(tmp_path))
@@ -148,4 +161,5 @@ def test_prompts_are_not_logged_at_info(told, media_credentials, tmp_path):
     make()
     said = " ".join(told)
     assert "Bought before" in said
+    assert "Submitted before" in said
     assert PROMPT not in said

@@ -16,29 +16,36 @@ if TYPE_CHECKING:
     from prefect_media.tasks import aedit_images as aedit_images
     from prefect_media.tasks import aedit_video as aedit_video
     from prefect_media.tasks import aextend_video as aextend_video
+    from prefect_media.tasks import afetch_image_batch as afetch_image_batch
     from prefect_media.tasks import afetch_video as afetch_video
     from prefect_media.tasks import agather as agather
     from prefect_media.tasks import agenerate_images as agenerate_images
     from prefect_media.tasks import agenerate_video as agenerate_video
+    from prefect_media.tasks import aimage_batch_is_finished as aimage_batch_is_finished
     from prefect_media.tasks import apublish as apublish
     from prefect_media.tasks import aremix_video as aremix_video
+    from prefect_media.tasks import asubmit_image_batch as asubmit_image_batch
     from prefect_media.tasks import asubmit_video as asubmit_video
     from prefect_media.tasks import await_for_video as await_for_video
     from prefect_media.tasks import edit_images as edit_images
     from prefect_media.tasks import edit_video as edit_video
     from prefect_media.tasks import extend_video as extend_video
+    from prefect_media.tasks import fetch_image_batch as fetch_image_batch
     from prefect_media.tasks import fetch_video as fetch_video
     from prefect_media.tasks import gather as gather
     from prefect_media.tasks import generate_images as generate_images
     from prefect_media.tasks import generate_video as generate_video
+    from prefect_media.tasks import image_batch_is_finished as image_batch_is_finished
     from prefect_media.tasks import publish as publish
     from prefect_media.tasks import remix_video as remix_video
+    from prefect_media.tasks import submit_image_batch as submit_image_batch
     from prefect_media.tasks import submit_video as submit_video
     from prefect_media.tasks import wait_for_video as wait_for_video
 
     from . import errors as errors
     from .assets import Asset as Asset
     from .budget import Budget as Budget
+    from .image_batch import ImageBatch as ImageBatch
     from .jobs import VideoJob as VideoJob
     from .manifest import Manifest as Manifest
     from .requests import ImageEditRequest as ImageEditRequest
@@ -54,6 +61,7 @@ _HOME = {
     "AzureOpenAICredentials": "blocks",
     "Budget": "budget",
     "Generation": "tasks",
+    "ImageBatch": "image_batch",
     "ImageEditRequest": "requests",
     "ImageRequest": "requests",
     "Manifest": "manifest",
@@ -69,24 +77,30 @@ _HOME = {
     "aedit_images": "tasks",
     "aedit_video": "tasks",
     "aextend_video": "tasks",
+    "afetch_image_batch": "tasks",
     "afetch_video": "tasks",
     "agather": "tasks",
     "agenerate_images": "tasks",
     "agenerate_video": "tasks",
+    "aimage_batch_is_finished": "tasks",
     "apublish": "tasks",
     "aremix_video": "tasks",
+    "asubmit_image_batch": "tasks",
     "asubmit_video": "tasks",
     "await_for_video": "tasks",
     "edit_images": "tasks",
     "edit_video": "tasks",
     "extend_video": "tasks",
+    "fetch_image_batch": "tasks",
     "fetch_video": "tasks",
     "gather": "tasks",
     "generate_images": "tasks",
     "generate_video": "tasks",
+    "image_batch_is_finished": "tasks",
     "publish": "tasks",
     "remix_video": "tasks",
     "simulated": "simulator",
+    "submit_image_batch": "tasks",
     "submit_video": "tasks",
     "wait_for_video": "tasks",
 }

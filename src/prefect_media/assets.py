@@ -27,6 +27,7 @@ class AssetSource(BaseModel):
     model: str = Field(description="Model or deployment, as it was asked for.")
     operation: str = Field(description='What was bought: "generate", "edit", "remix" or "extend".')
     job_id: str | None = Field(default=None, description="The provider's id of the job; images have none.")
+    batch_id: str | None = Field(default=None, description="The provider's id of the batch it was made in, if it was.")
     request_id: str | None = Field(default=None, description="The provider's id of the HTTP request.")
     fingerprint: str = Field(description="SHA-256 of the normalised request.")
     purchase: str = Field(description="Key of the purchase on the ledger.")

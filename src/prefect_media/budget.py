@@ -214,7 +214,8 @@ def _billed(failed: Record) -> bool:
     details = failed.failure.details if failed.failure else {}
     if isinstance(details.get("billed"), bool):
         return details["billed"]
-    return failed.job is not None or details.get("stage") == "output"
+    answered = failed.batch is not None and failed.failure is not None and failed.failure.error != "ContentRejected"
+    return answered or failed.job is not None or details.get("stage") == "output"
 
 
 class _Book:

@@ -73,7 +73,10 @@ class Need(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price(Row):
-    """USD: tokens per million, images by size and quality, videos per second by size. None: unknown."""
+    """USD: tokens per million, images by size and quality, videos per second by size. None: unknown.
+
+    `batch` is the part of it that the same costs in a batch.
+    """
 
     name: str
     text_in: float | None = None
@@ -84,6 +87,7 @@ class Price(Row):
     text_out: float | None = None
     per_image: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     per_second: dict[str, float] | float | None = None
+    batch: float = 0.5
     hosts: tuple[Host, ...] = HOSTS
 
 

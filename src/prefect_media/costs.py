@@ -96,6 +96,18 @@ def of_images(model: str, host: Host, usage: Mapping[str, Any] | None, family: s
     return of_tokens(price, usage) if price and usage else None
 
 
+def quote_in_batch(request: ImageRequest, host: Host, family: str | None) -> Quote:
+    """What a request will cost in a batch, and how we know."""
+    alone, family = quote(request, host, family), request.model_family or family
+    return Quote(batched(alone.usd, request.model, host, family), f"{alone.basis}, in a batch")
+
+
+def batched(usd: float | None, model: str, host: Host, family: str | None = None) -> float | None:
+    """What costs so much alone, bought in a batch."""
+    price = price_of(model, host, family)
+    return round(usd * price.batch, 8) if price and usd is not None else None
+
+
 def of_video(
     model: str, host: Host, seconds: float | None, size: str | None, *, family: str | None = None
 ) -> float | None:

@@ -18,6 +18,7 @@ from .jobs import JobState, VideoJob
 from .ledger import Record
 from .naming import media_key
 from .per_loop import shared
+from .providers.batches import Line
 from .providers.client import Connection
 from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
@@ -131,7 +132,7 @@ def _seconds(text: str | None) -> float | None:
 async def store_images(
     connection: Connection,
     request: ImageRequest | ImageEditRequest,
-    reply: Reply,
+    reply: Reply | Line,
     storage: Storage,
     record: Record,
     terms: Terms,
@@ -142,7 +143,7 @@ async def store_images(
         errors.SubmissionInDoubt: The answer broke off.
     """
     assets: list[Asset] = []
-    bare = source_of(connection, record, request.model, reply.request_id)
+    bare = source_of(connection, record, request.model, reply.request_id, batch_id=record.batch and record.batch.id)
     # A stream takes as long as the model does; a whole answer is only fetched when there is room for it.
     async with nullcontext() if reply.streams else _in_memory():
         async for picture in reply.pictures(_previews(terms)):
@@ -150,10 +151,13 @@ async def store_images(
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
     host, family = connection.catalog_host, request.model_family or connection.model_family
     usd = costs.of_images(request.model, host, reply.usage, family)
+    estimated = costs.estimate(request, host, family)
+    if record.batch:
+        usd, estimated = (costs.batched(each, request.model, host, family) for each in (usd, estimated))
     more = {
         "usage": reply.usage,
         "cost_usd": costs.shared(usd, len(assets)),
-        "estimated_usd": costs.shared(costs.estimate(request, host, family), request.n),
+        "estimated_usd": costs.shared(estimated, request.n),
     }
     return [
         asset.model_copy(

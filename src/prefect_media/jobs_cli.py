@@ -10,8 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from .batch_results import fetch
 from .cli_places import connections_of, print_table, storage_of_name
 from .errors import InvalidRequest, MediaError, StoreError
+from .image_batch import ImageBatch
+from .jobs import VideoJob
 from .ledger import Claim, Ledger, Record, State
 from .purchase import finish_video
 from .terms import Terms
@@ -67,13 +70,14 @@ def _skipped(unreadable: StoreError) -> None:
 def _row(record: Record) -> list[str]:
     prompt = " ".join(str(record.request.get("prompt", "")).split())
     model = record.request.get("model") or (record.job.model if record.job else "")
+    job = record.job or record.batch
     cost = _cost(record)
     return [
         record.key[:SHORT],
         record.state,
         record.kind if record.operation == "generate" else f"{record.kind} {record.operation}",
         str(model),
-        record.job.id if record.job else "",
+        (job.id if job else None) or "",
         prompt if len(prompt) <= 32 else prompt[:31] + "…",
         "" if cost is None else f"{cost:.3f}",
         record.assets[0].uri if record.assets else str(record.account.get("host") or ""),
@@ -100,7 +104,7 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
     else:
         keys = [record.key async for record in ledger.purchases(_skipped) if record.state == "submitted"]
         claims = [Claim(*found) for found in await asyncio.gather(*map(ledger.get, keys)) if found]
-    claims = [claim for claim in claims if claim.record.state == "submitted" and claim.record.job]
+    claims = [claim for claim in claims if claim.record.state == "submitted" and _job_of(claim.record)]
     if not claims:
         typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
         return True
@@ -109,7 +113,7 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
 
 
 async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection], timeout: float) -> bool:
-    record, job = claim.record, claim.record.job
+    record, job = claim.record, _job_of(claim.record)
     assert job is not None
     name = f"{record.key[:SHORT]} job {job.id}"
     host = urlsplit(job.base_url).netloc
@@ -120,12 +124,21 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
     typer.echo(f"{name}: waiting")
     terms = Terms(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
     try:
-        asset = await finish_video(connection, job, ledger, claim, terms)
+        if isinstance(job, ImageBatch):
+            made = await fetch(connection, job, ledger.storage, terms)
+            result = f"{sum(not each.error for each in made)} of {len(made)} requests"
+        else:
+            result = (await finish_video(connection, job, ledger, claim, terms)).uri
     except MediaError as error:
         typer.echo(f"{name}: {error.message}", err=True)
         return False
-    typer.echo(f"{name}: done, {asset.uri}")
+    typer.echo(f"{name}: done, {result}")
     return True
+
+
+def _job_of(record: Record) -> VideoJob | ImageBatch | None:
+    """What can be resumed; an image that is made in a batch is resumed with it."""
+    return record.batch if record.operation == "batch" else record.job
 
 
 async def _forget(store: str | None, prefix: str, sure: bool) -> None:

@@ -8,6 +8,9 @@ any number of processes and machines agree on who submits, and a process that di
       │               └────────────► failed     the reason, raised again instead of paying again
       └──────────────────────────► in_doubt     the reply was lost and nobody can say what became of it
 
+An image that is bought in a batch is submitted with the batch's name on it before the batch is ordered; the batch is a
+record of its own and goes the same way.
+
 An intent carries a lease, renewed while the paid request is in the air. A lease that runs out means that the
 process died with the request somewhere between here and the provider: the next one asks the provider what it has.
 """
@@ -27,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .assets import Asset
 from .budget import settle
 from .errors import InvalidRequest, MediaError, StoreError
+from .image_batch import ImageBatch
 from .jobs import VideoJob
 from .requests import problems_of
 from .settings import settings
@@ -80,6 +84,7 @@ class Record(BaseModel):
     )
     lease: Lease | None = None
     job: VideoJob | None = None
+    batch: ImageBatch | None = Field(default=None, description="The batch that this is, or that it is bought in.")
     other_jobs: tuple[str, ...] = Field(
         default=(), description="Ids of further jobs bought for this: ones that failed before, or doubles of a race."
     )
@@ -94,8 +99,8 @@ class Record(BaseModel):
     @property
     def job_ids(self) -> tuple[str, ...]:
         """The provider's ids of all jobs that were bought for this."""
-        own = (self.job.id,) if self.job and self.job.id not in self.other_jobs else ()
-        return own + self.other_jobs
+        own = self.job.id if self.job else self.batch.id if self.batch else None
+        return (own, *self.other_jobs) if own and own not in self.other_jobs else self.other_jobs
 
 
 @dataclass(slots=True)
@@ -139,11 +144,12 @@ class Ledger:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    async def claim(self, order: Record, *, retry_failed: bool = False) -> Claim:
+    async def claim(self, order: Record, *, retry_failed: bool = False, batch: ImageBatch | None = None) -> Claim:
         """Find the purchase, or write it down as intended, and wait while somebody else is submitting it.
 
         Returns a claim that is either ours to submit, or already submitted, done, failed or in doubt. With
-        `retry_failed` a failed purchase becomes ours to submit again.
+        `retry_failed` a failed purchase becomes ours to submit again. With `batch` one that would be ours goes on
+        record as bought in that batch, in one step; one in which somebody died before is still ours, and doubtful.
 
         Raises:
             errors.InvalidRequest: The key belongs to another request.
@@ -154,7 +160,7 @@ class Ledger:
         found: tuple[Record, str] | None = None
         while True:
             if found is None:  # most purchases are new: written without a look
-                record = _stamped(order, lease=_lease(owner))
+                record = _stamped(order, **_taken(owner, batch))
                 writing = self.storage.create(_path(order.key), _json(record))
                 version = await self._claiming(writing, record)
                 if version is not None:
@@ -178,7 +184,14 @@ class Ledger:
                 continue
             # An intent nobody is working on any more, or a failure that is to be bought again.
             dead = record.state == "intent" and record.lease is not None
-            if claim := await self._take(Claim(record, version), owner, doubtful=dead or record.doubtful):
+            taken = self._take(
+                Claim(record, version),
+                owner,
+                batch,
+                doubtful=dead or record.doubtful,
+                budget=order.budget or record.budget,
+            )
+            if claim := await taken:
                 return claim
 
     async def _indexed(self, claim: Claim) -> Claim:
@@ -195,20 +208,33 @@ class Ledger:
         """Make a purchase in doubt ours to clear up; None when somebody else was faster."""
         return await self._take(claim, uuid4().hex, doubtful=True)
 
-    async def _take(self, claim: Claim, owner: str, *, doubtful: bool) -> Claim | None:
-        mine = _stamped(
-            claim.record,
-            state="intent",
-            doubtful=doubtful,
-            lease=_lease(owner),
+    async def reopen(self, claim: Claim) -> Claim | None:
+        """Make a batch that is done ours to submit once more; None when somebody else was faster."""
+        return await self._take(claim, uuid4().hex, doubtful=False)
+
+    async def _take(
+        self, claim: Claim, owner: str, batch: ImageBatch | None = None, *, doubtful: bool, **changes: Any
+    ) -> Claim | None:
+        return await self.swap(
+            claim,
+            **changes,
             job=None,
             other_jobs=claim.record.job_ids,  # still ours: never to be taken for the job of a lost reply
             failure=None,
             attempt=claim.record.attempt + 1,
+            doubtful=doubtful,
+            **_taken(owner, None if doubtful else batch),
         )
-        writing = self.storage.replace(_path(mine.key), _json(mine), claim.version)
-        version = await self._claiming(writing, mine)
-        return Claim(mine, version) if version is not None else None
+
+    async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
+        """Change a purchase exactly as it was found; None when it is another by now. A budget follows."""
+        record = _stamped(claim.record, **changes)
+        writing = self.storage.replace(_path(record.key), _json(record), claim.version)
+        if (version := await self._claiming(writing, record)) is None:
+            return None
+        with suppress(StoreError):
+            await settle(self.storage, record)
+        return Claim(record, version)
 
     async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
         """Write a claim. When that fails or is cancelled, what may have arrived of it is given up: nothing was sent."""
@@ -383,6 +409,13 @@ def _outweighs(ours: Record, theirs: Record) -> bool:
             theirs.state == "intent" and theirs.attempt == ours.attempt
         )
     return False
+
+
+def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
+    """What a purchase that becomes ours is: submitted by us under a lease, or bought in a batch."""
+    if batch is not None:
+        return {"state": "submitted", "lease": None, "batch": batch}
+    return {"state": "intent", "lease": _lease(owner), "batch": None}
 
 
 def _lease(owner: str) -> Lease:

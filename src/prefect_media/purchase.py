@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,7 +27,6 @@ from .errors import (
     JobFailed,
     MediaError,
     ModelRetired,
-    ProviderUnavailable,
     StoreError,
     SubmissionInDoubt,
 )
@@ -45,7 +44,7 @@ from .reconcile import reconcile
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
 from .storage import Storage
-from .submission import Ready, let_in, patiently, submitting
+from .submission import Ready, guessing, let_in, patiently, submitted, submitting
 from .terms import Terms
 from .watch import watch
 
@@ -72,12 +71,14 @@ async def _buy_part(
     """One purchase of images: one paid request."""
     request, family = part.request, connection.model_family
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
-    ledger, order = Ledger(storage), _order(connection, request, normal, terms)
-    await _refuse_unless_bought(retired, ledger, order)
+    ledger, order = Ledger(storage), order_of(connection, request, normal, terms)
+    await refuse_unless_bought(retired, ledger, order)
     claim = await ledger.claim(order, retry_failed=terms.retry_failed)
     claim = await _settled(ledger, claim, terms)
     if claim.record.state == "done":
-        return await _still_there(claim.record, storage, terms)
+        return await still_there(claim.record, storage, terms)
+    if claim.record.batch and not claim.ours:
+        raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful:
         if found := await images_stored_before(connection, request, storage, claim.record, terms):
@@ -127,7 +128,7 @@ async def collect_video(
     """The video of a purchase that was submitted or is done: from the store, else from the provider."""
     if claim.record.state == "done":
         try:
-            return (await _still_there(claim.record, ledger.storage, terms))[0]
+            return (await still_there(claim.record, ledger.storage, terms))[0]
         except StoreError as gone:
             if job is None or not gone.details.get("missing"):
                 raise
@@ -156,7 +157,7 @@ async def order_video(
         terms.logger.warning("%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0])
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
-    order = _order(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
     upload: Upload | None = None
 
     async def submit(ready: Ready) -> VideoJob:
@@ -166,7 +167,10 @@ async def order_video(
             connection, request, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
         )
 
-    await _refuse_unless_bought(retired, ledger, order)
+    async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
+        return await reconcile(connection, claim.record, ledger, terms, error)
+
+    await refuse_unless_bought(retired, ledger, order)
     while True:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
         claim = await _settled(ledger, claim, terms)
@@ -175,7 +179,7 @@ async def order_video(
         with suppress(Overtaken):
             async with submitting(ledger, claim) as submission:
                 upload = await material.ready(ledger.storage)
-                job = await let_in(_submitted(connection, submit, ledger, claim, terms), claim)
+                job = await let_in(submitted(submit, guessing(find, terms), ledger, claim, terms), claim)
                 job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record
                 record = await submission.bought(state="submitted", job=job)
@@ -185,40 +189,6 @@ async def order_video(
             "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
         )
     return claim, record.job or job
-
-
-async def _submitted(
-    connection: Connection, submit: Callable[[Ready], Awaitable[VideoJob]], ledger: Ledger, claim: Claim, terms: Terms
-) -> VideoJob:
-    """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
-    guessed = False
-
-    async def found(error: SubmissionInDoubt | None = None) -> VideoJob | None:
-        nonlocal guessed
-        try:
-            return await reconcile(connection, claim.record, ledger, terms, error)
-        except SubmissionInDoubt:
-            if guessed or terms.on_doubt == "raise":
-                raise
-            guessed = True  # paying on a guess once is what the user said; a server that loses each reply takes each
-            return None
-
-    job = await found() if claim.record.doubtful else None
-    for tries_left in (1, 0):
-        if job is not None:
-            break
-        claim.doubt(False)
-        try:
-            job = await patiently(submit, ledger, claim, terms)
-        except SubmissionInDoubt as error:
-            claim.doubt(True)  # and so it stays if the provider can't be asked now
-            terms.logger.warning("%s; asking the provider which jobs it has", error.message)
-            job = await found(error)
-            if job is None and not tries_left:
-                claim.doubt(False)
-                raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
-    assert job is not None
-    return job
 
 
 async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
@@ -287,7 +257,7 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
     )
 
 
-async def _refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, order: Record) -> None:
+async def refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, order: Record) -> None:
     """A model that is gone can't be bought from any more; what was bought from it before is still ours."""
     if retired is None:
         return
@@ -296,7 +266,7 @@ async def _refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, or
         raise retired
 
 
-def _order(
+def order_of(
     connection: Connection,
     request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
     normal: dict[str, Any],
@@ -307,10 +277,10 @@ def _order(
         for name, value in sorted(normal.items())
         if value not in (None, {}, []) and name != "model_family"  # whose rules hold changes nothing that is bought
     }
-    fingerprint = _digest({"operation": request.operation, "request": normal})
+    fingerprint = digest({"operation": request.operation, "request": normal})
     now = datetime.now(UTC)
     return Record(
-        key=_digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
+        key=digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
         scope=terms.scope,
         kind="image" if isinstance(request, ImageOptions) else "video",
         operation=request.operation,
@@ -325,7 +295,7 @@ def _order(
     )
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -347,7 +317,7 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
     return claim
 
 
-async def _still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+async def still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
     for asset in record.assets:
         key = storage.key_of(asset.uri)
         if key is None or await storage.size(key) != asset.size_bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from .assets import Asset
@@ -115,14 +116,23 @@ def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
 
 def _place_of(job: VideoJob, connection: Connection) -> Connection:
     """Where a job is: its own server, which has to be the one that the key is for."""
-    theirs, ours = urlsplit(job.base_url), urlsplit(connection.base_url)
+    refuse_strangers(f"job {job.id}", job.base_url, connection, job_id=job.id)
+    return connection_of(job, connection)
+
+
+def refuse_strangers(what: str, base_url: str, connection: Connection, **details: Any) -> None:
+    """Send a key nowhere but to its own server.
+
+    Raises:
+        errors.InvalidRequest: `what` was made at another one.
+    """
+    theirs, ours = urlsplit(base_url), urlsplit(connection.base_url)
     if (theirs.scheme, theirs.netloc) != (ours.scheme, ours.netloc):
         raise InvalidRequest(
-            f"job {job.id} was made at {theirs.netloc}, and these credentials are for {ours.netloc}; "
+            f"{what} was made at {theirs.netloc}, and these credentials are for {ours.netloc}; "
             "pass the credentials it was made with",
-            job_id=job.id,
+            **details,
         )
-    return connection_of(job, connection)
 
 
 async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:

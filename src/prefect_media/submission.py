@@ -70,6 +70,52 @@ class submitting:
             await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
 
 
+Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
+"""Looks up what became of a lost reply; None when there certainly is nothing."""
+
+
+def guessing(find: Find[T], terms: Terms) -> Find[T]:
+    """A search that takes one doubt for a no, where the user said so with `on_doubt`.
+
+    Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
+    """
+    guessed = False
+
+    async def found(error: SubmissionInDoubt | None) -> T | None:
+        nonlocal guessed
+        try:
+            return await find(error)
+        except SubmissionInDoubt:
+            if guessed or terms.on_doubt == "raise":
+                raise
+            guessed = True
+            return None
+
+    return found
+
+
+async def submitted(
+    submit: Callable[[Ready], Awaitable[T]], find: Find[T], ledger: Ledger, claim: Claim, terms: Terms
+) -> T:
+    """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
+    job = await find(None) if claim.record.doubtful else None
+    for tries_left in (1, 0):
+        if job is not None:
+            break
+        claim.doubt(False)
+        try:
+            job = await patiently(submit, ledger, claim, terms)
+        except SubmissionInDoubt as error:
+            claim.doubt(True)  # and so it stays if the provider can't be asked now
+            terms.logger.warning("%s; asking the provider which jobs it has", error.message)
+            job = await find(error)
+            if job is None and not tries_left:
+                claim.doubt(False)
+                raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
+    assert job is not None
+    return job
+
+
 async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
     """Send a paid request, again only when the server said it took nothing and when to come back."""
 

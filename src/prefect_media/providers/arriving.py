@@ -103,3 +103,49 @@ class PictureReader:
 
 def _unescaped(found: re.Match[bytes]) -> bytes:
     return chr(int(found[1], 16)).encode() if found[1] else found[2]
+
+
+class LineReader:
+    """Reads lines of JSON with pictures in them, piece by piece; a line that can't be read is left out.
+
+    for piece in body:
+        for line, pictures in reader.feed(piece):
+            ...                      # as from a `PictureReader`, as soon as the line has ended
+    reader.finish()                  # a last line without an end
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def feed(self, piece: bytes) -> list[tuple[Any, list[bytes]]]:
+        """Take the next piece of the body; the lines that are complete with it."""
+        done: list[tuple[Any, list[bytes]]] = []
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            self._take(piece[start:end])
+            done += self.finish()
+            start = end + 1
+        self._take(piece[start:])
+        return done
+
+    def finish(self) -> list[tuple[Any, list[bytes]]]:
+        """What was begun, as a line; nothing where it is none."""
+        line, pictures = self._line, self._pictures
+        self._begin()
+        if line is None:
+            return []
+        try:
+            return [(line.finish(), pictures)]
+        except ValueError:
+            return []
+
+    def _begin(self) -> None:
+        self._line: PictureReader | None = PictureReader()
+        self._pictures: list[bytes] = []
+
+    def _take(self, piece: bytes) -> None:
+        if self._line is not None:
+            try:
+                self._pictures += self._line.feed(piece)
+            except NotBase64:
+                self._line = None  # until its end nothing in it is of use

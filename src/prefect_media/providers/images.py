@@ -101,7 +101,7 @@ class Reply:
         """What the JSON around the pictures says: links to further ones, usage, errors."""
         if error := hidden_error(self._response, body, paid=True):
             raise error
-        rows = [fields_of(row) for row in cast(list[object], body.get("data") or [])]
+        rows, self.usage = told(body)
         self.rows = [row for row in rows if isinstance(row.get("b64_json"), int)]
         for row in rows:
             if isinstance(row.get("b64_json"), int):
@@ -110,10 +110,6 @@ class Reply:
                 raise self._doubt("the provider answered with an image that has neither content nor a link")
             self.rows.append(row)
             yield Picture(None, str(row["url"]))
-        usage = fields_of(body.get("usage"))
-        if body.get("svg_usage"):
-            usage = {**usage, "svg_usage": body["svg_usage"]}
-        self.usage = usage or None
 
     async def _events(self, on_preview: OnPreview | None) -> AsyncIterator[Picture]:
         from openai import APIError, AsyncStream
@@ -172,7 +168,7 @@ async def post(
     """
     import httpx2
 
-    fields = _fields(request, partial_images)
+    fields = body_of(request, partial_images)
     options: dict[str, Any] = {"headers": {"X-Stainless-Raw-Response": "stream"}}
     if isinstance(request, ImageEditRequest):
         options["headers"]["Content-Type"] = "multipart/form-data"
@@ -192,7 +188,8 @@ async def post(
             await response.aclose()
 
 
-def _fields(request: ImageRequest | ImageEditRequest, partial_images: int) -> dict[str, Any]:
+def body_of(request: ImageRequest | ImageEditRequest, partial_images: int = 0) -> dict[str, Any]:
+    """The fields of a request as they go to the server."""
     fields: dict[str, Any] = {"model": request.model, "prompt": request.prompt, "n": request.n}
     fields |= {name: value for name in FIELDS if (value := getattr(request, name, None)) is not None}
     model = catalog().models.get(plain_name(request.model_family or request.model))
@@ -201,6 +198,14 @@ def _fields(request: ImageRequest | ImageEditRequest, partial_images: int) -> di
     if partial_images:
         fields |= {"stream": True, "partial_images": partial_images}
     return fields | request.extra
+
+
+def told(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
+    """What the JSON around the pictures says: of each picture, and of the tokens."""
+    usage = fields_of(body.get("usage"))
+    if body.get("svg_usage"):
+        usage = {**usage, "svg_usage": body["svg_usage"]}
+    return [fields_of(row) for row in cast(list[object], body.get("data") or [])], usage or None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .answers import ApiError, bad_key, is_azure, refuse
+from .batches import Batches
 from .desk import FrontDesk
 from .images import Images
 from .models import Models
@@ -20,6 +21,7 @@ from .videos import Videos
 def build_app(state: State) -> ASGIApp:
     """The whole provider as one ASGI application."""
     images, videos, models = Images(state), Videos(state), Models(state)
+    batches = Batches(state, images)
     doors = {
         "create": Route("/videos", videos.create, methods=["POST"]),
         "list": Route("/videos", videos.list, methods=["GET"]),
@@ -31,10 +33,21 @@ def build_app(state: State) -> ASGIApp:
         "cancel": Route("/videos/{id}/cancel", videos.cancel, methods=["POST"]),
         "remix": Route("/videos/{id}/remix", videos.remix, methods=["POST"]),
     }
+    batch_doors = [
+        Route("/files", batches.upload, methods=["POST"]),
+        Route("/files/{id}", batches.file, methods=["GET"]),
+        Route("/files/{id}", batches.delete, methods=["DELETE"]),
+        Route("/files/{id}/content", batches.content, methods=["GET"]),
+        Route("/batches", batches.create, methods=["POST"]),
+        Route("/batches", batches.list, methods=["GET"]),
+        Route("/batches/{id}", batches.retrieve, methods=["GET"]),
+        Route("/batches/{id}/cancel", batches.cancel, methods=["POST"]),
+    ]
     api = [
         Route("/images/generations", images.generate, methods=["POST"]),
         Route("/images/edits", images.edit, methods=["POST"]),
         *(door for name, door in doors.items() if name in state.profile.routes),
+        *(batch_doors if state.profile.batches else ()),
         Route("/models", models.list, methods=["GET"]),
         Route("/models/{id:path}", models.retrieve, methods=["GET"]),
     ]

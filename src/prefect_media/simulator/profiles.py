@@ -36,6 +36,7 @@ class Profile:
             once and oldest first.
         deleted: What it answers to a deletion.
         cancels: Whether a deletion ends jobs that run.
+        batches: Whether it has the Batch API.
         models: Further fields of a model in its list.
         headers: Headers of all its answers.
     """
@@ -55,6 +56,7 @@ class Profile:
         "deleted": True,
     }
     cancels: bool = False
+    batches: bool = False
     models: Mapping[str, Any] = field(default_factory=dict[str, Any])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -122,7 +124,7 @@ def _litellm_id(digits: str) -> str:
 
 
 PROFILES: dict[str, Profile] = {
-    "openai": Profile(),
+    "openai": Profile(batches=True),
     # Microsoft Learn, video-generation.md of 2025-12-01
     "azure": Profile(routes=ALL - {"edit", "extend"}),
     # vllm-omni 079d7a5, 0c02566, 005fd8e

@@ -11,7 +11,7 @@ from .app import build_app
 from .faults import Fault
 from .line import Switchboard
 from .profiles import PROFILES
-from .state import ImagePurchase, Job, SeenRequest, State
+from .state import Batch, ImagePurchase, Job, SeenRequest, State
 
 if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
@@ -32,7 +32,7 @@ class Simulator:
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        latency: Seconds from the acceptance of a video job to its end; may be changed for the jobs to come.
+        latency: Seconds from the acceptance of a video job or a batch to its end; may be changed for those to come.
         image_latency: Seconds an image takes.
         models: Names served; None serves any.
         expires_in: Seconds a finished video can be downloaded for.
@@ -119,6 +119,11 @@ class Simulator:
     def images(self) -> list[ImagePurchase]:
         """Every image request ever accepted, oldest first."""
         return self._state.images
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Every batch ever accepted, oldest first; its images are among `images` once it was seen to have ended."""
+        return self._state.batches
 
     @property
     def requests(self) -> list[SeenRequest]:

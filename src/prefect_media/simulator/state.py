@@ -1,5 +1,6 @@
 """Everything the simulated provider remembers."""
 
+import asyncio
 import threading
 import time
 import uuid
@@ -122,6 +123,82 @@ class Job:
 
 
 @dataclass
+class Batch:
+    """A batch that was accepted. It runs by the clock from the moment it exists; what it made is paid for at its end.
+
+    Attributes:
+        latency: Seconds from acceptance to its end.
+        stops_after: Lines that are answered until it expires or is cancelled; None where all are.
+        complaints: Why its file was refused, if it was.
+        output: The file with its answers, once there is one.
+        errors: The file with what was refused or not made, once there is one.
+    """
+
+    input_file: str
+    endpoint: str
+    metadata: dict[str, str] | None
+    lines: list[dict[str, Any]] = field(repr=False)
+    latency: float
+    stops_after: int | None = None
+    complaints: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    cancelled: bool = False
+    output: str | None = None
+    errors: str | None = None
+    failed: int = 0
+    made: bool = False
+    id: str = field(default_factory=lambda: f"batch_{uuid.uuid4().hex}")
+    created: float = field(default_factory=time.time, repr=False)
+    making: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since acceptance."""
+        return time.monotonic() - self._started
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is made."""
+        return self.cancelled or self.elapsed >= self.latency
+
+    @property
+    def status(self) -> str:
+        if self.complaints:
+            return "failed" if self.elapsed >= self.latency * 0.1 else "validating"
+        if not self.over:
+            at = self.elapsed / self.latency
+            return "validating" if at < 0.1 else "in_progress" if at < 0.9 else "finalizing"
+        if not self.made:
+            return "cancelling" if self.cancelled else "finalizing"
+        if self.cancelled:
+            return "cancelled"
+        return "completed" if self.stops_after is None else "expired"
+
+    def resource(self) -> dict[str, Any]:
+        """The batch as the API shows it."""
+        done = len(self.lines[: self.stops_after])
+        if not self.made:
+            done = int(done * min(1.0, self.elapsed / self.latency)) if self.latency else 0
+        ended = {f"{self.status}_at": int(self.created + self.elapsed)} if self.made else {}
+        return {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": self.endpoint,
+            "errors": {"object": "list", "data": self.complaints} if self.status == "failed" else None,
+            "input_file_id": self.input_file,
+            "completion_window": "24h",
+            "status": self.status,
+            "output_file_id": self.output,
+            "error_file_id": self.errors,
+            "created_at": int(self.created),
+            "expires_at": int(self.created) + 24 * 3600,
+            "request_counts": {"total": len(self.lines), "completed": done - self.failed, "failed": self.failed},
+            "metadata": self.metadata,
+            **ended,
+        }
+
+
+@dataclass
 class State:
     """The provider's memory and its settings; tests read it while the server writes it."""
 
@@ -139,6 +216,8 @@ class State:
     images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
     requests: list[SeenRequest] = field(default_factory=list[SeenRequest])
     faults: list[Fault] = field(default_factory=list[Fault])
+    batches: list[Batch] = field(default_factory=list[Batch])
+    uploads: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict[str, tuple[str, bytes]])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

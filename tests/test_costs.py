@@ -145,7 +145,7 @@ def test_the_command_line_shows_models_and_estimates(capsys, monkeypatch):
     print_estimate("sora-2", seconds=8, size="1280x720")
     assert "0.8000 USD" in (said := capsys.readouterr().out)
     assert "retired: 2026-09-24" in said
-    print_estimate("my-own")
+    print_estimate("my-own", host="other")
     assert "unknown: no price of my-own is known" in capsys.readouterr().out
 
 

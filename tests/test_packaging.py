@@ -158,12 +158,12 @@ def test_entry_points_lead_somewhere(group, name):
     assert entry.load() is not None
 
 
-def test_prefect_registers_three_blocks(prefect_server):
+def test_prefect_registers_all_blocks(prefect_server):
     """`prefect block register -m prefect_media`, under slugs that are for ever."""
     said = prefect_server.run("block", "register", "-m", "prefect_media").stdout
-    assert "Successfully registered 3 blocks" in said
+    assert "Successfully registered 4 blocks" in said
     listed = prefect_server.run("block", "type", "ls").stdout
-    for slug in ("openai-media-credentials", "azure-openai-media-credentials", "media-store"):
+    for slug in ("openai-media-credentials", "azure-openai-media-credentials", "media-store", "video-job"):
         assert slug in listed
 
 

@@ -31,7 +31,8 @@ from pathlib import Path
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Account, Budget, read
-from prefect_media.ledger import Ledger, Record
+from prefect_media.ledger import Ledger
+from prefect_media.record import Record
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.film import shoot

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from prefect_media.assets import Asset
-from prefect_media.ledger import Ledger, Record
+from prefect_media.ledger import Ledger
 from prefect_media.purchase import buy_video
+from prefect_media.record import Record
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.sidecar import Sidecar
 from prefect_media.simulator import Fault, Simulator

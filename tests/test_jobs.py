@@ -26,7 +26,7 @@ from prefect_media.jobs import (
     VideoJob,
     Watch,
 )
-from prefect_media.ledger import Failure, failure_of, remembered
+from prefect_media.record import Failure, failure_of, remembered
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -21,9 +21,10 @@ from prefect_media import delivery
 from prefect_media.assets import Asset
 from prefect_media.errors import ContentRejected, InvalidRequest, JobExpired, JobFailed, JobTimedOut, StoreError
 from prefect_media.jobs import VideoJob
-from prefect_media.ledger import Claim, Failure, Ledger, Overtaken, Record
+from prefect_media.ledger import Claim, Ledger, Overtaken
 from prefect_media.providers import content
 from prefect_media.purchase import buy_images, buy_video, order_video
+from prefect_media.record import Failure, Record
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from prefect_media.ledger import Record
 from prefect_media.naming import DEFAULT_TEMPLATE, KEY_MOST, LONGEST, checked_template, media_key, short_id, slug
+from prefect_media.record import Record
 from prefect_media.settings import Settings, settings
 from prefect_media.storage import storage_at
 

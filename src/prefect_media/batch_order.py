@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from . import catalog
 from .costs import Quote, quote_in_batch
 from .errors import InvalidRequest, ModelRetired, StoreError
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .parts import split
 from .providers import batches as wire
 from .providers.client import Connection
 from .purchase import digest, order_of, refuse_unless_bought
+from .record import Record
 from .requests import ImageEditRequest, ImageRequest, MediaRequest
 from .storage import Storage
 from .terms import Terms

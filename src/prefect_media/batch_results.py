@@ -19,12 +19,13 @@ from .delivery import store_images
 from .errors import InvalidRequest, JobExpired, JobFailed, MediaError, StoreError
 from .image_batch import BatchState, ImageBatch
 from .jobs import Done, LookAgain, Patience, Watch
-from .ledger import Claim, Ledger, Record, failure_of, remembered
+from .ledger import Claim, Ledger
 from .parts import joined
 from .providers import batches as wire
 from .providers.batches import Line
 from .providers.client import Connection
 from .purchase import still_there
+from .record import Record, failure_of, remembered
 from .requests import ImageRequest
 from .settings import settings
 from .sidecar import write_sidecars

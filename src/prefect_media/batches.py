@@ -18,10 +18,11 @@ from .batch_order import BatchOrder, keep, order_batch
 from .budget import reserve
 from .errors import InvalidRequest, MediaError, SubmissionInDoubt
 from .image_batch import BatchState, ImageBatch
-from .ledger import Claim, Ledger, Overtaken, Record
+from .ledger import Claim, Ledger, Overtaken
 from .providers import batches as wire
 from .providers.client import Connection
 from .reconcile import CLOCK_SKEW
+from .record import Record
 from .requests import ImageRequest
 from .storage import Storage
 from .submission import Ready, guessing, let_in, submitted, submitting

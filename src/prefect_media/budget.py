@@ -20,7 +20,8 @@ from .per_loop import shared
 
 if TYPE_CHECKING:
     from .costs import Quote
-    from .ledger import Claim, Record
+    from .ledger import Claim
+    from .record import Record
     from .storage import Storage
     from .terms import Terms
 

@@ -15,13 +15,13 @@ from . import costs, media
 from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
-from .ledger import Record
 from .naming import media_key
 from .per_loop import shared
 from .providers.batches import Line
 from .providers.client import Connection
 from .providers.content import content_of
 from .providers.images import OnPreview, Picture, Reply
+from .record import Record
 from .requests import ImageEditRequest, ImageRequest
 from .sidecar import SUFFIX, Sidecar, write_sidecars
 from .storage import Storage, Stored

@@ -15,8 +15,9 @@ from .cli_places import connections_of, print_table, storage_of_name
 from .errors import InvalidRequest, MediaError, StoreError
 from .image_batch import ImageBatch
 from .jobs import VideoJob
-from .ledger import Claim, Ledger, Record, State
+from .ledger import Claim, Ledger
 from .purchase import finish_video
+from .record import Record, State
 from .terms import Terms
 
 if TYPE_CHECKING:

@@ -22,85 +22,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from .assets import Asset
 from .budget import settle
-from .errors import InvalidRequest, MediaError, StoreError
+from .errors import InvalidRequest, StoreError
 from .image_batch import ImageBatch
-from .jobs import VideoJob
+from .record import Lease, Record
 from .requests import problems_of
 from .settings import settings
 from .storage import Storage
 
-State = Literal["intent", "submitted", "done", "failed", "in_doubt"]
-
 CLOCK_SKEW = timedelta(hours=1)
 """How far the clocks of two machines may differ before a living lease is taken for a dead one. Long, as that costs
 little: where the clock does not tell, a lease is watched for its whole length."""
-
-
-class Lease(BaseModel):
-    """Who is submitting, and until when they are believed to be alive."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    owner: str
-    until: datetime
-    seconds: float = Field(default=30.0, description="Its whole length, as its owner has it set.")
-
-
-class Failure(BaseModel):
-    """Why a purchase came to nothing: enough to raise the same error again."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    error: str = Field(description="Name of the error's class in errors.py.")
-    message: str
-    details: dict[str, Any] = Field(default_factory=dict)
-
-
-class Record(BaseModel):
-    """One purchase."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    key: str = Field(description="What makes the purchase the same one: scope, account and request, hashed.")
-    state: State = "intent"
-    scope: str
-    kind: Literal["image", "video"]
-    operation: str
-    account: dict[str, str | None] = Field(description="Provider, host, organization and project that pay.")
-    fingerprint: str = Field(description="SHA-256 of the normalised request.")
-    request: dict[str, Any] = Field(description="The normalised request, reference images by their hash.")
-    created_at: datetime
-    updated_at: datetime
-    attempt: int = 1
-    doubtful: bool = Field(
-        default=False, description="Whether an earlier attempt may have reached the provider and left no trace here."
-    )
-    lease: Lease | None = None
-    job: VideoJob | None = None
-    batch: ImageBatch | None = Field(default=None, description="The batch that this is, or that it is bought in.")
-    other_jobs: tuple[str, ...] = Field(
-        default=(), description="Ids of further jobs bought for this: ones that failed before, or doubles of a race."
-    )
-    assets: tuple[Asset, ...] = ()
-    failure: Failure | None = None
-    cost_usd: float | None = None
-    budget: str | None = Field(default=None, description="Where in the store the account lies that pays for it.")
-    flow_run_id: str | None = Field(default=None, description="The outermost flow run that asked for it.")
-    reference_uri: str | None = Field(default=None, description="Where the image or video that it starts from lies.")
-    flow_name: str | None = Field(default=None, description="Name of the flow that asked for it first.")
-
-    @property
-    def job_ids(self) -> tuple[str, ...]:
-        """The provider's ids of all jobs that were bought for this."""
-        own = self.job.id if self.job else self.batch.id if self.batch else None
-        return (own, *self.other_jobs) if own and own not in self.other_jobs else self.other_jobs
 
 
 @dataclass(slots=True)
@@ -421,19 +358,6 @@ def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
 def _lease(owner: str) -> Lease:
     seconds = settings().lease_seconds
     return Lease(owner=owner, until=datetime.now(UTC) + timedelta(seconds=seconds), seconds=seconds)
-
-
-def remembered(failure: Failure) -> MediaError:
-    """The error that a failed purchase ended with, to be raised again."""
-    from . import errors
-
-    kind = getattr(errors, failure.error, errors.JobFailed)
-    return kind(failure.message, **failure.details)
-
-
-def failure_of(error: MediaError) -> Failure:
-    """What to remember of an error."""
-    return Failure(error=type(error).__name__, message=error.message, details=error.details)
 
 
 def _path(key: str) -> str:

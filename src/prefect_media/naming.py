@@ -16,7 +16,7 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .ledger import Record
+    from .record import Record
     from .storage import Storage
 
 ROOT = "media/"

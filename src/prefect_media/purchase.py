@@ -32,7 +32,7 @@ from .errors import (
 )
 from .experience import recall, remember
 from .jobs import VideoJob
-from .ledger import Claim, Ledger, Overtaken, Record, failure_of, remembered
+from .ledger import Claim, Ledger, Overtaken
 from .material import material_of
 from .parts import Part, joined, split
 from .poller import poller_of
@@ -41,6 +41,7 @@ from .providers.client import Connection
 from .providers.images import Reply
 from .providers.wire import Upload
 from .reconcile import reconcile
+from .record import Record, failure_of, remembered
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
 from .storage import Storage

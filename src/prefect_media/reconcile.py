@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from .errors import InvalidRequest, JobExpired, ProviderUnavailable, RateLimited, SubmissionInDoubt
 from .jobs import JobState, VideoJob
-from .ledger import Ledger, Record
+from .ledger import Ledger
 from .providers import videos
 from .providers.client import Connection
+from .record import Record
 from .terms import Terms
 
 LOOKS = (0.0, 1.0, 3.0)

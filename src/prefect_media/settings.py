@@ -16,7 +16,8 @@ class Settings(BaseSettings):
 
     store: str | None = Field(
         default=None,
-        description="Default store: a URL such as s3://bucket/prefix, or a folder. Unset: under the Prefect home.",
+        description="Default store: a URL such as s3://bucket/prefix, a folder (./media), or the name of a saved "
+        "MediaStore. Unset: under the Prefect home.",
     )
     validation: Literal["strict", "warn", "off"] = Field(
         default="strict",

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .assets import Asset
 from .errors import StoreError
-from .ledger import Record
+from .record import Record
 from .storage import Storage
 
 SUFFIX = ".json"

@@ -16,12 +16,13 @@ from .assets import Asset
 from .errors import InvalidRequest
 from .experience import recall, remember
 from .jobs import VideoJob
-from .ledger import Claim, Ledger, Record, remembered
+from .ledger import Claim, Ledger
 from .poller import poller_of
 from .providers import videos
 from .providers.client import Connection
 from .purchase import cancel as cancel_purchase
 from .purchase import collect_video, connection_of, end_job, order_video, remembering
+from .record import Record, remembered
 from .requests import VideoRequest, VideoVariation
 from .storage import Storage
 from .terms import Terms

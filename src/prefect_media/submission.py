@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from .delivery import PAUSES
 from .errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
-from .ledger import Claim, Ledger, Overtaken, Record, failure_of
+from .ledger import Claim, Ledger, Overtaken
+from .record import Record, failure_of
 from .terms import Terms
 
 T = TypeVar("T")

@@ -263,6 +263,7 @@ CALLS = [
 async def test_things_of_another_kind(media_simulator, tmp_path, task, given, said):
     usual = {"credentials": media_simulator.credentials, "store": tmp_path}
     if task is not await_for_video:
+        usual["scope"] = "x"
         kind = ImageRequest if task is agenerate_images else VideoRequest
         usual["request"] = kind(prompt="a", model="m")
     with pytest.raises(InvalidRequest) as caught:

@@ -15,6 +15,7 @@ from . import costs, media
 from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
+from .link_logs import keep_signatures_out_of
 from .naming import media_key
 from .per_loop import shared
 from .providers.batches import Line
@@ -26,6 +27,8 @@ from .requests import ImageEditRequest, ImageRequest
 from .sidecar import SUFFIX, Sidecar, write_sidecars
 from .storage import Storage, Stored
 from .terms import Terms
+
+keep_signatures_out_of("httpx")
 
 ANSWERS_AT_ONCE = 1
 """Answers with images that are read at once, of however many requests are in the air: each takes the memory of

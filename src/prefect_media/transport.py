@@ -7,8 +7,6 @@ time that it takes to move its bytes. So those go through sockets that block, in
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
 import ssl
 import sys
 import threading
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from .link_logs import keep_signatures_out_of
 from .settings import settings
 
 if TYPE_CHECKING:
@@ -51,24 +50,7 @@ SWITCH_SECONDS = 0.0005
 STOP_SECONDS = 20.0
 """How long a transfer that is called off may take to clean up before nobody waits for it any longer."""
 
-
-SIGNATURE = re.compile(r"(?i)([?&](?:[^=&\s]*(?:signature|credential|token)|sig)=)[^&\s'\"]+")
-"""What in a link makes that it opens without a login."""
-
-
-class _Unsigned(logging.Filter):
-    """Takes signatures out of what the HTTP libraries log: redirects and retries as warnings, requests at INFO."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                SIGNATURE.sub(r"\1***", str(arg)) if SIGNATURE.search(str(arg)) else arg for arg in record.args
-            )
-        return True
-
-
-for _name in ("httpx", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"):
-    logging.getLogger(_name).addFilter(_Unsigned())
+keep_signatures_out_of("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry")
 
 
 async def moved(work: Callable[[], T], stop: Callable[[], None], check: Callable[[], None] | None = None) -> T:

@@ -16,8 +16,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from . import transport as transport  # keeps signatures out of httpx's log
 from .errors import InvalidRequest
+from .link_logs import keep_signatures_out_of
+
+keep_signatures_out_of("httpx")
 
 REDIRECTS = 5
 """Redirects followed at most, each one checked like the first URL."""

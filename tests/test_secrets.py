@@ -121,6 +121,12 @@ def s3_objects(s3, url):
 @pytest.fixture
 def told(prefect):
     """Everything that is logged at INFO or above, whatever Prefect has made of the loggers."""
+    from prefect import flow
+
+    @flow
+    def first(): ...
+
+    first()  # with the first flow of a process, Prefect sets its loggers up anew
     records = []
 
     class Listener(logging.Handler):

@@ -75,7 +75,8 @@ async def _saved_credentials(credentials: str) -> OpenAICredentials | AzureOpenA
 
 async def storage_for(store: Store | None) -> Storage:
     """The storage behind a store: a block, the name of a saved one, a URL or folder, or the default."""
-    store = store or settings().store or str(get_current_settings().home / "media")
+    if store is None:
+        store = settings().store or str(get_current_settings().home / "media")
     found = await store_block(store)
     return storage_at(found) if isinstance(found, str) else found.storage()
 
@@ -90,6 +91,8 @@ async def store_block(store: Store) -> MediaStore | str:
         )
     if isinstance(store, MediaStore) or is_address(store):
         return store
+    if not store:
+        raise InvalidRequest('store="" is empty; leave it out for the default one. Nothing was sent')
     return await once_per_run(f"store:{store}", lambda: _saved_store(store))
 
 

@@ -251,6 +251,7 @@ CALLS = [
     (await_for_video, {"job": "video_1"}, "job is a str; pass a VideoJob as submit_video returns it"),
     (agenerate_video, {"credentials": object()}, "credentials is an object; pass OpenAICredentials"),
     (agenerate_video, {"store": 5}, "store is an int; pass a MediaStore"),
+    (agenerate_video, {"store": ""}, 'store="" is empty'),
     (agenerate_video, {"timeout": "5m"}, "timeout='5m' is not a time to wait"),
     (agenerate_video, {"timeout": float("nan")}, "timeout=nan is not a time to wait"),
     (agenerate_video, {"scope": None}, "scope=None is not possible"),

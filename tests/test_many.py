@@ -106,7 +106,7 @@ async def _task_runs(run_id, count):
     async with get_client() as client:
         for _ in range(300):
             runs = await client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
-            if len(runs) == count and all(run.state.is_final() for run in runs):
+            if len(runs) == count and all(run.state and run.state.is_final() for run in runs):
                 break
             await asyncio.sleep(0.1)
     return Counter((run.name.rpartition("-")[0], run.state_type.value) for run in runs)

@@ -70,6 +70,9 @@ def _final_state(prefect_server):
         answer = httpx.post(
             f"{prefect_server.api_url}/flow_runs/filter", json={"flows": {"name": {"any_": ["one-clip"]}}}
         )
+        if answer.status_code == 503:  # so the server says that its database is busy
+            time.sleep(0.5)
+            continue
         [run] = answer.json()
         if run["state_type"] == "COMPLETED":
             return run["state_type"]

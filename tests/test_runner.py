@@ -378,7 +378,7 @@ async def _recorded(run_id):
     async with get_client() as client:
         for _ in range(200):
             runs = await client.read_task_runs(task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=[run_id])))
-            if runs and runs[0].state.is_final():
+            if runs and runs[0].state and runs[0].state.is_final():
                 break
             await asyncio.sleep(0.1)
         return runs

@@ -102,3 +102,9 @@ def test_a_remix_names_the_job_of_its_source():
     assert RemixRequest(prompt="a", video="video_7").source_job_id == "video_7"
     assert RemixRequest(prompt="a", video=JOB).source_job_id == "video_1"
     assert RemixRequest(prompt="a", video=ASSET).source_job_id is None
+
+
+@pytest.mark.parametrize("value", [print, b"bytes", float("nan"), {1, 2}])
+def test_extra_has_to_be_json(value):
+    with pytest.raises(ValidationError, match=r"extra\n.*something that can't be sent as JSON"):
+        VideoRequest(prompt="a", model="m", extra={"deep": [value]})

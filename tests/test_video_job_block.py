@@ -8,6 +8,7 @@ from prefect_media.blocks import VideoJobBlock
 from prefect_media import Asset, Budget, MediaStore, RemixRequest, VideoJob, VideoRequest, agenerate_video
 from prefect_media.errors import BudgetExceeded, InvalidRequest, JobFailed
 from prefect_media.ledger import Ledger
+from prefect_media.settings import settings
 
 REQUEST = VideoRequest(prompt="a paper boat", model="sora-2", seconds=4, size="1280x720")
 
@@ -116,3 +117,14 @@ def test_a_budget_that_is_saved_with_the_block(media_simulator, block):
     with pytest.raises(BudgetExceeded, match=r"would cost 0\.40 USD"):
         poor.trigger()
     assert media_simulator.jobs == []
+
+
+def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefect, place, monkeypatch):
+    place.save("shelf", overwrite=True)
+    monkeypatch.setenv("PREFECT_MEDIA_STORE", "shelf")
+    settings.cache_clear()
+    block = VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, scope="a block")
+    asset = block.trigger().fetch_result()
+    assert asset.uri.startswith(f"{place.storage().url}/")
+    monkeypatch.delenv("PREFECT_MEDIA_STORE")
+    settings.cache_clear()

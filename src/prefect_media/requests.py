@@ -6,6 +6,7 @@ Only the shape is checked here; what a given model can do is the catalog's busin
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
@@ -73,6 +74,15 @@ class MediaRequest(BaseModel):
         if not prompt.strip():
             raise ValueError("it has nothing but blanks in it; say what to make")
         return prompt
+
+    @field_validator("extra")
+    @classmethod
+    def _refuse_what_can_not_be_sent(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(extra, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it has something that can't be sent as JSON: {error}") from None
+        return extra
 
     @model_validator(mode="before")
     @classmethod

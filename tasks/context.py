@@ -8,7 +8,6 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from uuid import uuid4
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
@@ -18,6 +17,7 @@ from prefect.settings import get_current_settings
 from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
 from pydantic import BaseModel, ValidationError
 
+from prefect_media import clock
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.client import Connection
@@ -36,7 +36,7 @@ Store = MediaStore | str | Path
 
 MANY = "; for many at once, use .map, agather or gather"
 
-THIS_PROCESS = f"process:{uuid4().hex}"
+THIS_PROCESS = f"process:{clock.new_id()}"
 
 _warned = False
 

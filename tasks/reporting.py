@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from html import escape
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.events import emit_event
 
-from prefect_media import media
+from prefect_media import clock, media
 from prefect_media.assets import Asset
 from prefect_media.errors import DownloadCorrupt
 from prefect_media.jobs import JobState, VideoJob
@@ -39,7 +38,7 @@ def progress_log() -> OnProgress:
 
     async def show(job: VideoJob, state: JobState) -> None:
         nonlocal said
-        now = monotonic()
+        now = clock.monotonic()
         if state.phase == "done" or (said is None and _age(job) < FIRST_SECONDS):
             return
         if said and said[0] == state.status and (said[1] == state.progress or now - said[2] < QUIET_SECONDS):
@@ -52,7 +51,7 @@ def progress_log() -> OnProgress:
 
 
 def _age(job: VideoJob) -> float:
-    return (datetime.now(UTC) - job.submitted_at).total_seconds()
+    return (clock.now() - job.submitted_at).total_seconds()
 
 
 def stall_event() -> OnStall:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any, Self, TypeVar, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from prefect import Task
 from prefect.client.schemas.objects import RunInput, State
@@ -24,6 +24,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from prefect.utilities.collections import StopVisiting, visit_collection
 
+from prefect_media import clock
 from prefect_media.sync import CLEAN_UP_SECONDS, background_loop, on_background_loop
 
 from .retried import async_form
@@ -85,7 +86,7 @@ class MediaTaskRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         task, waited = async_form(task), list(wait_for or ())
         if not task.isasync:
             return self._running.in_thread(task, parameters, waited, dependencies)
-        future: MediaFuture[Any] = MediaFuture(uuid4(), nested=_within.get() is self)
+        future: MediaFuture[Any] = MediaFuture(clock.uuid(), nested=_within.get() is self)
 
         async def run() -> State[Any]:
             _within.set(self)

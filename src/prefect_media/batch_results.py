@@ -9,8 +9,9 @@ import asyncio
 import math
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from . import clock
 from .assets import Asset
 from .batch_order import Ordered, kept
 from .batches import each
@@ -154,16 +155,16 @@ class _Collection:
                 if file_id:
                     await self._read(file_id)
         except JobExpired as gone:
-            if datetime.now(UTC) - self.batch.submitted_at < KEPT:
+            if clock.now() - self.batch.submitted_at < KEPT:
                 raise self._unknown(gone) from gone
             silence = gone, True
         await self._settle(silence)
         return self.troubles
 
     async def _ended(self) -> BatchState:
-        clock, pause = asyncio.get_running_loop().time, settings().poll_seconds
-        age = (datetime.now(UTC) - self.batch.submitted_at).total_seconds()
-        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock(), age=age)
+        pause = settings().poll_seconds
+        age = (clock.now() - self.batch.submitted_at).total_seconds()
+        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic(), age=age)
         told = ""
         while True:
             try:
@@ -172,9 +173,9 @@ class _Collection:
             except TimeoutError:
                 raise wait.overdue() from None
             except MediaError as error:
-                verdict = wait.missed(error, clock())
+                verdict = wait.missed(error, clock.monotonic())
             else:
-                verdict = wait.saw(state.as_job, clock())
+                verdict = wait.saw(state.as_job, clock.monotonic())
                 news = f"{state.status}, {state.completed} of {state.total} made"
                 if news != told:
                     self.terms.logger.info("Batch %s is %s", self.id, told := news)
@@ -183,7 +184,9 @@ class _Collection:
             if isinstance(verdict, MediaError):
                 raise self._unknown(verdict) if isinstance(verdict, JobExpired) else verdict
             assert isinstance(verdict, LookAgain)
-            await asyncio.sleep(min(verdict.not_after, max(verdict.not_before, clock() + pause)) - clock())
+            await clock.sleep(
+                min(verdict.not_after, max(verdict.not_before, clock.monotonic() + pause)) - clock.monotonic()
+            )
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _unknown(self, error: JobExpired) -> JobExpired:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TypeVar
 
+from . import clock
 from .batch_order import BatchOrder, keep, order_batch
 from .budget import reserve
 from .errors import InvalidRequest, MediaError, SubmissionInDoubt
@@ -83,7 +83,7 @@ async def _submit(
         provider=connection.provider,
         base_url=connection.base_url,
         key=key,
-        submitted_at=datetime.now(UTC),
+        submitted_at=clock.now(),
         count=len(order.requests),
     )
 
@@ -205,7 +205,7 @@ async def _find(
     """
     since = record.created_at.timestamp() - CLOCK_SKEW
     for pause in LOOKS:
-        await asyncio.sleep(pause)
+        await clock.sleep(pause)
         try:
             listed = [state async for state in wire.recent(connection, since=since)]
         except InvalidRequest as refusal:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import clock
 from .errors import BudgetExceeded, MediaError, StoreError
 from .per_loop import shared
 
@@ -32,7 +32,7 @@ FOLDER = "ledger/budgets/"
 DIGITS = 8
 """Decimal places of an amount: tokens cost less than a millionth of a dollar."""
 
-_THIS_PROCESS = f"process-{uuid4().hex}"
+_THIS_PROCESS = f"process-{clock.new_id()}"
 
 
 class Budget(BaseModel):
@@ -74,7 +74,7 @@ class Budget(BaseModel):
             run: The outermost flow run; without one, a "run" is this process.
             now: The moment whose day or month it is.
         """
-        now = now or datetime.now(UTC)
+        now = now or clock.now()
         match self.period:
             case "run":
                 part = f"run-{run}" if run else _THIS_PROCESS

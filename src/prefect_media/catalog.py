@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from . import clock
 from .errors import InvalidRequest, ModelRetired
 from .settings import settings
 from .sizes import FreeSizes
@@ -135,7 +136,7 @@ class Model(Row):
         end = self.retired.get(host)
         if end is None:
             return "unknown" if host in self.unseen else "alive"
-        days = (end - (today or date.today())).days
+        days = (end - (today or clock.today())).days
         if days <= 0:
             return "retired"
         return "retiring" if days < RETIRING else "alive"
@@ -198,7 +199,7 @@ def own_prices(path: str) -> dict[str, Price]:
     """
     try:
         rows = tomllib.loads(Path(path).expanduser().read_text("utf-8"))["prices"]
-        known = {"source": path, "checked": date.today()}
+        known = {"source": path, "checked": clock.today()}
         return {name: _price(name, {**known, **row}) for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRequest(
@@ -298,7 +299,7 @@ def check(
 
     name = plain_name(request.model)
     if model := catalog().models.get(name):
-        _check_alive(model, host, today or date.today(), logger)
+        _check_alive(model, host, today or clock.today(), logger)
     kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
     family = request.model_family or family
     rules = rules_of(name, kind, host, family)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import Any, Literal, cast
 
 import httpx
 
-from . import costs, media
+from . import clock, costs, media
 from .assets import Asset, AssetSource
 from .errors import DownloadCorrupt, StoreError
 from .jobs import JobState, VideoJob
@@ -52,7 +51,7 @@ async def store_video(
         except (DownloadCorrupt, StoreError) as error:
             if not error.transient or pause is None:
                 raise
-            await asyncio.sleep(pause)
+            await clock.sleep(pause)
     else:
         raise AssertionError("unreachable")
     facts = media.indexed_facts(stored.head)
@@ -258,7 +257,7 @@ async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> St
         except StoreError as error:
             if not error.transient:
                 raise
-            await asyncio.sleep(pause)
+            await clock.sleep(pause)
     return await storage.put(key, data, content_type=content_type)
 
 
@@ -273,7 +272,7 @@ async def _download(url: str) -> bytes:
                 raise DownloadCorrupt(
                     f"a paid image can't be fetched from {httpx.URL(url).host}: {type(error).__name__}"
                 ) from None
-            await asyncio.sleep(pause)
+            await clock.sleep(pause)
     raise AssertionError("unreachable")
 
 
@@ -286,7 +285,7 @@ def source_of(connection: Connection, record: Record, model: str, request_id: st
         request_id=request_id,
         fingerprint=record.fingerprint,
         purchase=record.key,
-        created_at=datetime.now(UTC),
+        created_at=clock.now(),
         reference_uri=record.reference_uri,
         **more,
     )

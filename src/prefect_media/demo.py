@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from . import clock
 from .demo_screen import Rows, Steps, last_words, results
 from .demo_servers import BucketServer, PrefectServer
 from .errors import MediaError
@@ -49,7 +49,7 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
             f"The folder {output} can't be made ({error.strerror}); choose another with --output"
         ) from None
     console = Console(highlight=False)
-    began = time.monotonic()
+    began = clock.monotonic()
     with _interruptible(console) as stack:
         prefect = PrefectServer()
         stack.callback(prefect.stop)
@@ -74,7 +74,7 @@ def run(*, output: Path, latency: float, serve: bool) -> None:
         _check(simulator)
         console.print()
         console.print(results(console, manifest, NAMES))
-        _tell(console, manifest, output, time.monotonic() - began)
+        _tell(console, manifest, output, clock.monotonic() - began)
         if serve:
             run_id, gallery_id = asyncio.run(_pages())
             _keep_up(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
 from rich.table import Table
+
+from . import clock
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -50,10 +51,10 @@ class Rows:
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
         """Do a row's work, and say what address came of it and how long it took."""
         self.show(name, 0, "starting")
-        began = time.monotonic()
+        began = clock.monotonic()
         result = work()
         note = result if isinstance(result, str) else result.url
-        self.show(name, 100, f"{note}  {time.monotonic() - began:.1f} s")
+        self.show(name, 100, f"{note}  {clock.monotonic() - began:.1f} s")
         return result
 
 

@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+from . import clock
 from .errors import MediaError
 
 # The child ends with us however we end, even by SIGKILL: its standard input is a pipe that only we hold open.
@@ -92,13 +92,13 @@ class PrefectServer:
         """
         process = self._process
         assert process
-        deadline = time.monotonic() + seconds
+        deadline = clock.monotonic() + seconds
         while not self._answers():
             if process.poll() is not None:
                 raise ServerFailed(f"Prefect's server ended at once; it said:\n{self._last_words()}")
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise ServerFailed(f"Prefect's server did not answer within {seconds:g} s:\n{self._last_words()}")
-            time.sleep(0.05)
+            clock.block(0.05)
 
     def run(self, *arguments: str, timeout: float = 120.0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command against this server; raises when it fails.

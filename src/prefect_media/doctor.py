@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Any, Literal, cast
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from . import clock
 from .catalog import catalog
 from .errors import AuthenticationFailed, JobExpired, MediaError
 from .providers.client import Connection
@@ -84,7 +85,7 @@ async def examine_provider(connection: Connection, today: date | None = None) ->
         return
     yield Finding("ok", f"{connection.host} accepts the key")
     yield _clock(answer, connection)
-    for finding in _models(answer, connection, today or date.today()):
+    for finding in _models(answer, connection, today or clock.today()):
         yield finding
 
 
@@ -105,7 +106,7 @@ def _clock(answer: Answer, connection: Connection) -> Finding:
         theirs = parsedate_to_datetime(answer.headers["date"])
     except (KeyError, ValueError):
         return Finding("note", f"{connection.host} does not tell the time, so the clock can't be compared")
-    skew = (datetime.now(UTC) - theirs).total_seconds()
+    skew = (clock.now() - theirs).total_seconds()
     if abs(skew) > SKEW:
         told = f"this clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of {connection.host}"
         return Finding("bad", told, "synchronise it (NTP): signed links and leases depend on it")

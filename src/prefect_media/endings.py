@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from . import clock
 from .catalog import NEAR, Host, catalog, plain_name
 
 What = Literal["gone", "going", "unlisted", "date differs"]
@@ -61,7 +62,7 @@ def endings(
         today: The date to reckon from.
         near: Days before its end from which on a model in use is "going".
     """
-    today = today or date.today()
+    today = today or clock.today()
     found: list[Ending] = []
     for name in sorted({*map(plain_name, used), *live}):
         known = catalog().models.get(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from contextvars import Context
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from . import clock
 from .per_loop import shared
 from .storage import Storage
 
@@ -66,7 +66,7 @@ class Experience:
             took = [*self._took.get(key, ())]
             for each in seconds:
                 if len(took) >= MEMORY:
-                    del took[random.randrange(MEMORY)]  # not the oldest: the last of a batch are its slowest
+                    del took[clock.dice().randrange(MEMORY)]  # not the oldest: the last of a batch are its slowest
                 insort(took, each)
             self._took[key] = took
 
@@ -83,7 +83,7 @@ class Experience:
         if not self.fresh or not idle:
             return len(self.fresh) >= EVERY
         known = min(len(self._took.get(kind, ())) for kind, _ in self.fresh)
-        return known < PLENTY or random.randrange(PLENTY) < len(self.fresh)
+        return known < PLENTY or clock.dice().randrange(PLENTY) < len(self.fresh)
 
 
 _of: dict[str, Experience] = {}

@@ -21,12 +21,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from pydantic import ValidationError
 
+from . import clock
 from .budget import settle
 from .errors import InvalidRequest, StoreError
 from .image_batch import ImageBatch
@@ -92,7 +92,7 @@ class Ledger:
             errors.InvalidRequest: The key belongs to another request.
             errors.StoreError: The ledger can't be read or written.
         """
-        owner = uuid4().hex
+        owner = clock.new_id()
         seen: tuple[str, float] | None = None  # the version found, and when it was first seen
         found: tuple[Record, str] | None = None
         while True:
@@ -114,10 +114,10 @@ class Ledger:
             if record.lease and record.lease.owner == owner:
                 return Claim(record, version)
 
-            now = asyncio.get_running_loop().time()
+            now = clock.monotonic()
             seen = seen if seen and seen[0] == version else (version, now)
             if record.state == "intent" and record.lease and not _expired(record.lease, now - seen[1]):
-                await asyncio.sleep(min(0.5, settings().lease_seconds / 10))
+                await clock.sleep(min(0.5, settings().lease_seconds / 10))
                 continue
             # An intent nobody is working on any more, or a failure that is to be bought again.
             dead = record.state == "intent" and record.lease is not None
@@ -143,11 +143,11 @@ class Ledger:
 
     async def take_doubt(self, claim: Claim) -> Claim | None:
         """Make a purchase in doubt ours to clear up; None when somebody else was faster."""
-        return await self._take(claim, uuid4().hex, doubtful=True)
+        return await self._take(claim, clock.new_id(), doubtful=True)
 
     async def reopen(self, claim: Claim) -> Claim | None:
         """Make a batch that is done ours to submit once more; None when somebody else was faster."""
-        return await self._take(claim, uuid4().hex, doubtful=False)
+        return await self._take(claim, clock.new_id(), doubtful=False)
 
     async def _take(
         self, claim: Claim, owner: str, batch: ImageBatch | None = None, *, doubtful: bool, **changes: Any
@@ -218,7 +218,7 @@ class Ledger:
             Overtaken: It no longer is: this process slept, or could not reach the store, for too long.
         """
         lease = claim.record.lease
-        if lease and datetime.now(UTC) + timedelta(seconds=lease.seconds / 2) < lease.until:
+        if lease and clock.now() + timedelta(seconds=lease.seconds / 2) < lease.until:
             return  # renewed a moment ago, so nobody can have taken it over
         if not await self._renew(claim):
             raise Overtaken
@@ -357,7 +357,7 @@ def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
 
 def _lease(owner: str) -> Lease:
     seconds = settings().lease_seconds
-    return Lease(owner=owner, until=datetime.now(UTC) + timedelta(seconds=seconds), seconds=seconds)
+    return Lease(owner=owner, until=clock.now() + timedelta(seconds=seconds), seconds=seconds)
 
 
 def _path(key: str) -> str:
@@ -369,9 +369,9 @@ def _json(record: Record) -> bytes:
 
 
 def _stamped(record: Record, **changes: Any) -> Record:
-    return record.model_copy(update={"updated_at": datetime.now(UTC), **changes})
+    return record.model_copy(update={"updated_at": clock.now(), **changes})
 
 
 def _expired(lease: Lease, unchanged_for: float) -> bool:
     """Whether a lease has run out: watched unchanged for its whole length, or out of date beyond any clock skew."""
-    return unchanged_for > lease.seconds or datetime.now(UTC) > lease.until + CLOCK_SKEW
+    return unchanged_for > lease.seconds or clock.now() > lease.until + CLOCK_SKEW

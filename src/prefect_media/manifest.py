@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from . import clock
 from .assets import Asset
 from .errors import StoreError
 from .settings import settings
@@ -69,7 +70,7 @@ class Manifest(BaseModel):
 
     schema_version: Literal[1] = Field(default=1, description="Version of this form.")
     uri: str = Field(description="Where the manifest itself lies.")
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="When it was written (UTC).")
+    created_at: datetime = Field(default_factory=clock.now, description="When it was written (UTC).")
     assets: tuple[Asset, ...] = Field(description="The published assets, in order.")
     total_cost_usd: float | None = Field(
         default=None, description="Sum in USD; None when the price of any asset is unknown."

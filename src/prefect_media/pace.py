@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from . import clock
 from .experience import Experience, Kind
 from .jobs import JobState
 
@@ -111,7 +112,7 @@ class Pace:
         self.paused_until = 0.0
         self._near = near
         self._experience = experience if experience is not None else Experience()
-        self._dice = dice or random.Random()
+        self._dice = dice or clock.dice()
         self._seats: dict[str, Seat] = {}
         self._ranks: dict[str, float] = {}
         self._page = PAGE

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from datetime import UTC, datetime
 
+from . import clock
 from .errors import InvalidRequest, JobExpired, MediaError, ProviderUnavailable, RateLimited
 from .experience import experience_of
 from .jobs import JobState, LookAgain, Verdict, VideoJob, Watch
@@ -61,7 +61,7 @@ class Poller:
         self._connection = connection
         self._pace = Pace(near=settings().poll_seconds, experience=experience_of(connection.base_url))
         self._followers: dict[str, list[Follower]] = {}
-        self._clock = asyncio.get_running_loop().time
+        self._clock = clock.monotonic
         self._changed = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class Poller:
         """Have a job looked at for as long as the context is open, or until its wait is over."""
         follower = Follower(job, wait)
         self._followers.setdefault(job.id, []).append(follower)
-        age = (datetime.now(UTC) - job.submitted_at).total_seconds()
+        age = (clock.now() - job.submitted_at).total_seconds()
         submitted = job.submitted_at.timestamp()
         self._pace.join(job.id, job.kind, now=self._clock(), age=age, submitted=submitted, not_after=wait.deadline)
         if self._running is None or self._running.done():

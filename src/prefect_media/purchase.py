@@ -12,10 +12,9 @@ import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from . import catalog
+from . import catalog, clock
 from .assets import Asset
 from .budget import reserve
 from .costs import quote, total
@@ -279,7 +278,7 @@ def order_of(
         if value not in (None, {}, []) and name != "model_family"  # whose rules hold changes nothing that is bought
     }
     fingerprint = digest({"operation": request.operation, "request": normal})
-    now = datetime.now(UTC)
+    now = clock.now()
     return Record(
         key=digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
         scope=terms.scope,

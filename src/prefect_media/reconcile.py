@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
-
+from . import clock
 from .errors import InvalidRequest, JobExpired, ProviderUnavailable, RateLimited, SubmissionInDoubt
 from .jobs import JobState, VideoJob
 from .ledger import Ledger
@@ -36,7 +34,7 @@ async def reconcile(
     """
     why: str | None = None
     for pause in LOOKS:
-        await asyncio.sleep(pause)
+        await clock.sleep(pause)
         try:
             since = record.created_at.timestamp() - CLOCK_SKEW
             listed = [state async for state in videos.recent(connection, since=since, pages=PAGES)]
@@ -119,7 +117,7 @@ def _number(value: object) -> float | None:
 
 def _at_work_on_the_same(other: Record, record: Record) -> bool:
     """Whether somebody alive is submitting what looks the same at the provider, so that the job may be theirs."""
-    if other.key == record.key or other.state != "intent" or not other.lease or other.lease.until < datetime.now(UTC):
+    if other.key == record.key or other.state != "intent" or not other.lease or other.lease.until < clock.now():
         return False
     told = ("prompt", "model", "size", "seconds", "video")
     return all(other.request.get(name) == record.request.get(name) for name in told)

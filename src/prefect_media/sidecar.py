@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import clock
 from .assets import Asset
 from .errors import StoreError
 from .record import Record
@@ -112,7 +113,7 @@ async def _write(
                     error.message,
                 )
                 return
-            await asyncio.sleep(pause)
+            await clock.sleep(pause)
 
 
 @lru_cache(maxsize=1)

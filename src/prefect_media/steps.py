@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import clock
 from .assets import Asset
 from .errors import InvalidRequest
 from .experience import recall, remember
@@ -111,7 +111,7 @@ def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
         model=model,
         id=job_id,
         fingerprint=_digest(connection.base_url, job_id),
-        submitted_at=datetime.now(UTC),
+        submitted_at=clock.now(),
     )
 
 
@@ -142,7 +142,7 @@ async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
 
 
 async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms: Terms) -> Claim:
-    now = datetime.now(UTC)
+    now = clock.now()
     order = Record(
         key=_digest("adopted", job.base_url, job.id),
         scope=terms.scope,

@@ -12,7 +12,6 @@ the first verb is used.
 import asyncio
 import hashlib
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +26,8 @@ from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body, Given, Source
 from prefect_media.storage_copy import read_elsewhere
 from prefect_media.transport import BLOCK_BYTES, Block, moved
+
+from . import clock
 
 if TYPE_CHECKING:
     from prefect_media.storage_copy import Proof
@@ -140,7 +141,7 @@ class Storage:
 
         Also makes sure that the store keeps two writers apart, which the ledger relies on.
         """
-        place, key = await self._place(), self._prefix + f".prefect-media-probe-{uuid.uuid4().hex}"
+        place, key = await self._place(), self._prefix + f".prefect-media-probe-{clock.new_id()}"
         try:
             first = await place.create(key, b"probe 1")
             again = await place.create(key, b"probe 2")

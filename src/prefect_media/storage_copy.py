@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
+from . import clock
 from .storage_access import boto3_client
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class S3Copier:
     @property
     def client(self) -> Any:
         """boto3's client; a new one when what a role lent to the old one is about to expire."""
-        if self._expires_at and self._expires_at < datetime.now(UTC) + MARGIN:
+        if self._expires_at and self._expires_at < clock.now() + MARGIN:
             self._client, self._expires_at = self._open()
         return self._client
 

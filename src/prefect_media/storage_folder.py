@@ -9,8 +9,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import time
-import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,6 +19,8 @@ from prefect_media.errors import StoreError
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body
 from prefect_media.transport import BLOCK_BYTES
+
+from . import clock
 
 if TYPE_CHECKING:
     from prefect_media.storage_copy import Proof
@@ -192,7 +192,7 @@ class Folder:
         except FileNotFoundError as error:  # where nobody can make folders, such as /proc
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
         self._sweep(path.parent)
-        part = path.parent / f"{PART}{uuid.uuid4().hex}"
+        part = path.parent / f"{PART}{clock.new_id()}"
         return part, part.open("xb")
 
     def _sweep(self, folder: Path) -> None:
@@ -202,7 +202,7 @@ class Folder:
         self._swept.add(folder)
         for part in folder.glob(f"{PART}*"):
             with suppress(OSError):
-                if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                if clock.now().timestamp() - part.stat().st_mtime > STALE_SECONDS:
                     part.unlink()
 
 
@@ -243,15 +243,15 @@ def _version(data: bytes) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
-    deadline, pause = time.monotonic() + LOCK_SECONDS, 0.001
+    deadline, pause = clock.monotonic() + LOCK_SECONDS, 0.001
     with (folder / LOCK).open("ab") as file:
         while not _try_lock(file):
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise StoreError(
                     f"The folder {folder} stayed locked by another process for {LOCK_SECONDS:.0f} seconds; "
                     "stop the process that hangs, or try again."
                 )
-            time.sleep(pause)
+            clock.block(pause)
             pause = min(pause * 1.5, 0.02)
         yield  # closing the file gives the lock back
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from . import clock
 from .delivery import PAUSES
 from .errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
 from .ledger import Claim, Ledger, Overtaken
@@ -47,7 +48,7 @@ class submitting:
             except StoreError as error:
                 if not error.transient:
                     break
-                await asyncio.sleep(pause)
+                await clock.sleep(pause)
         return await self.ledger.move(self.claim, **known)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
@@ -124,17 +125,16 @@ async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim
         await ledger.confirm(claim)  # now, not before: there may have been no room for it for minutes
         claim.sent = True
 
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + terms.timeout
+    deadline = clock.monotonic() + terms.timeout
     while True:
         try:
             return await send(ready)
         except (RateLimited, ProviderUnavailable) as error:
             claim.sent = False
-            if error.retry_after is None or clock() + error.retry_after > deadline:
+            if error.retry_after is None or clock.monotonic() + error.retry_after > deadline:
                 raise
             terms.logger.info("The provider asks to come back in %.0f s", error.retry_after)
-            await asyncio.sleep(error.retry_after)
+            await clock.sleep(error.retry_after)
 
 
 async def let_in(answering: Coroutine[Any, Any, T], claim: Claim) -> T:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 
+from . import clock
 from .jobs import Done, JobState, Patience, VideoJob, Watch
 from .poller import poller_of
 from .providers.client import Connection
@@ -26,10 +26,9 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
         errors.JobExpired: The provider no longer knows it.
         errors.MediaError: It could not be looked at for long, or never again; it stays on record.
     """
-    clock = asyncio.get_running_loop().time
     patience = Patience(terms.timeout, terms.queue_timeout, stall=settings().stall_seconds)
-    age = (datetime.now(UTC) - job.submitted_at).total_seconds()
-    wait = Watch(job.id, patience, now=clock(), age=age)
+    age = (clock.now() - job.submitted_at).total_seconds()
+    wait = Watch(job.id, patience, now=clock.monotonic(), age=age)
     with poller_of(connection).following(job, wait) as follower:
         while True:
             try:

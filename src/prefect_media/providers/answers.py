@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from time import time
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import clock
 from ..errors import (
     AuthenticationFailed,
     ContentRejected,
@@ -162,7 +162,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if (seconds := _number(text)) is not None:
         return seconds
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - clock.now().timestamp())
     except ValueError:
         return None
 

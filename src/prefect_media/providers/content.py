@@ -5,13 +5,13 @@ from __future__ import annotations
 import binascii
 import re
 import threading
-import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
+from .. import clock
 from ..errors import (
     DownloadCorrupt,
     InvalidRequest,
@@ -133,7 +133,7 @@ class Content:
         """What comes; the first block is of `first` bytes at most."""
         self._slow, room = False, buffer[:first]
         while True:
-            self._reading_since = time.monotonic()
+            self._reading_since = clock.monotonic()
             block = response.read(len(room)) if self._packed else fill(room, response)
             self._reading_since = None
             if not block:
@@ -144,7 +144,7 @@ class Content:
     def check(self) -> None:
         """Break a connection on which next to nothing comes; called now and then from another thread."""
         since = self._reading_since
-        if since is not None and time.monotonic() - since > SLOW_SECONDS and self._response is not None:
+        if since is not None and clock.monotonic() - since > SLOW_SECONDS and self._response is not None:
             self._slow = True
             self._interrupt(self._response)
 

@@ -7,12 +7,11 @@ remixes by id; so only its transport is used.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from .. import clock
 from ..errors import (
     InvalidRequest,
     JobExpired,
@@ -101,7 +100,7 @@ def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: 
         model=model or state.model or "",
         id=state.id,
         fingerprint=fingerprint,
-        submitted_at=datetime.now(UTC),
+        submitted_at=clock.now(),
         size=state.size,
         seconds=state.seconds,
     )
@@ -253,7 +252,7 @@ def _body_behind(error: MediaError) -> object:
 def _behind(headers: Mapping[str, str]) -> float:
     """Seconds by which the server's clock, which also says when jobs were made, is behind ours."""
     try:
-        return max(0.0, time() - parsedate_to_datetime(headers["date"]).timestamp())
+        return max(0.0, clock.now().timestamp() - parsedate_to_datetime(headers["date"]).timestamp())
     except (KeyError, ValueError):
         return 0.0
 

@@ -247,14 +247,14 @@ async def test_the_list_is_whole_where_there_is_one(server):
     at = connection(server)
     if "list" not in PROFILES[server.name].routes:
         with pytest.raises(InvalidRequest, match="can't list videos"):
-            _ = [state async for state in videos.recent(at, since=0)]
+            _ = [state async for state in videos.recent(at, since=lambda: 0.0)]
         assert server.requests == []
         return
     ids = [(await videos.submit(at, video(prompt=f"{n}"), image=None, fingerprint="f")).id for n in range(101)]
-    listed = [state async for state in videos.recent(at, since=0)]
+    listed = [state async for state in videos.recent(at, since=lambda: 0.0)]
     assert sorted(state.id for state in listed) == sorted(ids)
     assert {state.prompt for state in listed} == ({None} if server.name == "sglang" else {f"{n}" for n in range(101)})
-    assert [state async for state in videos.recent(at, since=server.jobs[-1].created + 60)] == []
+    assert [state async for state in videos.recent(at, since=lambda: server.jobs[-1].created + 60)] == []
 
 
 ENDS = {

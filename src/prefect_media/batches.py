@@ -21,7 +21,8 @@ from .image_batch import BatchState, ImageBatch
 from .ledger import Claim, Ledger, Overtaken
 from .providers import batches as wire
 from .providers.client import Connection
-from .reconcile import CLOCK_SKEW
+from .providers.server_time import server_time
+from .reconcile import since
 from .record import Record
 from .requests import ImageRequest
 from .storage import Storage
@@ -88,7 +89,7 @@ async def _submit(
     )
 
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
-        return await _find(connection, claim.record, terms, error)
+        return await _find(connection, claim, terms, error)
 
     find = guessing(look_for_it, terms)
     await keep(ledger.storage, order, key)
@@ -98,6 +99,7 @@ async def _submit(
         claim.doubt(False)
     else:
         await wire.page(connection)  # free: a server without a list has no batches
+        claim.note_server_time(server_time(connection.base_url, claim.made))
     if state is None:
         mine = list[Claim]()
         try:
@@ -195,7 +197,7 @@ async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger
 
 
 async def _find(
-    connection: Connection, record: Record, terms: Terms, error: SubmissionInDoubt | None
+    connection: Connection, claim: Claim, terms: Terms, error: SubmissionInDoubt | None
 ) -> BatchState | None:
     """Find the batch that a lost reply was about; None when there is none.
 
@@ -203,18 +205,23 @@ async def _find(
         errors.SubmissionInDoubt: The server shows no list.
         errors.MediaError: The provider can't be asked just now; the doubt stays on record.
     """
-    since = record.created_at.timestamp() - CLOCK_SKEW
+    record = claim.record
     for pause in LOOKS:
         await clock.sleep(pause)
+        listed: list[BatchState] = []
+        refusal: InvalidRequest | None = None
         try:
-            listed = [state async for state in wire.recent(connection, since=since)]
-        except InvalidRequest as refusal:
+            async for state in wire.recent(connection, since=since(connection, claim)):
+                listed.append(state)
+        except InvalidRequest as error_of_list:
+            refusal = error_of_list
+        found = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
+        if refusal and not found:
             raise SubmissionInDoubt(
                 f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}. "
                 'Look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
                 key=record.key,
             ) from error
-        found = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
         if len(found) > 1:
             ids = ", ".join(state.id for state in found)
             terms.logger.error("The batches %s were made for one order; going on with the last of them", ids)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import clock
+from .conflicts import back_off, tries
 from .errors import BudgetExceeded, MediaError, StoreError
 from .per_loop import shared
+from .settings import settings
 
 if TYPE_CHECKING:
     from .costs import Quote
@@ -144,16 +146,17 @@ class Account(BaseModel):
             update={"reserved": {**others, key: Reserved(usd=usd, attempt=attempt, lost_usd=round(lost, DIGITS))}}
         )
 
-    def settle(self, key: str, *, bought: bool, usd: float | None = None) -> Account:
+    def settle(self, key: str, *, bought: bool, usd: float | None = None, attempt: int | None = None) -> Account:
         """The account once a purchase is over; done twice, it is the same.
 
         Args:
             key: The purchase.
             bought: Whether it was paid for, as far as anybody knows.
             usd: What it did cost; None takes what was set aside.
+            attempt: Which attempt at it is over; what is set aside for a later one stays.
         """
         reserved = self.reserved.get(key)
-        if reserved is None:
+        if reserved is None or (attempt is not None and reserved.attempt > attempt):
             return self
         cost = reserved.lost_usd + ((reserved.usd if usd is None else usd) if bought else 0.0)
         return Account(
@@ -206,7 +209,7 @@ async def settle(storage: Storage, record: Record) -> None:
         return
     bought = record.state == "done" or (record.state == "failed" and _billed(record))
     await _book(storage, record.budget).change(
-        lambda account: account.settle(record.key, bought=bought, usd=record.cost_usd)
+        lambda account: account.settle(record.key, bought=bought, usd=record.cost_usd, attempt=record.attempt)
     )
 
 
@@ -253,7 +256,8 @@ class _Book:
     async def _written(
         self, changes: dict[asyncio.Future[MediaError | None], Callable[[Account], Account]]
     ) -> dict[asyncio.Future[MediaError | None], MediaError | None]:
-        while True:
+        for number in tries():
+            await back_off(number)
             found = await self._storage.fetch(self._path)
             account = before = read(found.data) if found else Account()
             outcomes: dict[asyncio.Future[MediaError | None], MediaError | None] = {}
@@ -270,6 +274,10 @@ class _Book:
                 else self._storage.create(self._path, text)
             ):
                 return outcomes
+        raise StoreError(
+            f"the account {self._path} changed before each of {settings().conflict_tries} tries to write it; run the "
+            "same again, with fewer at once; if it stays, the store may not honour If-Match: see MediaStore.check()"
+        )
 
 
 def read(data: bytes) -> Account:

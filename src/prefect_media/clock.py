@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -104,3 +105,22 @@ def new_id() -> str:
 def dice() -> random.Random:
     """What dice are thrown with; not for secrets."""
     return source.random()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment on this machine, by both of its clocks."""
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(source.monotonic(), source.now().timestamp())
+
+    def seconds_until(self, later: Moment) -> float:
+        """Seconds until a later moment; too many rather than too few.
+
+        The monotonic clock stands still while a machine sleeps, and the wall clock may be set.
+        """
+        return max(later.monotonic - self.monotonic, later.wall - self.wall)

@@ -135,9 +135,11 @@ class SubmissionInDoubt(MediaError):
 
     Attributes:
         key: The purchase's key on the ledger.
+        candidates: Ids of the provider's jobs that may be the one, where its list shows any.
     """
 
     key: str | None = None
+    candidates: tuple[str, ...] = ()
 
 
 class JobFailed(MediaError):

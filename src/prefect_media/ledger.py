@@ -11,8 +11,12 @@ any number of processes and machines agree on who submits, and a process that di
 An image that is bought in a batch is submitted with the batch's name on it before the batch is ordered; the batch is a
 record of its own and goes the same way.
 
-An intent carries a lease, renewed while the paid request is in the air. A lease that runs out means that the
-process died with the request somewhere between here and the provider: the next one asks the provider what it has.
+An intent carries a lease, renewed while the paid request is in the air. A lease that was watched unchanged for its
+whole length means that the process died with the request somewhere between here and the provider: the next one asks
+the provider what it has. No wall clock takes part in that.
+
+An intent with a lease that is not doubtful may have its request in the air; a doubtful one has not, its owner is
+looking for what became of an earlier one.
 """
 
 from __future__ import annotations
@@ -20,59 +24,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from . import clock
+from .adopted import release_jobs
 from .budget import settle
+from .claim import Claim, Overtaken
+from .clock import Moment
+from .conflicts import back_off, tries
 from .errors import InvalidRequest, StoreError
 from .image_batch import ImageBatch
+from .lease_watch import LeaseWatch
 from .record import Lease, Record
+from .record_merge import merge
 from .requests import problems_of
 from .settings import settings
 from .storage import Storage
-
-CLOCK_SKEW = timedelta(hours=1)
-"""How far the clocks of two machines may differ before a living lease is taken for a dead one. Long, as that costs
-little: where the clock does not tell, a lease is watched for its whole length."""
-
-
-@dataclass(slots=True)
-class Claim:
-    """A purchase as found on the ledger, and the right to move it on.
-
-    Attributes:
-        record: What the ledger says.
-        version: The store's version of the record, for compare-and-swap.
-        sent: Whether a paid request may have left here under this claim, and not been refused.
-        busy: Keeps a renewal of the lease and a move from crossing each other.
-    """
-
-    record: Record
-    version: str
-    sent: bool = field(default=False, compare=False)
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
-
-    @property
-    def owner(self) -> str | None:
-        """The name we hold the lease under; None where we hold none."""
-        return self.record.lease.owner if self.record.lease else None
-
-    def doubt(self, doubtful: bool) -> None:
-        """Say whether a request of this purchase may have reached the provider and left no trace here."""
-        self.record = self.record.model_copy(update={"doubtful": doubtful})
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is us who have to submit."""
-        return self.record.state == "intent"
-
-
-class Overtaken(Exception):
-    """We were silent for longer than our lease, and somebody else took the purchase over."""
 
 
 class Ledger:
@@ -92,44 +62,56 @@ class Ledger:
             errors.InvalidRequest: The key belongs to another request.
             errors.StoreError: The ledger can't be read or written.
         """
-        owner = clock.new_id()
-        seen: tuple[str, float] | None = None  # the version found, and when it was first seen
+        owner, watch = clock.new_id(), LeaseWatch()
         found: tuple[Record, str] | None = None
-        while True:
+        for number in tries():
+            await back_off(number)
             if found is None:  # most purchases are new: written without a look
-                record = _stamped(order, **_taken(owner, batch))
+                record, when = _stamped(order, **_taken(owner, batch)), Moment.now()
                 writing = self.storage.create(_path(order.key), _json(record))
                 version = await self._claiming(writing, record)
                 if version is not None:
-                    return await self._indexed(Claim(record, version))
-            found = await self.get(order.key)
+                    return await self._indexed(Claim(record, version, when))
+            found = await self._idle(order, owner, watch)
             if found is None:
                 continue
-            record, version = found  # somebody's, or ours where the store took it and its reply was lost
-            if record.fingerprint != order.fingerprint:
-                raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
-            await self._index(record, order.flow_run_id)
+            record, version = found
             if record.state in ("submitted", "done", "in_doubt") or (record.state == "failed" and not retry_failed):
+                await self.settle(record)
                 return Claim(record, version)
             if record.lease and record.lease.owner == owner:
                 return Claim(record, version)
-
-            now = clock.monotonic()
-            seen = seen if seen and seen[0] == version else (version, now)
-            if record.state == "intent" and record.lease and not _expired(record.lease, now - seen[1]):
-                await clock.sleep(min(0.5, settings().lease_seconds / 10))
-                continue
             # An intent nobody is working on any more, or a failure that is to be bought again.
-            dead = record.state == "intent" and record.lease is not None
+            try:
+                await settle(self.storage, record)  # before its next attempt takes its place in the account
+            except StoreError as error:
+                if error.transient:
+                    raise
+            doubtful = record.doubtful or (record.state == "intent" and record.lease is not None)
             taken = self._take(
                 Claim(record, version),
                 owner,
                 batch,
-                doubtful=dead or record.doubtful,
+                doubtful=doubtful,
                 budget=order.budget or record.budget,
+                server_time=record.server_time if doubtful else order.server_time,
             )
             if claim := await taken:
                 return claim
+        raise _never_matched(order)
+
+    async def _idle(self, order: Record, owner: str, watch: LeaseWatch) -> tuple[Record, str] | None:
+        """The purchase once nobody else is alive who submits it; None when there is none."""
+        while (found := await self.get(order.key)) is not None:
+            record = found[0]  # somebody's, or ours where the store took it and its reply was lost
+            if record.fingerprint != order.fingerprint:
+                raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
+            await self._index(record, order.flow_run_id)
+            theirs = record.lease if record.state == "intent" else None
+            if theirs is None or theirs.owner == owner or watch.seconds_left(record.key, theirs) <= 0:
+                return found
+            await clock.sleep(min(0.5, settings().lease_seconds / 10))
+        return None
 
     async def _indexed(self, claim: Claim) -> Claim:
         """A claim that was just made, with its entry in the index; without one it is given up again."""
@@ -165,13 +147,19 @@ class Ledger:
 
     async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
         """Change a purchase exactly as it was found; None when it is another by now. A budget follows."""
-        record = _stamped(claim.record, **changes)
+        record, when = _stamped(claim.record, **changes), Moment.now()
         writing = self.storage.replace(_path(record.key), _json(record), claim.version)
         if (version := await self._claiming(writing, record)) is None:
             return None
         with suppress(StoreError):
             await settle(self.storage, record)
-        return Claim(record, version)
+        return Claim(record, version, when)
+
+    async def settle(self, record: Record) -> None:
+        """Book a purchase that is done or failed, where whoever put that on record could not."""
+        if record.state in ("done", "failed"):
+            with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+                await settle(self.storage, record)
 
     async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
         """Write a claim. When that fails or is cancelled, what may have arrived of it is given up: nothing was sent."""
@@ -217,9 +205,16 @@ class Ledger:
         Raises:
             Overtaken: It no longer is: this process slept, or could not reach the store, for too long.
         """
-        lease = claim.record.lease
-        if lease and clock.now() + timedelta(seconds=lease.seconds / 2) < lease.until:
-            return  # renewed a moment ago, so nobody can have taken it over
+        if not claim.fresh:
+            await self.renew(claim)
+
+    async def renew(self, claim: Claim) -> None:
+        """Write our lease and what we know of a doubt.
+
+        Raises:
+            Overtaken: The purchase is ours no more.
+            errors.StoreError: It could not be written.
+        """
         if not await self._renew(claim):
             raise Overtaken
 
@@ -229,17 +224,20 @@ class Ledger:
             owner = claim.owner
             if owner is None or not claim.ours:
                 return False
-            while True:
-                record = _stamped(claim.record, lease=_lease(owner))
+            for number in tries():
+                await back_off(number)
+                renewals = claim.record.lease.renewals + 1 if claim.record.lease else 0
+                record, when = _stamped(claim.record, lease=_lease(owner, renewals)), Moment.now()
                 version = await self.storage.replace(_path(record.key), _json(record), claim.version)
                 if version is not None:
                     claim.record = claim.record.model_copy(update={"lease": record.lease})
-                    claim.version = version
+                    claim.note_written(record, version, when)
                     return True
                 found = await self.get(record.key)
                 if found is None or not found[0].lease or found[0].lease.owner != owner:
                     return False
                 claim.version = found[1]  # our own write, the reply to which was lost
+            raise _never_matched(claim.record)
 
     async def move(self, claim: Claim, **changes: Any) -> Record:
         """Move a purchase on to another state, and return what the ledger says afterwards.
@@ -256,10 +254,13 @@ class Ledger:
         async with claim.busy:
             doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
             record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
-            while True:
+            for number in tries():
+                await back_off(number)
+                when = Moment.now()
                 version = await self.storage.replace(_path(record.key), _json(record), claim.version)
                 if version is not None:
-                    claim.record, claim.version = record, version
+                    claim.record = record
+                    claim.note_written(record, version, when)
                     return record
                 found = await self.get(record.key)
                 if found is None:
@@ -272,11 +273,12 @@ class Ledger:
                 theirs, claim.version = found
                 if theirs.lease and theirs.lease.owner == claim.owner:
                     continue  # our own renewal, the reply to which was lost
-                merged = _merged(record, theirs)
+                merged = merge(record, theirs)
                 if merged is theirs:
                     claim.record = theirs
                     return theirs
                 record = merged
+            raise _never_matched(record)
 
     async def get(self, key: str) -> tuple[Record, str] | None:
         """A purchase and the version of its record; None when there is none."""
@@ -320,32 +322,16 @@ class Ledger:
 
     async def forget(self, key: str) -> None:
         """Take a purchase off the ledger, so that the same request is bought anew."""
+        found = None
+        with suppress(StoreError):  # a record that can't be read is forgotten all the same
+            found = await self.get(key)
         await self.storage.delete(_path(key))
+        if found:
+            await release_jobs(self.storage, found[0])
 
     async def _index(self, record: Record, flow_run_id: str | None = None) -> None:
         if run := flow_run_id or record.flow_run_id:
             await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
-
-
-def _merged(ours: Record, theirs: Record) -> Record:
-    """What the ledger has to say when two moved the same purchase on: no asset and no job id may get lost."""
-    winner, loser = (ours, theirs) if _outweighs(ours, theirs) else (theirs, ours)
-    missing = tuple(job_id for job_id in loser.job_ids if job_id not in winner.job_ids)
-    return winner.model_copy(update={"other_jobs": winner.other_jobs + missing}) if missing else winner
-
-
-def _outweighs(ours: Record, theirs: Record) -> bool:
-    """Whether what we know has to be written although somebody else moved the purchase on."""
-    same_job = ours.job is not None and theirs.job is not None and ours.job.id == theirs.job.id
-    if ours.state == "done":
-        return theirs.state != "done"
-    if ours.state == "submitted":
-        return theirs.state in ("intent", "in_doubt") or (theirs.state == "failed" and not same_job)
-    if ours.state == "failed":
-        return (theirs.state == "submitted" and same_job) or (
-            theirs.state == "intent" and theirs.attempt == ours.attempt
-        )
-    return False
 
 
 def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
@@ -355,9 +341,28 @@ def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
     return {"state": "intent", "lease": _lease(owner), "batch": None}
 
 
-def _lease(owner: str) -> Lease:
+def _lease(owner: str, renewals: int = 0) -> Lease:
     seconds = settings().lease_seconds
-    return Lease(owner=owner, until=clock.now() + timedelta(seconds=seconds), seconds=seconds)
+    until = clock.now() + timedelta(seconds=seconds)
+    return Lease(owner=owner, until=until, seconds=seconds, renewals=renewals)
+
+
+def _never_matched(record: Record) -> StoreError:
+    """The error of a compare-and-swap that failed as often as it may be tried."""
+    job_id = record.job_ids[0] if record.job_ids else None
+    bought = (
+        f"; {job_id} is bought and not on record: attach it with prefect-media jobs adopt {record.key[:12]} {job_id}, "
+        "once the store is mended"
+        if job_id
+        else ""
+    )
+    return StoreError(
+        f"the record of the purchase {record.key[:12]} changed before each of {settings().conflict_tries} tries to "
+        f"write it; the store may not honour If-Match, see MediaStore.check(){bought}",
+        transient=False,
+        key=record.key,
+        job_id=job_id,
+    )
 
 
 def _path(key: str) -> str:
@@ -370,8 +375,3 @@ def _json(record: Record) -> bytes:
 
 def _stamped(record: Record, **changes: Any) -> Record:
     return record.model_copy(update={"updated_at": clock.now(), **changes})
-
-
-def _expired(lease: Lease, unchanged_for: float) -> bool:
-    """Whether a lease has run out: watched unchanged for its whole length, or out of date beyond any clock skew."""
-    return unchanged_for > lease.seconds or clock.now() > lease.until + CLOCK_SKEW

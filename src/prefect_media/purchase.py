@@ -38,6 +38,7 @@ from .poller import poller_of
 from .providers import images, videos
 from .providers.client import Connection
 from .providers.images import Reply
+from .providers.server_time import server_time
 from .providers.wire import Upload
 from .reconcile import reconcile
 from .record import Record, failure_of, remembered
@@ -168,7 +169,7 @@ async def order_video(
         )
 
     async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
-        return await reconcile(connection, claim.record, ledger, terms, error)
+        return await reconcile(connection, claim, ledger, terms, error)
 
     await refuse_unless_bought(retired, ledger, order)
     while True:
@@ -292,6 +293,7 @@ def order_of(
         flow_run_id=terms.flow_run_id,
         flow_name=terms.flow_name,
         budget=terms.budget and terms.budget.path(terms.flow_run_id),
+        server_time=server_time(connection.base_url),
     )
 
 

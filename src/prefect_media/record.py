@@ -16,13 +16,16 @@ State = Literal["intent", "submitted", "done", "failed", "in_doubt"]
 
 
 class Lease(BaseModel):
-    """Who is submitting, and until when they are believed to be alive."""
+    """Who is submitting; they are believed to be alive until it was watched unchanged for its whole length."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     owner: str
-    until: datetime
-    seconds: float = Field(default=30.0, description="Its whole length, as its owner has it set.")
+    until: datetime = Field(description="When it would end by its owner's clock; for people, decides nothing.")
+    seconds: float = Field(
+        default=30.0, ge=0, allow_inf_nan=False, description="Its whole length, as its owner has it set."
+    )
+    renewals: int = Field(default=0, description="Counted, so that no two writes of it are the same.")
 
 
 class Failure(BaseModel):
@@ -53,6 +56,11 @@ class Record(BaseModel):
     attempt: int = 1
     doubtful: bool = Field(
         default=False, description="Whether an earlier attempt may have reached the provider and left no trace here."
+    )
+    server_time: float | None = Field(
+        default=None,
+        description="Unix time at the server, by its own clock, before the first request that may have been taken: "
+        "no older job is ours. None where the server had not told it yet.",
     )
     lease: Lease | None = None
     job: VideoJob | None = None

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a process that went silent while submitting keeps others from taking over, in seconds.",
     )
+    conflict_tries: int = Field(
+        default=50,
+        ge=1,
+        description="How often a change of one record is tried while others change it, too, until it is an error.",
+    )
     poll_seconds: float = Field(
         default=5.0,
         gt=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from . import clock
@@ -109,6 +110,8 @@ async def submitted(
             job = await patiently(submit, ledger, claim, terms)
         except SubmissionInDoubt as error:
             claim.doubt(True)  # and so it stays if the provider can't be asked now
+            with suppress(StoreError):
+                await ledger.renew(claim)  # others see that nothing of it is in the air any more
             terms.logger.warning("%s; asking the provider which jobs it has", error.message)
             job = await find(error)
             if job is None and not tries_left:

@@ -30,6 +30,7 @@ from .arriving import LineReader
 from .client import Connection, headers_of
 from .content import Content
 from .images import OnPreview, Picture, body_of, told
+from .server_time import Oldest
 from .wire import ask, fields_of
 
 ENDPOINT = "/v1/images/generations"
@@ -126,8 +127,8 @@ async def page(connection: Connection, after: str | None = None) -> tuple[list[B
     return states, body.get("has_more") is True
 
 
-async def recent(connection: Connection, *, since: float) -> AsyncIterator[BatchState]:
-    """The account's batches, newest first, until all of a page are older than a unix time in seconds.
+async def recent(connection: Connection, *, since: Oldest) -> AsyncIterator[BatchState]:
+    """The account's batches, newest first, until all of a page are older than a moment.
 
     Raises:
         errors.InvalidRequest: The server has no Batch API, or its list does not end.
@@ -138,8 +139,11 @@ async def recent(connection: Connection, *, since: float) -> AsyncIterator[Batch
         states, more = await page(connection, after)
         for state in states:
             yield state
-        older = all(state.created_at is not None and state.created_at < since for state in states)
-        if older or not more or states[-1].id == after:
+        oldest = since()
+        older = oldest is not None and all(
+            state.created_at is not None and state.created_at < oldest for state in states
+        )
+        if older or not more or not states or states[-1].id == after:
             return
         after = states[-1].id
     raise InvalidRequest(f"{connection.host} has more batches than can be looked through")

@@ -7,7 +7,6 @@ remixes by id; so only its transport is used.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -23,6 +22,7 @@ from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
+from .server_time import Oldest
 from .wire import Upload, ask, beside, fields_of
 
 PAGE = 100
@@ -131,31 +131,36 @@ async def look(connection: Connection, job_id: str) -> JobState:
     return state
 
 
-async def recent(connection: Connection, *, since: float, pages: int = 5) -> AsyncIterator[JobState]:
-    """The account's jobs made since a unix time in seconds by our clock; at most `pages` pages of 100.
+async def recent(connection: Connection, *, since: Oldest, pages: int = 5) -> AsyncIterator[JobState]:
+    """The account's jobs made since a moment; at most `pages` pages of 100.
 
     Newest first where the server sorts them; some give everything at once, in an order of their own.
 
+    Args:
+        connection: Whose jobs.
+        since: The moment; asked once per page, because the server's answer may tell it.
+        pages: Pages to look through.
+
     Raises:
         errors.JobExpired: The server has no list.
-        errors.InvalidRequest: Servers of this kind have none, the answer is none, or it does not end.
+        errors.InvalidRequest: Servers of this kind have none, the answer is none, or it goes on after the last page
+            (`incomplete`; what it gave until then holds).
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("list")
-    began = since
     after: str | None = None
     seen: set[str] = set()
     for _ in range(pages):
         query = urlencode({"limit": PAGE, "order": "desc", **({"after": after} if after else {})})
         answer = await ask(connection, method, f"{connection.url(path)}?{query}")
-        since = min(since, began - _behind(answer.headers))
+        oldest = since()
         page = fields_of(answer.body)
         if not isinstance(page.get("data"), list):
             raise InvalidRequest(f"{connection.host} was asked for its jobs and answered without a list")
         rows = cast(list[object], page["data"])
         states = [state for row in rows if (state := JobState.parse(dialect.understood(row)))]
         fresh = [state for state in states if state.id not in seen]
-        young = [state for state in fresh if state.created_at is None or state.created_at >= since]
+        young = [state for state in fresh if oldest is None or state.created_at is None or state.created_at >= oldest]
         for state in young:
             yield state
         ages = [state.created_at for state in states if state.created_at is not None]
@@ -164,7 +169,7 @@ async def recent(connection: Connection, *, since: float, pages: int = 5) -> Asy
             return
         seen |= {state.id for state in fresh}
         after = states[-1].id
-    raise InvalidRequest(f"{connection.host} has more jobs than can be looked through")
+    raise InvalidRequest(f"{connection.host} has more jobs than can be looked through", incomplete=True)
 
 
 async def delete(connection: Connection, job_id: str) -> None:
@@ -247,14 +252,6 @@ def _body_behind(error: MediaError) -> object:
         return error.__cause__.response.json()
     except ValueError:
         return None
-
-
-def _behind(headers: Mapping[str, str]) -> float:
-    """Seconds by which the server's clock, which also says when jobs were made, is behind ours."""
-    try:
-        return max(0.0, clock.now().timestamp() - parsedate_to_datetime(headers["date"]).timestamp())
-    except (KeyError, ValueError):
-        return 0.0
 
 
 def _pause(dialect: Dialect, headers: Mapping[str, str]) -> float | None:

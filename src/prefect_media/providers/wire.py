@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from ..errors import InvalidRequest
 from .answers import explained, hidden_error, not_json, request_id_of
 from .client import Connection, paid_slots, wire_client
+from .server_time import note_date
 
 if TYPE_CHECKING:
     import httpx2
@@ -80,6 +81,7 @@ async def ask(
                 client = client.with_options(max_retries=0 if paid else retries or 0)
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
+    note_date(connection.base_url, response.headers)
     try:
         body = response.json()
     except ValueError:

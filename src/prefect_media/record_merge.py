@@ -1,0 +1,26 @@
+"""What the ledger has to say when two moved the same purchase on."""
+
+from __future__ import annotations
+
+from .record import Record
+
+
+def merge(ours: Record, theirs: Record) -> Record:
+    """The one record of the two that stays; no asset and no job id gets lost."""
+    winner, loser = (ours, theirs) if _outweighs(ours, theirs) else (theirs, ours)
+    missing = tuple(job_id for job_id in loser.job_ids if job_id not in winner.job_ids)
+    return winner.model_copy(update={"other_jobs": winner.other_jobs + missing}) if missing else winner
+
+
+def _outweighs(ours: Record, theirs: Record) -> bool:
+    """Whether what we know has to be written although somebody else moved the purchase on."""
+    same_job = ours.job is not None and theirs.job is not None and ours.job.id == theirs.job.id
+    if ours.state == "done":
+        return theirs.state != "done"
+    if ours.state == "submitted":
+        return theirs.state in ("intent", "in_doubt") or (theirs.state == "failed" and not same_job)
+    if ours.state == "failed":
+        return (theirs.state == "submitted" and same_job) or (
+            theirs.state == "intent" and theirs.attempt == ours.attempt
+        )
+    return False

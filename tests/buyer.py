@@ -20,11 +20,12 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prefect_media import batch_results, batches, delivery, purchase
+from prefect_media import batch_results, batches, clock, delivery, purchase
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.delivery import store_image, store_video
@@ -70,7 +71,8 @@ def plan(
         simulator: Where to buy.
         storage: Where to keep it.
         requests: What to buy, one after the other.
-        more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`, `budget` (the
+        more: `scope`, `on_doubt`, `resubmit_images`, `die` (the name of a point), `lease_seconds`, `clock_ahead`
+            (seconds by which the wall clock of the process is wrong), `budget` (the
             fields of one), `prices` (a file); with `batch` the images are ordered and fetched in one batch, those of
             `warm` in one before it.
     """
@@ -171,6 +173,17 @@ class Nursery:
 
 
 # ---------------------------------------------------------------- what the processes do
+
+
+class WrongClock(clock.System):
+    """The clocks of a machine whose wall clock is wrong."""
+
+    def __init__(self, ahead: float) -> None:
+        super().__init__()
+        self.ahead = timedelta(seconds=ahead)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -307,6 +320,7 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
 def live(plan: dict[str, Any]) -> int:
     os.environ["PREFECT_MEDIA_LEASE_SECONDS"] = str(plan.get("lease_seconds", 0.5))
     os.environ["PREFECT_MEDIA_POLL_SECONDS"] = "0.05"
+    clock.source = WrongClock(plan.get("clock_ahead", 0.0))
     if prices := plan.get("prices"):
         os.environ["PREFECT_MEDIA_PRICES"] = prices
     reconciliation.LOOKS = batches.LOOKS = (0.0, 0.2, 0.4)  # the simulator lists a job at once

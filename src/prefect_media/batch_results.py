@@ -84,6 +84,8 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
     async def assets_of(key: str) -> list[Asset]:
         found = await ledger.get(key)
         purchase = found[0] if found else None
+        if purchase:
+            await ledger.settle(purchase)
         if purchase and purchase.state == "done":
             return await still_there(purchase, storage, terms)
         if purchase and purchase.failure:

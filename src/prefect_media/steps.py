@@ -138,7 +138,10 @@ def refuse_strangers(what: str, base_url: str, connection: Connection, **details
 
 async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
     found = await ledger.get(job.purchase) if job.purchase else None
-    return Claim(*found) if found and job.id in found[0].job_ids else None
+    if found is None or job.id not in found[0].job_ids:
+        return None
+    await ledger.settle(found[0])
+    return Claim(*found)
 
 
 async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms: Terms) -> Claim:

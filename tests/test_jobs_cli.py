@@ -9,10 +9,11 @@ import time
 
 import pytest
 
+from prefect_media.errors import SubmissionInDoubt
 from prefect_media.ledger import Ledger
 from prefect_media.purchase import order_video
 from prefect_media.requests import VideoRequest
-from prefect_media.simulator import Simulator
+from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage import StorageOptions, storage_at
 from prefect_media.terms import Terms
 
@@ -248,3 +249,25 @@ def test_a_store_that_is_nowhere_is_one_sentence(jobs):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "can't be opened" in done.stderr
+
+
+async def test_adopt_attaches_a_job_that_resume_fetches(jobs, ledger, media_simulator):
+    """A lost reply at a server without a list: the person who knows the job says so."""
+    connection = media_simulator.credentials.connection()
+    media_simulator.faults.append(Fault("POST", "/videos$", "lose_reply"))
+    media_simulator.faults.append(Fault("GET", r"/videos(\?|$)", "answer", times=None, status=501))
+    with pytest.raises(SubmissionInDoubt) as caught:
+        await order_video(connection, BOAT, ledger, Terms(scope="a", timeout=60))
+    [job] = media_simulator.jobs
+    key = caught.value.key
+
+    wrong = jobs("adopt", key[:12], "video_of_nobody")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "does not know the job video_of_nobody" in wrong.stderr
+
+    done = jobs("adopt", key[:12], job.id)
+    assert done.returncode == 0, done.stderr
+    assert f"{key[:12]}: has job {job.id} now" in done.stdout
+    assert jobs("resume", key[:12]).returncode == 0
+    assert (await ledger.get(key))[0].state == "done"
+    assert len(media_simulator.jobs) == 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from prefect_media.errors import ProviderUnavailable, QuotaExceeded, RateLimited, SubmissionInDoubt
-from prefect_media.ledger import Ledger
+from prefect_media.ledger import Claim, Ledger
 from prefect_media.providers import videos
 from prefect_media.purchase import buy_images, buy_video
+from prefect_media.record import Lease
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
@@ -343,6 +345,77 @@ async def test_a_siblings_job_is_not_taken_for_ones_own(simulator, storage):
         *(buy_video(connection(simulator), clip(variant=number), storage, terms()) for number in range(2))
     )
     assert {job.id for job in simulator.jobs} == {first.source.job_id, second.source.job_id}
+    assert len(simulator.jobs) == 2
+
+
+async def in_doubt_together(simulator, storage, requests, *, scopes=None):
+    """Purchases whose replies are all lost, by buyers that can't ask the server afterwards."""
+    scopes = scopes or ["test"] * len(requests)
+    simulator.faults.append(Fault(*SUBMIT, "lose_reply", times=len(requests)))
+    simulator.faults.append(Fault(*LIST, "refuse", times=None))
+    for request, scope in zip(requests, scopes, strict=True):
+        with pytest.raises(ProviderUnavailable):
+            await buy_video(connection(simulator), request, storage, terms(scope))
+    simulator.faults.clear()
+
+
+@pytest.mark.parametrize("how", ["variants", "scopes"])
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
+async def test_twins_whose_replies_are_lost_each_take_a_job(how, together, simulator, storage):
+    """Two equal purchases and two jobs that look the same: whichever gets which, nobody pays again."""
+    requests = [clip(), clip(variant=1)] if how == "variants" else [clip(), clip()]
+    scopes = ["test", "test"] if how == "variants" else ["a", "b"]
+    await in_doubt_together(simulator, storage, requests, scopes=scopes)
+    buying = [
+        lambda pair=pair: buy_video(connection(simulator), pair[0], storage, terms(pair[1]))
+        for pair in zip(requests, scopes, strict=True)
+    ]
+    assets = await asyncio.gather(*(buy() for buy in buying)) if together else [await buy() for buy in buying]
+    assert {asset.source.job_id for asset in assets} == {job.id for job in simulator.jobs}
+    assert len(simulator.jobs) == 2
+
+
+async def test_four_twins_at_once_take_a_job_each(simulator, storage):
+    """However the four races for the four jobs end, no job is on two records."""
+    requests = [clip(variant=number) for number in range(4)]
+    await in_doubt_together(simulator, storage, requests)
+    assets = await asyncio.gather(*(buy_video(connection(simulator), each, storage, terms()) for each in requests))
+    assert {asset.source.job_id for asset in assets} == {job.id for job in simulator.jobs}
+    assert len(simulator.jobs) == 4
+
+
+async def test_a_job_too_many_is_a_doubt_for_twins_too(simulator, storage):
+    """Two purchases and three jobs: one of them belongs to somebody else."""
+    await other_job(simulator)
+    await in_doubt_together(simulator, storage, [clip(), clip(variant=1)])
+    with pytest.raises(SubmissionInDoubt, match="several jobs") as caught:
+        await buy_video(connection(simulator), clip(), storage, terms())
+    assert set(caught.value.candidates) == {job.id for job in simulator.jobs}
+    assert len(simulator.jobs) == 3
+
+
+async def test_purchases_that_only_look_the_same_on_the_list_are_no_twins(simulator, storage):
+    """Another seed is another film, and the list can't tell: neither takes the other's."""
+    await in_doubt_together(simulator, storage, [clip(extra={"seed": 1}), clip(extra={"seed": 2})])
+    with pytest.raises(SubmissionInDoubt, match="looks the same there"):
+        await buy_video(connection(simulator), clip(extra={"seed": 1}), storage, terms())
+    assert len(simulator.jobs) == 2
+
+
+async def test_a_twin_that_died_is_watched_until_its_lease_is_over(simulator, storage, monkeypatch):
+    """Its request may be in the air, by its record; when nobody renews the lease, the job may be taken."""
+    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "2")
+    settings.cache_clear()
+    await in_doubt_together(simulator, storage, [clip(), clip(variant=1)])
+    ledger = Ledger(storage)
+    [dead] = [each async for each in ledger.purchases() if each.request.get("variant") == 1]
+    lease = Lease(owner="dead", until=datetime.now(UTC) + timedelta(hours=3), seconds=2)
+    found = await ledger.get(dead.key)
+    await ledger.swap(Claim(*found), lease=lease, doubtful=False)
+    began = time.monotonic()
+    await buy_video(connection(simulator), clip(), storage, terms())
+    assert time.monotonic() - began > 1.9
+    await buy_video(connection(simulator), clip(variant=1), storage, terms())
     assert len(simulator.jobs) == 2
 
 

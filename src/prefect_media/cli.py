@@ -193,6 +193,22 @@ def resume_jobs(
     resume_purchases(store, key, credentials, timeout)
 
 
+@jobs.command("adopt")
+def adopt_job(
+    key: Key,
+    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The provider's id of the job.")],
+    store: StoreOption = None,
+    credentials: Annotated[
+        str | None,
+        typer.Option(help="Name of a saved block. Default: OPENAI_API_KEY and the like.", show_default=False),
+    ] = None,
+) -> None:
+    """Attach a job of the provider to a purchase whose reply was lost, after a look at it there. Buys nothing."""
+    from .jobs_cli import adopt_job
+
+    adopt_job(store, key, job_id, credentials)
+
+
 @jobs.command("forget")
 def forget_job(
     key: Key,

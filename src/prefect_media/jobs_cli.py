@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from shlex import quote
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from .adoption import adopt
 from .batch_results import fetch
 from .cli_places import connections_of, print_table, storage_of_name
 from .errors import InvalidRequest, MediaError, StoreError
@@ -43,6 +45,11 @@ def resume_purchases(store: str | None, prefix: str | None, credentials: str | N
     """Finish what was submitted and never fetched; exit code 1 when any of it could not be."""
     if not asyncio.run(_resume(store, prefix, credentials, timeout)):
         raise typer.Exit(1)
+
+
+def adopt_job(store: str | None, prefix: str, job_id: str, credentials: str | None) -> None:
+    """Attach a job of the provider to a purchase in doubt."""
+    asyncio.run(_adopt(store, prefix, job_id, credentials))
 
 
 def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
@@ -135,6 +142,18 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
         return False
     typer.echo(f"{name}: done, {result}")
     return True
+
+
+async def _adopt(store: str | None, prefix: str, job_id: str, credentials: str | None) -> None:
+    ledger = Ledger(await storage_of_name(store))
+    record = (await _find(ledger, prefix)).record
+    connections = await connections_of(credentials)
+    connection = next((each for each in connections if each.account == record.account), connections[0])
+    await adopt(connection, record.key, job_id, ledger)
+    typer.echo(
+        f"{record.key[:SHORT]}: has job {job_id} now; run the same again, or fetch it with: "
+        f"prefect-media jobs resume {record.key[:SHORT]} --store {quote(ledger.storage.url)}"
+    )
 
 
 def _job_of(record: Record) -> VideoJob | ImageBatch | None:

@@ -120,8 +120,8 @@ async def _claim(record: Record, ledger: Ledger) -> Claim:
 
 def _taken(job_id: str, record: Record, other: str | None) -> InvalidRequest:
     return InvalidRequest(
-        f"job {job_id} belongs to {f'the purchase {other[:12]}' if other else 'another purchase'}; pass the id of a job "
-        "that no purchase has",
+        f"job {job_id} belongs to {f'the purchase {other[:12]}' if other else 'another purchase'}; "
+        "pass the id of a job that no purchase has",
         key=record.key,
         job_id=job_id,
     )

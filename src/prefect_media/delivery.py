@@ -250,13 +250,15 @@ async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Ass
 
 
 async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> Stored:
-    """Store a paid image. It is tried again here: nobody else has it."""
+    """Store a paid image. It is tried again here: nobody else has it. So even a refusal is believed the second time."""
+    refused = False
     for pause in (1.0, 2.0, 4.0, 8.0):
         try:
             return await storage.put(key, data, content_type=content_type)
         except StoreError as error:
-            if not error.transient:
+            if not error.transient and refused:
                 raise
+            refused = not error.transient
             await clock.sleep(pause)
     return await storage.put(key, data, content_type=content_type)
 

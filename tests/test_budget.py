@@ -43,6 +43,7 @@ from prefect_media.simulator import Fault, Simulator
 
 sys.path.insert(0, str(Path(__file__).parent))
 from buyer import Nursery, connection, plan, terms
+from faulty_server import FaultyBuckets
 
 EACH = 0.4
 """USD for a video of 4 s, and for an image that no formula is known of."""
@@ -511,3 +512,93 @@ def test_a_batch_of_a_flow_on_a_budget(simulator, folder):
 
     [made] = fetch_image_batch(simulator.credentials, order(), store=folder)
     assert made.asset.source.batch_id == simulator.batches[0].id
+
+
+# An account that could not be written at the end of a purchase.
+
+
+@pytest.fixture
+def buckets(s3):
+    buckets = FaultyBuckets(s3)
+    yield buckets
+    buckets.close()
+
+
+def refuse_accounts(buckets, after):
+    """The account can be written so many times, and then no more."""
+    writes = []
+
+    def fault(asked):
+        if asked.method == "PUT" and FOLDER in asked.path:
+            writes.append(asked)
+            return (403, "AccessDenied") if len(writes) > after else None
+        return None
+
+    buckets.fault = fault
+
+
+@pytest.mark.parametrize("kind", ["video", "image", "failed"])
+async def test_whoever_finds_it_done_or_failed_settles_it(kind, simulator, buckets):
+    """The settlement fails right after `done`: the same again books it, and does so once."""
+    storage, budget, line = buckets.storage(), Budget(usd=1), connection(simulator)
+
+    async def buy():
+        if kind == "image":
+            return await buy_images(line, still(), storage, terms(budget=budget))
+        try:
+            return await buy_video(
+                line, clip("explode" if kind == "failed" else "a kite"), storage, terms(budget=budget)
+            )
+        except JobFailed as error:
+            return str(error)
+
+    refuse_accounts(buckets, after=1)  # to set aside, but not to settle
+    first = await buy()
+    assert (await account(storage, budget)).reserved
+    buckets.fault = lambda asked: None
+    for _ in range(2):
+        assert await buy() == first
+        booked = await account(storage, budget)
+        assert (booked.reserved, booked.purchases) == ({}, 1)
+        assert booked.spent_usd > 0
+
+
+async def test_a_failure_is_booked_before_it_is_bought_again(simulator, buckets):
+    """retry_failed takes the place of what is still set aside: the job that failed counts as well."""
+    storage, budget, line = buckets.storage(), Budget(usd=1), connection(simulator)
+    refuse_accounts(buckets, after=1)
+    with pytest.raises(JobFailed):
+        await buy_video(line, clip("explode"), storage, terms(budget=budget))
+    buckets.fault = lambda asked: None
+    with pytest.raises(JobFailed):
+        await buy_video(line, clip("explode"), storage, terms(budget=budget, retry_failed=True))
+    assert await account(storage, budget) == Account(spent_usd=2 * EACH, purchases=2)
+
+
+def test_a_late_settlement_leaves_the_next_attempt_alone():
+    """Who still sees the first attempt as failed can't book what is set aside for the second."""
+    account = Account().reserve("a", 0.4, attempt=2, paid_before=False, limit=1)
+    assert account.settle("a", bought=True, attempt=1) is account
+    assert account.settle("a", bought=True, attempt=2).spent_usd == 0.4
+
+
+async def test_without_a_budget_nothing_is_asked_about_one(simulator, buckets):
+    storage = buckets.storage()
+    await buy_video(connection(simulator), clip(), storage, terms())
+    buckets.asked.clear()
+    await buy_video(connection(simulator), clip(), storage, terms())
+    assert not [asked for asked in buckets.asked if FOLDER in asked.path]
+
+
+async def test_an_account_that_never_agrees_is_an_error(simulator, buckets, monkeypatch):
+    """A store whose If-Match never matches: no loop for ever, and nothing is sent."""
+    monkeypatch.setenv("PREFECT_MEDIA_CONFLICT_TRIES", "4")
+    settings.cache_clear()
+    storage, budget = buckets.storage(), Budget(usd=1)
+    await buy_video(connection(simulator), clip(), storage, terms(budget=budget))
+    buckets.fault = lambda asked: (
+        (412, "PreconditionFailed") if FOLDER in asked.path and "if-match" in asked.headers else None
+    )
+    with pytest.raises(StoreError, match="may not honour If-Match"):
+        await buy_video(connection(simulator), clip("another"), storage, terms(budget=budget))
+    assert len(simulator.jobs) == 1

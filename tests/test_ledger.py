@@ -629,3 +629,17 @@ async def test_a_job_the_provider_forgot_is_over(simulator, folder):
     simulator.latency = 0.05
     await buy_video(connection(simulator), clip(), folder, terms(retry_failed=True))
     assert len(simulator.jobs) == 2
+
+
+async def test_a_store_that_never_agrees_is_an_error_that_says_what_was_bought(simulator, watched, monkeypatch):
+    """If-Match never matches, and the job is bought already: the error names the job and how to attach it."""
+    monkeypatch.setenv("PREFECT_MEDIA_CONFLICT_TRIES", "4")
+    settings.cache_clear()
+    watched.refuse = lambda asked: (412, b"<Error/>") if "if-match" in asked.headers else None
+    storage = watched.store().storage()
+    with pytest.raises(StoreError, match="may not honour If-Match") as caught:
+        await asyncio.wait_for(buy_video(connection(simulator), clip(), storage, terms()), 30)
+    [bought] = simulator.jobs
+    assert caught.value.job_id == bought.id
+    assert caught.value.key == (await the_record(storage)).key
+    assert f"jobs adopt {caught.value.key[:12]} {bought.id}" in caught.value.message

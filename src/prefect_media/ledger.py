@@ -92,6 +92,7 @@ class Ledger:
             errors.InvalidRequest: The key belongs to another request.
             errors.StoreError: The ledger can't be read or written.
         """
+        await self.storage.ensure_conditional()
         owner = clock.new_id()
         seen: tuple[str, float] | None = None  # the version found, and when it was first seen
         found: tuple[Record, str] | None = None

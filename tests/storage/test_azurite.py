@@ -91,7 +91,7 @@ async def test_what_goes_wrong(azurite, container, login):
     wrong = base64.b64encode(b"the key of another account").decode()
     login.setenv("AZURE_STORAGE_ACCOUNT_KEY", wrong)
     said = await complaint(Storage(f"az://{container}", options))
-    assert "were refused" in said and wrong not in said
+    assert "do not allow this (403 AuthorizationFailure)" in said and wrong not in said
 
 
 async def test_media(store):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 
+from prefect_media.errors import InvalidRequest
 from prefect_media.storage import StorageOptions, storage_at
 from prefect_media.storage_address import parse_address
 from prefect_media.sync import run_sync
@@ -50,7 +51,7 @@ class MediaStore(Block):
         default=None,
         title="Endpoint URL",
         description="Server to use instead of the cloud's own, such as http://minio:9000; "
-        "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment if left out.",
+        "AWS_ENDPOINT_URL_S3, AZURE_STORAGE_ENDPOINT, GOOGLE_BASE_URL or the like of the environment if left out.",
     )
     region: str | None = Field(
         default=None, description="The bucket's AWS region; AWS_REGION or the profile's if left out."
@@ -165,6 +166,27 @@ class MediaStore(Block):
             external_id=SecretStr(external_id) if external_id else None,
             path_style=_path_style(getattr(client, "config", None)),
         )
+
+
+async def saved_store(name: str) -> MediaStore:
+    """The saved block that a store is given by, as NAME or media-store/NAME.
+
+    Raises:
+        errors.InvalidRequest: There is none, or it is of another type.
+    """
+    kind, _, plain = name.rpartition("/")
+    folder = f"A bucket is s3://{plain}, a folder ./{name}"
+    if kind not in ("", MediaStore.get_block_type_slug()):
+        raise InvalidRequest(
+            f"store={name!r} names a block of the type {kind!r}, which is no store; pass the name of a saved "
+            f"MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
+        )
+    try:
+        return await MediaStore.aload(plain)
+    except ValueError:
+        raise InvalidRequest(
+            f"there is no saved block {name!r} of the type media-store; save one, or see prefect block ls. {folder}"
+        ) from None
 
 
 def _plain(secret: SecretStr | None) -> str | None:

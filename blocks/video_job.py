@@ -23,7 +23,7 @@ from prefect_media.sync import run_sync
 from prefect_media.terms import Terms
 
 from .credentials import AzureOpenAICredentials, OpenAICredentials
-from .store import MediaStore
+from .store import MediaStore, saved_store
 from .unknown_fields import warn_of_unknown_fields
 
 
@@ -146,7 +146,7 @@ class VideoJobBlock(JobBlock[Asset]):
         store = self.store
         default = settings().store or str(get_current_settings().home / "media")
         if store is None and not is_address(default):
-            store = await MediaStore.aload(default)
+            store = await saved_store(default)
         return (
             self.credentials.connection(),
             store.storage() if store else storage_at(default),

@@ -15,6 +15,7 @@ from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
+from prefect_media.blocks.store import saved_store
 from pydantic import BaseModel, ValidationError
 
 from prefect_media import clock
@@ -93,17 +94,7 @@ async def store_block(store: Store) -> MediaStore | str:
         return store
     if not store:
         raise InvalidRequest('store="" is empty; leave it out for the default one. Nothing was sent')
-    return await once_per_run(f"store:{store}", lambda: _saved_store(store))
-
-
-async def _saved_store(store: str) -> MediaStore:
-    try:
-        return await MediaStore.aload(store.removeprefix("media-store/"))
-    except ValueError:
-        raise InvalidRequest(
-            f"there is no saved block {store!r} of the type media-store; save one, or see prefect block ls. "
-            f"A bucket is s3://{store}, a folder ./{store}"
-        ) from None
+    return await once_per_run(f"store:{store}", lambda: saved_store(store))
 
 
 async def terms_of(

@@ -351,7 +351,13 @@ async def test_a_name_is_a_block_and_a_folder_has_a_slash(prefect, media_simulat
     (tmp_path / "shelf").mkdir()
     await MediaStore(url=str(tmp_path / "elsewhere")).asave("shelf", overwrite=True)
     request = ImageRequest(prompt="a", model="gpt-image-2", size="1024x1024")
-    places = {"shelf": "elsewhere", "media-store/shelf": "elsewhere", "./shelf": "shelf", "out/shelf": "out/shelf"}
+    places = {
+        "shelf": "elsewhere",
+        "media-store/shelf": "elsewhere",
+        "./shelf": "shelf",
+        "out/on/shelf": "out/on/shelf",
+    }
+    places |= {"out/": "out", "out.d/shelf": "out.d/shelf", "out/on/shelf": "out/on/shelf"}
     for store, place in places.items():
         [asset] = await agenerate_images.fn(media_simulator.credentials, request, store=store, scope="x")
         assert asset.uri.startswith((tmp_path / place).as_uri() + "/")

@@ -4,6 +4,7 @@ import logging
 import pickle
 import warnings
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
@@ -12,10 +13,15 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from prefect.testing.utilities import prefect_test_harness
+from prefect_media.blocks import OpenAICredentials, VideoJobBlock
 from prefect_media.blocks.store import MediaStore
+from prefect_media.tasks.context import storage_for
 from pydantic import SecretStr
 
-from prefect_media.errors import StoreError
+from prefect_media.cli_places import storage_of_name
+from prefect_media.errors import InvalidRequest, StoreError
+from prefect_media.requests import VideoRequest
+from prefect_media.settings import settings
 from prefect_media.storage import storage_of
 from prefect_media.storage_attributes import Attributes
 
@@ -223,3 +229,35 @@ def test_from_a_bucket_with_a_role():
 def test_from_something_else():
     with pytest.raises(TypeError, match="SimpleNamespace is no bucket block"):
         MediaStore.from_bucket(SimpleNamespace())
+
+
+@pytest.mark.parametrize("name", ["s3-bucket/films", "gcs-bucket/films", "MediaStore/films", "some_type/films-2"])
+async def test_a_block_of_another_type_is_no_folder(name, tmp_path, monkeypatch):
+    """Whoever resolves a store: tasks, the block of a video, the command line; by argument or by environment."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidRequest, match=f"names a block of the type .*, which is no store.* a folder ./{name}"):
+        await storage_for(name)
+    with pytest.raises(InvalidRequest, match="which is no store"):
+        await storage_of_name(name)
+    monkeypatch.setenv("PREFECT_MEDIA_STORE", name)
+    settings.cache_clear()
+    request = VideoRequest(prompt="a paper boat", model="boats-1")
+    credentials = OpenAICredentials(api_key=SecretStr("sk-none"), base_url="http://127.0.0.1:9/v1")
+    try:
+        for resolve in (lambda: storage_for(None), lambda: storage_of_name(None)):
+            with pytest.raises(InvalidRequest, match="which is no store"):
+                await resolve()
+        job = VideoJobBlock(credentials=credentials, request=request, scope="forever")
+        with pytest.raises(InvalidRequest, match="which is no store"):
+            await job.atrigger()
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["./s3-bucket/films", "films/2026/autumn", "films/", "out.d/films", "/mnt/films"])
+async def test_what_is_clearly_a_path_is_a_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (await storage_for(path)).url == (tmp_path / path).as_uri().rstrip("/")
+    assert (await storage_for(Path("some/films"))).url == (tmp_path / "some/films").as_uri()

@@ -62,6 +62,7 @@ class Ledger:
             errors.InvalidRequest: The key belongs to another request.
             errors.StoreError: The ledger can't be read or written.
         """
+        await self.storage.ensure_conditional()
         owner, watch = clock.new_id(), LeaseWatch()
         found: tuple[Record, str] | None = None
         for number in tries():

@@ -19,6 +19,11 @@ class Settings(BaseSettings):
         description="Default store: a URL such as s3://bucket/prefix, a folder (./media), or the name of a saved "
         "MediaStore. Unset: under the Prefect home.",
     )
+    trust_store: bool = Field(
+        default=False,
+        description="Whether to buy without trying out first that the store keeps two buyers apart. For folders and "
+        "servers that fail the trial and that only one process at a time uses.",
+    )
     validation: Literal["strict", "warn", "off"] = Field(
         default="strict",
         description="What to do with a request the catalog says can't work: refuse it, warn, or say nothing.",

@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,10 +20,12 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from prefect_media.errors import DownloadCorrupt, StoreError
 from prefect_media.per_loop import shared
+from prefect_media.settings import settings
 from prefect_media.storage_address import address_of, parse_address, shown
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body, Given, Source
 from prefect_media.storage_copy import read_elsewhere
+from prefect_media.storage_probe import probe
 from prefect_media.transport import BLOCK_BYTES, Block, moved
 
 from . import clock
@@ -72,6 +73,10 @@ class Versioned:
 class Place(Protocol):
     """What a folder and a bucket have to know; keys are already checked and carry the store's prefix."""
 
+    proved: bool
+    """Whether this process knows that two writers are kept apart here."""
+
+    async def refuse_local_locks(self) -> None: ...
     def write(
         self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE
     ) -> bool: ...
@@ -137,28 +142,38 @@ class Storage:
         return key
 
     async def check(self) -> None:
-        """Write, change and delete a probe, so that a store which can't be used fails before money is spent.
+        """Write, read and delete a probe, so that a store which can't be used fails before money is spent.
 
         Also makes sure that the store keeps two writers apart, which the ledger relies on.
         """
-        place, key = await self._place(), self._prefix + f".prefect-media-probe-{clock.new_id()}"
+        place, key = await self._place(), self._probe_key()
+        await place.refuse_local_locks()
+        await probe(place, key, self.url)
         try:
-            first = await place.create(key, b"probe 1")
-            again = await place.create(key, b"probe 2")
-            second = first and await place.replace(key, b"probe 3", first)
-            stale = first and await place.replace(key, b"probe 4", first)
-            content = await place.read(key)
-        except BaseException:
-            with suppress(StoreError):
-                await place.delete(key)
-            raise
-        await place.delete(key)
-        if again or stale or not (first and second) or content != b"probe 3":
-            raise StoreError(
-                f"The store {self.url} ignores conditional writes (If-None-Match, If-Match), so the same thing "
-                "could be bought twice; use a store that supports them, such as AWS S3 or a current MinIO.",
-                transient=False,
-            )
+            await place.put(key, b"probe", "text/plain")
+            await place.read(key)
+        finally:
+            await place.delete(key)
+
+    async def ensure_conditional(self) -> None:
+        """Make sure that the store keeps two writers apart: asked before each claim, tried out once per process.
+
+        Raises:
+            StoreError: It does not, or can't be used.
+        """
+        place = await self._place()
+        if place.proved or settings().trust_store:
+            return
+        async with shared(("prove", place), asyncio.Lock):
+            if place.proved:
+                return
+            await place.refuse_local_locks()
+            if self.scheme != "file":  # the kernel's word is enough for a folder
+                await probe(place, self._probe_key(), self.url)
+            place.proved = True
+
+    def _probe_key(self) -> str:
+        return self._prefix + f".prefect-media-probe-{clock.new_id()}"
 
     async def pour(
         self,

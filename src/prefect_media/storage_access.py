@@ -10,9 +10,19 @@ from urllib.parse import urlsplit
 
 from prefect_media.errors import StoreError
 from prefect_media.storage_address import shown
+from prefect_media.storage_setup import azure_login, check_aws, endpoint_from_environment, find_cause
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Config, S3Credential, S3Store
+    from obstore.store import (
+        AzureStore,
+        ClientConfig,
+        GCSConfig,
+        GCSStore,
+        RetryConfig,
+        S3Config,
+        S3Credential,
+        S3Store,
+    )
 
     from prefect_media.storage import StorageOptions
 
@@ -22,10 +32,7 @@ _KEYS = ("access_key_id", "secret_access_key", "session_token")
 
 def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
     """The server to talk to, where it is not the cloud's own."""
-    if scheme == "gs" and options.endpoint_url:
-        raise StoreError("gs:// takes no endpoint; leave `endpoint_url` out, or use s3://.", transient=False)
-    named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if scheme == "s3" else ()
-    found = options.endpoint_url or next((os.environ[name] for name in named if os.environ.get(name)), None)
+    found = options.endpoint_url or endpoint_from_environment(scheme)
     if not found:
         return None
     try:
@@ -55,11 +62,13 @@ def open_bucket(
     # short: the task that stores something is retried as a whole
     retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
     if scheme == "gs":
-        return GCSStore(name, client_options=client, retry_config=retry)
+        server: GCSConfig = {"base_url": endpoint} if endpoint else {}
+        return GCSStore(name, config=server, client_options=client, retry_config=retry)
     if scheme == "az":
+        login = azure_login() or {}
         if endpoint:
-            return AzureStore(name, config={"endpoint": endpoint}, client_options=client, retry_config=retry)
-        return AzureStore(name, client_options=client, retry_config=retry)
+            login["endpoint"] = endpoint
+        return AzureStore(name, config=login, client_options=client, retry_config=retry)
     return _open_s3(name, options, endpoint, client, retry, kms_key_id)
 
 
@@ -79,6 +88,7 @@ def _open_s3(
         # the content is protected by TLS there, and hashing it again would cost more than sending it
         "unsigned_payload": not client["allow_http"],  # type: ignore[typeddict-item]
         "virtual_hosted_style_request": options.path_style is False,
+        "conditional_put": "etag",  # or AWS_CONDITIONAL_PUT of the environment could switch it off
     }
     if endpoint:
         host = endpoint.replace("://", f"://{name}.", 1) if options.path_style is False else endpoint
@@ -166,6 +176,10 @@ def _as_role(options: "StorageOptions", region: str | None) -> "Callable[[], S3C
 
 def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], str | None]":
     region = options.region or os.environ.get("AWS_REGION")
+    if options.access_key_id:
+        check_aws(region, options.access_key_id, options.session_token)
+    else:
+        check_aws(region, os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SESSION_TOKEN"))
     if options.access_key_id and options.secret_access_key:
         return _given(options), region or os.environ.get("AWS_DEFAULT_REGION")
     if options.access_key_id or options.secret_access_key:
@@ -234,6 +248,8 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
     said = " ".join(filter(None, (status, code)))
     region = _found(r"<Region>([\w-]+)</Region>", answer)
 
+    if status is None and (cause := find_cause(debug)):
+        return StoreError(f"the store {bucket} can't be opened: {cause}", transient=False)
     if "External AWS credential provider" in answer:
         return _login_failed(_found(r"type: <class '(?:\w+\.)*(\w+)'>", debug) or "unreadable", profile)
     refused = "token request" in answer and not (status or "").startswith("5")

@@ -9,10 +9,16 @@ from prefect_media.errors import StoreError
 
 BUCKET_SCHEMES = ("s3", "gs", "az")
 
+_TYPE_AND_NAME = re.compile(r"[\w-]+/[\w-]+", re.ASCII)
+
 
 def is_address(text: str) -> bool:
-    """Whether a text says where a store is; without a slash, it is the name of a saved block."""
-    return text.startswith(("~", ".")) or ":" in text or ("/" in text and not text.startswith("media-store/"))
+    """Whether a text says where a store is; otherwise it names a saved block, as NAME or TYPE/NAME.
+
+    Two plain words with a slash between them are a block: a folder of that name would depend on where a process
+    runs, and a block that is mistyped or of another type would become one, with a ledger of its own.
+    """
+    return text.startswith(("~", ".")) or ":" in text or ("/" in text and not _TYPE_AND_NAME.fullmatch(text))
 
 
 def parse_address(url: str) -> tuple[str, str, str]:

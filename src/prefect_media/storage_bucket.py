@@ -55,6 +55,7 @@ class Bucket:
     def __init__(self, scheme: str, name: str, options: "StorageOptions") -> None:
         self.scheme, self.bucket, self.options = scheme, name, options
         self.name = f"{scheme}://{name}"
+        self.proved = False
         self.signs = scheme == "s3"  # the others can't always: it takes a key, and they may know a login only
         self.endpoint = endpoint_of(scheme, options)
         self.profile = options.profile or os.environ.get("AWS_PROFILE")
@@ -225,6 +226,9 @@ class Bucket:
             )
         with self._explained(key):
             return await obstore.sign_async(self.store, "GET", key, expires_in)
+
+    async def refuse_local_locks(self) -> None:
+        pass  # a bucket has none
 
     async def delete(self, key: str) -> None:
         async with self._asking(key):

@@ -2,7 +2,8 @@
 
 Everything is written beside its target under a hidden name and moved into place when it is whole, so a
 process that is killed leaves nothing that looks like content. Two writers are kept apart by a lock of the
-kernel on one hidden file per folder, which the kernel gives back however its holder ends.
+kernel on one hidden file per folder, which the kernel gives back however its holder ends. Where such locks hold on
+one machine only, `storage_mounts` knows.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 from prefect_media.errors import StoreError
 from prefect_media.storage_attributes import NONE, Attributes
 from prefect_media.storage_body import Body
+from prefect_media.storage_mounts import find_flaw
 from prefect_media.transport import BLOCK_BYTES
 
 from . import clock
@@ -31,6 +33,7 @@ LOCK_SECONDS = 30.0
 STALE_SECONDS = 24 * 60 * 60.0
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _NOT_A_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
@@ -39,7 +42,18 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.proved = False
         self._swept = set[Path]()
+
+    async def refuse_local_locks(self) -> None:
+        """Raise when other machines that have the folder mounted may not see our locks."""
+        if flaw := await asyncio.to_thread(find_flaw, self.root):
+            raise StoreError(
+                f"the store {self.root} can't keep two buyers apart: {flaw}; the same thing could be bought twice; "
+                "use a local folder, NFS 4 or a bucket; PREFECT_MEDIA_TRUST_STORE=1 uses this one all the same, which "
+                "is safe as long as one machine alone has it mounted",
+                transient=False,
+            )
 
     def write(self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE) -> bool:
         path = self._path(key)
@@ -305,7 +319,7 @@ def explain(error: OSError, path: Path) -> StoreError:
         message = f"This user may not use {path}; give it the right to, or use another folder."
     elif error.errno == errno.ENAMETOOLONG:
         message = f"The name {path} is too long for this file system; use a shorter folder."
-    elif error.errno == errno.ENOLCK:
+    elif error.errno in _NO_LOCKS:
         message = f"The file system of {path} can't lock files; use a local folder or a bucket."
     else:
         return StoreError(f"The folder of {path} can't be used right now ({error.strerror}); try again.")

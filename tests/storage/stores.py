@@ -88,5 +88,5 @@ async def complaint(store, transient=False):
     for secret in (SECRET, TOKEN, "X-Amz", "StringToSign", "Debug source"):
         assert secret not in said
     assert pickle.loads(pickle.dumps(error)).args == error.args
-    assert str(error).endswith(".") and "\n" not in str(error)
+    assert "\n" not in str(error)
     return str(error)

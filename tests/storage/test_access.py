@@ -1,11 +1,15 @@
 """Logins, endpoints and other clouds; keeping secrets, and starting fast."""
 
+import base64
+import json
 import os
 import pickle
 import re
 import subprocess
 import sys
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -94,14 +98,156 @@ async def test_how_the_bucket_is_named(no_login, endpoint_url, path_style, expec
     assert (await Storage("s3://films", options).sign("a", timedelta(minutes=1))).startswith(expected)
 
 
-async def test_other_clouds_without_a_login(monkeypatch):
+@pytest.fixture
+def no_cloud(monkeypatch):
+    """A machine on which nobody is logged in to Azure or Google; to set variables on."""
     for name in list(os.environ):
         if name.startswith(("AZURE_", "GOOGLE_")):
             monkeypatch.delenv(name)
+    return monkeypatch
+
+
+async def test_other_clouds_without_a_login(no_cloud):
     assert "No credentials for az://container" in await complaint(Storage("az://container"))
-    assert "takes no endpoint" in await complaint(
-        Storage("gs://bucket", StorageOptions(endpoint_url="http://localhost:1"))
-    )
+
+
+AZURE_KEY = base64.b64encode(b"secret-never-shown").decode()
+ACCOUNT = {"AZURE_STORAGE_ACCOUNT_NAME": "films", "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY}
+CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+
+MISTAKES = {
+    "key": ("az", {**ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": SECRET + "!"}, "account key is not base64"),
+    "sas": ("az", {"AZURE_STORAGE_ACCOUNT_NAME": "films", "AZURE_STORAGE_SAS_TOKEN": SECRET}, "SAS token is no query"),
+    "sas bytes": (
+        "az",
+        {"AZURE_STORAGE_ACCOUNT_NAME": "films", "AZURE_STORAGE_SAS_TOKEN": f"sig=%ff{SECRET}"},
+        "SAS token is not percent-encoded",
+    ),
+    "kind of login": ("az", {**ACCOUNT, "AZURE_CREDENTIAL_TYPE": SECRET}, "AZURE_CREDENTIAL_TYPE is unknown"),
+    "switch": ("az", {**ACCOUNT, "AZURE_STORAGE_USE_EMULATOR": SECRET}, "value of the wrong kind"),
+    "azure endpoint": ("az", {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": "films:10000"}, "no address of a server"),
+    "connection string": ("az", {CONNECTION_STRING: SECRET}, "no list of Name=value"),
+    "no account": ("az", {CONNECTION_STRING: f"AccountKey={AZURE_KEY}"}, "has no AccountName"),
+    "no key": ("az", {CONNECTION_STRING: "AccountName=films;AccountKey"}, "no list of Name=value"),
+    "neither": ("az", {CONNECTION_STRING: "AccountName=films"}, "neither AccountKey nor SharedAccessSignature"),
+    "broken key": ("az", {CONNECTION_STRING: f"AccountName=films;AccountKey={SECRET}!"}, "account key is not base64"),
+    "no file": ("gs", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, "can't be opened; correct its path"),
+    "no account file": ("gs", {"GOOGLE_SERVICE_ACCOUNT": "/nowhere.json"}, "can't be opened; correct its path"),
+    "no json": ("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": SECRET}, "is no JSON of a service account"),
+    "no private key": (
+        "gs",
+        {
+            "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(
+                {"client_email": "films@cloud", "private_key": SECRET, "private_key_id": "1"}
+            )
+        },
+        "holds no usable private key",
+    ),
+    "google endpoint": ("gs", {"GOOGLE_BASE_URL": "films"}, "no address of a server"),
+    "region": ("s3", {"AWS_REGION": "eu west"}, "AWS region has a space"),
+    "key id": ("s3", {"AWS_ACCESS_KEY_ID": KEY + "\n", "AWS_SECRET_ACCESS_KEY": SECRET}, "AWS access key id has"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_settings_that_no_retry_mends(mistake, no_login, no_cloud):
+    """They are told for what they are, at once, and count as permanent; no value is quoted."""
+    scheme, variables, expected = MISTAKES[mistake]
+    for name, value in variables.items():
+        no_cloud.setenv(name, value)
+    said = await complaint(Storage(f"{scheme}://{mistake.replace(' ', '-')}"))
+    assert expected in said and AZURE_KEY not in said
+
+
+class Listener:
+    """A server that refuses everything, and writes down what for."""
+
+    def __enter__(self):
+        listener, self.asked = self, []
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                listener.asked.append((self.path, self.headers.get("Authorization", "")))
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_PUT = do_POST = do_DELETE = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+AT = "{url}/films"
+WAYS = {
+    "az variable": ("az", {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": AT}, None, "/films/box", "SharedKey films:"),
+    "az field": (
+        "az",
+        {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": "http://no.invalid"},
+        AT,
+        "/films/box",
+        "SharedKey films:",
+    ),
+    "connection string": (
+        "az",
+        {
+            CONNECTION_STRING: f"AccountName=films;AccountKey={AZURE_KEY};BlobEndpoint={AT};",
+            "AZURE_STORAGE_ACCOUNT_NAME": "another",
+            "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=another",
+            "AZURE_STORAGE_ENDPOINT": "http://no.invalid",
+        },
+        None,
+        "/films/box",
+        "SharedKey films:",
+    ),
+    "connection string with a signature": (
+        "az",
+        {
+            CONNECTION_STRING: f"BlobEndpoint={AT};AccountName=films;SharedAccessSignature=sv=2022&sig=abc%2B",
+            "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
+        },
+        None,
+        "sig=abc%2B",
+        "",
+    ),
+    "gs variable": ("gs", {"GOOGLE_BEARER_TOKEN": "given", "GOOGLE_BASE_URL": "{url}"}, None, "/box", "Bearer given"),
+    "gs field": ("gs", {"GOOGLE_BEARER_TOKEN": "given"}, "{url}", "/box", "Bearer given"),
+    "s3 variable": (
+        "s3",
+        {"AWS_ENDPOINT_URL_S3": "{url}", "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
+        None,
+        "/box",
+        f"AWS4-HMAC-SHA256 Credential={KEY}/",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_which_server_is_asked(way, no_login, no_cloud):
+    """By the field of the store, else by the environment, also by plain http where that is said."""
+    scheme, variables, field, path, login = WAYS[way]
+    with Listener() as listener:
+        for name, value in variables.items():
+            no_cloud.setenv(name, value.replace("{url}", listener.url))
+        field = field and field.replace("{url}", listener.url)
+        storage = Storage(f"{scheme}://box", StorageOptions(endpoint_url=field, profile=way))
+        if scheme == "s3":
+            storage = Storage("s3://box", StorageOptions(external_id=way))
+        assert "do not allow this" in await complaint(storage)
+    assert listener.asked
+    for asked, authorization in listener.asked:
+        assert path in asked and authorization.startswith(login)
+        assert "another" not in asked + authorization
 
 
 @pytest.mark.parametrize(

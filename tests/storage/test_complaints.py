@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import re
 import sys
 import threading
 import time
@@ -138,44 +137,6 @@ async def test_answers_moto_never_gives(case):
         options = StorageOptions(f"http://127.0.0.1:{server.server_port}", "us-east-1", None, None, KEY, SECRET, TOKEN)
         assert expected in await complaint(Storage("s3://bucket", options), transient)
         server.shutdown()
-
-
-async def test_a_server_that_ignores_conditions():
-    """On such a server two workers would buy the same film, so `check` says no."""
-    kept = {}
-
-    class Careless(BaseHTTPRequestHandler):
-        def do_PUT(self):
-            kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(200)
-
-        def do_GET(self):
-            self.answer(200, kept[self.path])
-
-        def do_POST(self):
-            named = re.search(rb"<Key>(.*?)</Key>", self.rfile.read(int(self.headers["Content-Length"])))
-            assert kept.pop("/bucket/" + named[1].decode())
-            self.answer(200, b"<DeleteResult><Deleted>" + named[0] + b"</Deleted></DeleteResult>")
-
-        def answer(self, status, content=b""):
-            self.send_response(status)
-            self.send_header("ETag", '"1"')
-            self.send_header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        options = StorageOptions(
-            endpoint_url=f"http://127.0.0.1:{server.server_port}", access_key_id=KEY, secret_access_key=SECRET
-        )
-        assert "bought twice" in await complaint(Storage("s3://bucket", options))
-        server.shutdown()
-    assert kept == {}
 
 
 async def test_upload_that_fails_halfway(in_bucket, bucket, s3, nothing_left_in_bucket):

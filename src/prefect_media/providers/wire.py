@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from ..errors import InvalidRequest
 from .answers import explained, hidden_error, not_json, request_id_of
 from .client import Connection, paid_slots, wire_client
+from .limits import parse_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -81,7 +82,7 @@ async def ask(
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     try:
-        body = response.json()
+        body = parse_json(response.content)
     except ValueError:
         raise not_json(response, paid) from None
     if error := hidden_error(response, body, paid):

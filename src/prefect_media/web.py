@@ -138,14 +138,21 @@ async def _read(client: httpx.AsyncClient, request: httpx.Request, limit: int) -
             return response.headers["Location"]
         if not response.is_success:
             raise Missing(f"HTTP {response.status_code}", response.status_code)
-        if int(response.headers.get("Content-Length", 0)) > limit:
+        length = response.headers.get("Content-Length", "")
+        data = None if length.isdecimal() and int(length) > limit else await _body(response, limit)
+        if data is None:
             raise Refused(f"it is larger than {limit:,} bytes")
-        unpacker, data = Unpacker(response.headers.get("Content-Encoding", "")), bytearray()
-        async for chunk in response.aiter_raw():
-            for piece in unpacker.feed(chunk):
-                data += piece
-                if len(data) > limit:
-                    raise Refused(f"it is larger than {limit:,} bytes")
-        return bytes(data)
+        return data
     finally:
         await response.aclose()
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes | None:
+    """The body of an answer; None where it is larger, so that no error keeps what came of it in memory."""
+    unpacker, data = Unpacker(response.headers.get("Content-Encoding", "")), bytearray()
+    async for chunk in response.aiter_raw():
+        for piece in unpacker.feed(chunk):
+            data += piece
+            if len(data) > limit:
+                return None
+    return bytes(data)

@@ -92,6 +92,8 @@ class Reply:
         with _lost(self._connection, self.request_id):
             async for picture in found:
                 count += 1
+                if count > self._bounds[1]:
+                    raise self._doubt(f"the provider answered with more than {self._bounds[1]} images")
                 yield picture
         if not count:
             raise self._doubt("the provider answered without any image")

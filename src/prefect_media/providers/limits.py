@@ -27,8 +27,11 @@ SVG_BYTES = 16 * 1024 * 1024
 MOST_PIXELS = 8_294_400
 """Pixels of an image whose size the provider chooses: no model here makes more."""
 
-MOST_IMAGE_BYTES = 8 * MOST_PIXELS
-"""Bytes of an image whose size and format the provider chooses: PNGs may have 16 bits for each of four channels."""
+PIXEL_BYTES = 5
+"""Bytes of a pixel at most: four channels as they are, and a quarter more for what is around them."""
+
+MOST_IMAGE_BYTES = PIXEL_BYTES * MOST_PIXELS
+"""Bytes of an image whose size the provider chooses."""
 
 MORE_IMAGES = 10
 """Images beyond those that were asked for which are still taken: they are paid for."""
@@ -102,14 +105,13 @@ def parse_json(raw: bytes | bytearray) -> Any:
 
 
 def image_bytes(request: ImageRequest | ImageEditRequest) -> int:
-    """Bytes of one image at most, by the size and format that were asked for: those of its pixels, not packed."""
+    """Bytes of one image at most, by the size and format that were asked for."""
     if request.output_format == "svg":
         return SVG_BYTES
     width, cross, height = (request.size or "").partition("x")
     known = bool(cross) and width.isdecimal() and height.isdecimal()
     pixels = int(width) * int(height) if known else MOST_PIXELS
-    each = 8 if request.output_format in (None, "png") else 4
-    return max(LEAST_IMAGE_BYTES, min(pixels, 8 * MOST_PIXELS) * each)
+    return max(LEAST_IMAGE_BYTES, min(pixels, 8 * MOST_PIXELS) * PIXEL_BYTES)
 
 
 def images_at_most(request: ImageRequest | ImageEditRequest) -> int:

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from prefect_media import web
+from prefect_media import transport, web
 from prefect_media.errors import InvalidRequest
-from prefect_media.web import fetch, objection, shown
+from prefect_media.reach import objection, shown
+from prefect_media.web import fetch
 
 
 @contextlib.contextmanager
@@ -275,11 +276,11 @@ async def test_certificates_are_checked_against_the_name_although_an_address_is_
     context.load_cert_chain(pem)
     names["fox.example"] = names["wolf.example"] = ["127.0.0.1"]
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    web._tls.cache_clear()
+    transport.tls.cache_clear()
     try:
         with served({"/": (200, {}, b"fox")}, context) as server:
             assert await fetch(f"https://fox.example:{server.port}/", limit=100, private=True) == b"fox"
             with pytest.raises(InvalidRequest, match="ConnectError"):
                 await fetch(f"https://wolf.example:{server.port}/", limit=100, private=True)
     finally:
-        web._tls.cache_clear()
+        transport.tls.cache_clear()

@@ -205,7 +205,7 @@ class _Collection:
         slots = asyncio.Semaphore(settings().max_transfers)
         storing: list[asyncio.Task[None]] = []
         try:
-            async with aclosing(wire.answers(self.at, file_id, self.id)) as lines:
+            async with aclosing(wire.answers(self.at, file_id, self.id, requests.values())) as lines:
                 async for line in lines:
                     if line.key not in requests:
                         self.terms.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)

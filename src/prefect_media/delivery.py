@@ -5,33 +5,39 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 from inspect import isawaitable
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import httpx
 
-from . import clock, costs, media
+from . import clock, costs, media, web
 from .assets import Asset, AssetSource
-from .errors import DownloadCorrupt, StoreError
+from .errors import DownloadCorrupt, MediaError, StoreError
 from .jobs import JobState, VideoJob
-from .link_logs import keep_signatures_out_of
 from .naming import media_key
 from .per_loop import shared
+from .providers import videos
 from .providers.batches import Line
-from .providers.client import Connection
+from .providers.client import Connection, headers_of
 from .providers.content import content_of
+from .providers.dialects import dialect_of
 from .providers.images import OnPreview, Picture, Reply
+from .providers.limits import image_bytes
+from .reach import Home, Refused, shown
 from .record import Record
 from .requests import ImageEditRequest, ImageRequest
+from .settings import settings
 from .sidecar import SUFFIX, Sidecar, write_sidecars
 from .storage import Storage, Stored
 from .terms import Terms
 
-keep_signatures_out_of("httpx")
-
 ANSWERS_AT_ONCE = 1
 """Answers with images that are read at once, of however many requests are in the air: each takes the memory of
 its largest picture about three times over."""
+
+LINK_PATIENCE = 120.0
+"""Seconds for an image that an answer names by a link."""
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before something that is paid for is stored again."""
@@ -44,16 +50,22 @@ async def store_video(
 
     What breaks on the way is tried again here: it is paid for, and getting it costs nothing.
     """
+    link = state.content_url
     for pause in (*PAUSES, None):
         try:
-            stored, content_type, integrity = await _poured(connection, job, storage, record)
+            poured = await _poured(connection, job, link, storage, record)
             break
         except (DownloadCorrupt, StoreError) as error:
             if not error.transient or pause is None:
+                if error.job_id is None:
+                    error.job_id = error.details["job_id"] = job.id
                 raise
             await clock.sleep(pause)
+            if isinstance(error, DownloadCorrupt):
+                link = await _fresh_link(connection, job) or link
     else:
         raise AssertionError("unreachable")
+    stored, content_type = poured.stored, poured.content_type
     facts = media.indexed_facts(stored.head)
     if facts is None:
         with await storage.open(cast(str, storage.key_of(stored.uri))) as file:
@@ -68,28 +80,41 @@ async def store_video(
         height=facts.height,
         seconds=facts.seconds,
         codec=facts.codec,
-        warnings=media.mismatches(facts, **_asked(record)),
+        warnings=(*media.mismatches(facts, **_asked(record)), *poured.warnings),
         source=source_of(
             connection,
             record,
             job.model,
             None,
             job_id=job.id,
-            integrity=integrity,
+            integrity=poured.integrity,
             remixed_from=state.remixed_from or record.request.get("video"),
             **_video_costs(connection, record, state, facts),
         ),
     )
 
 
-async def _poured(
-    connection: Connection, job: VideoJob, storage: Storage, record: Record
-) -> tuple[Stored, str, Literal["hash", "length"] | None]:
-    """The content of a job, from the provider into the store; what another process has stored meanwhile stays.
+async def _fresh_link(connection: Connection, job: VideoJob) -> str | None:
+    """Where the job says by now that its video lies: a signed link does not last. Asked where servers have links."""
+    if not (await dialect_of(connection)).content_urls:
+        return None
+    try:
+        return (await videos.look(connection, job.id)).content_url
+    except MediaError:
+        return None
 
-    Returns:
-        What was stored, its MIME type, and what it was compared with.
-    """
+
+class _Poured(NamedTuple):
+    """What was stored, its MIME type, what it was compared with, and what is odd about it."""
+
+    stored: Stored
+    content_type: str
+    integrity: Literal["hash", "length"] | None
+    warnings: tuple[str, ...]
+
+
+async def _poured(connection: Connection, job: VideoJob, link: str | None, storage: Storage, record: Record) -> _Poured:
+    """The content of a job, from the provider into the store; what another process has stored meanwhile stays."""
     kind = ""
 
     def name(head: bytes) -> tuple[str, str]:
@@ -97,13 +122,12 @@ async def _poured(
         kind = media.expect("video", head)
         return media_key(record, media.SUFFIXES[kind], storage=storage), kind
 
-    source = await content_of(connection, job.id)
+    source = await content_of(connection, job.id, link)
     whole = media.Whole()
     # On record as done and yet needed: what is there is broken.
     stored = await storage.pour_named(name, source, inspect=whole.feed, replace=record.state == "done")
-    if stored.hash_checked:
-        return stored, kind, "hash"
-    return stored, kind, "length" if stored.size_bytes == source.size else None
+    compared = "hash" if stored.hash_checked else "length" if stored.size_bytes == source.size else None
+    return _Poured(stored, kind, compared, whole.warnings)
 
 
 def _asked(record: Record) -> dict[str, Any]:
@@ -150,6 +174,7 @@ async def store_images(
     async with nullcontext() if reply.streams else _in_memory():
         async for picture in reply.pictures(_previews(terms)):
             index = len(assets) + 1
+            picture = await _fetched(connection, request, picture)
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
     host, family = connection.catalog_host, request.model_family or connection.model_family
     usd = costs.of_images(request.model, host, reply.usage, family)
@@ -188,7 +213,8 @@ def _previews(terms: Terms) -> OnPreview | None:
 async def store_image(
     storage: Storage, record: Record, index: int, count: int, picture: Picture, source: AssetSource
 ) -> Asset:
-    data = picture.data if picture.data is not None else await _download(cast(str, picture.url))
+    assert picture.data is not None
+    data = picture.data
     content_type = media.expect("image", data[:64])
     key = media_key(record, media.SUFFIXES[content_type], index if count > 1 else None)
     stored = await _put(storage, key, data, content_type)
@@ -263,18 +289,25 @@ async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> St
     return await storage.put(key, data, content_type=content_type)
 
 
-async def _download(url: str) -> bytes:
-    """The bytes behind a link in an answer. It is tried again here: the image is paid for and has no id."""
+async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequest, picture: Picture) -> Picture:
+    """A picture with its bytes, wherever they lie. Fetching is tried again here: it is paid for and has no id."""
+    if picture.data is not None:
+        return picture
+    url, limit, private = cast(str, picture.url), image_bytes(request), settings().allow_private_urls
+    home = Home(httpx.URL(connection.base_url), await headers_of(connection))
     for pause in (1.0, 2.0, 4.0, None):
         try:
-            async with httpx.AsyncClient(follow_redirects=True, timeout=120) as client:
-                return (await client.get(url)).raise_for_status().content
-        except httpx.HTTPError as error:
+            data = await web.download(url, limit=limit, private=private, home=home, patience=LINK_PATIENCE)
+            return replace(picture, data=data, url=None)
+        except web.Missing as missing:
             if pause is None:
-                raise DownloadCorrupt(
-                    f"a paid image can't be fetched from {httpx.URL(url).host}: {type(error).__name__}"
-                ) from None
+                raise DownloadCorrupt(f"a paid image can't be fetched from {shown(url)}: {missing}") from None
             await clock.sleep(pause)
+        except Refused as refused:
+            raise DownloadCorrupt(
+                f"a paid image at {shown(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
+                transient=False,
+            ) from None
     raise AssertionError("unreachable")
 
 

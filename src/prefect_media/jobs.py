@@ -1,7 +1,7 @@
 """What a video job is, and what each answer about one means. Nothing here does input or output, or reads a clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -63,6 +63,8 @@ class JobState:
     """What the server says that the job cost, in USD."""
     look_again_after: float | None = None
     """Seconds the server asked us to wait before the next look."""
+    content_url: str | None = field(default=None, repr=False)
+    """Where a finished video lies that the server itself does not serve; signed, so it is on no record."""
 
     @property
     def phase(self) -> Phase:
@@ -104,6 +106,7 @@ class JobState:
             remixed_from=_text(row.get("remixed_from_video_id")),
             cost_usd=_number(row.get("cost_usd")),
             look_again_after=look_again_after,
+            content_url=_text(row.get("content_url")),
         )
 
 

@@ -67,10 +67,15 @@ def expect(kind: str, head: bytes) -> str:
     return found
 
 
+MOST_JUNK = 1024 * 1024
+"""Bytes after the last box of a film that are kept with a warning; with more of them it is not a film."""
+
+
 class Whole:
     """Tells whether a film broke off: MP4 and MOV say of each box how long it is. Of other formats it says nothing."""
 
     def __init__(self) -> None:
+        self._boxes = self._junk = 0
         self._head = bytearray()
         self._skip: int | None = 0  # bytes left of the current box; None when the rest can't be followed
 
@@ -78,8 +83,11 @@ class Whole:
         """Take the next bytes; an empty block is the end.
 
         Raises:
-            errors.DownloadCorrupt: It ends within a box.
+            errors.DownloadCorrupt: It ends within a box, or goes on without one.
         """
+        if self._junk:
+            self._count_junk(len(block))
+            return
         if not block:
             if self._skip:
                 raise DownloadCorrupt("the video breaks off before its end, though its length was announced so")
@@ -90,6 +98,22 @@ class Whole:
             at, self._skip = at + step, self._skip - step
             if not self._skip and at < len(block):
                 at = self._read_header(block, at)
+                if self._junk:
+                    self._count_junk(len(block) - at)
+                    return
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about a film that is whole, one sentence each."""
+        junk = self._junk + len(self._head)
+        return (f"The file goes on for {junk:,} bytes after its last box.",) if self._boxes and junk else ()
+
+    def _count_junk(self, nbytes: int) -> None:
+        self._junk += nbytes
+        if self._junk > MOST_JUNK:
+            raise DownloadCorrupt(
+                f"the video goes on for more than {MOST_JUNK:,} bytes after its last box, which no film does"
+            )
 
     def _read_header(self, block: bytes | memoryview, at: int) -> int:
         """Gather the header of the next box, which may lie across two blocks."""
@@ -100,8 +124,13 @@ class Whole:
             return at + len(taken)  # the length follows, in 64 bits
         if len(self._head) == wanted:
             length = int.from_bytes(self._head[8:] if wanted == 16 else self._head[:4])
-            known = self._head[4:8].isalnum() and length >= wanted
-            self._skip = length - wanted if known else None  # length 0 is "up to the end of the file"
+            named = self._head[4:8].isalnum()
+            if named and length >= wanted:
+                self._boxes, self._skip = self._boxes + 1, length - wanted
+            elif self._boxes and not (named and length == 0):
+                self._junk = wanted
+            else:
+                self._skip = None  # another format, or a box "up to the end of the file"
             self._head.clear()
         return at + len(taken)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from . import media, web
+from . import media, reach, web
 from .assets import Asset
 from .errors import InvalidRequest, StoreError
 from .settings import settings
@@ -89,7 +89,7 @@ def shown(image: Given) -> str:
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
     text = image.uri if isinstance(image, Asset) else str(image)
-    return f"{text[:24]}..." if text.startswith("data:") else web.shown(text)
+    return f"{text[:24]}..." if text.startswith("data:") else reach.shown(text)
 
 
 def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tuple[str, bytes, str]:

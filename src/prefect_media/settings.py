@@ -57,7 +57,10 @@ class Settings(BaseSettings):
     )
     allow_private_urls: bool = Field(
         default=False,
-        description="Whether reference images may be fetched from private and loopback addresses.",
+        description="Whether references, and links in answers, may lead to private and loopback addresses.",
+    )
+    max_video_bytes: int = Field(
+        default=8 * 1024**3, ge=1, description="Largest video that is downloaded, in bytes; 8 GiB by default."
     )
 
     @field_validator("key_template")

@@ -167,6 +167,18 @@ def _connections(proxy: str | None) -> urllib3.PoolManager:
     return urllib3.PoolManager(maxsize=maxsize, ssl_context=tls(), timeout=timeout)
 
 
+def pinned_connections(scheme: str, host: str, port: int, address: str) -> urllib3.HTTPConnectionPool:
+    """Connections to an address that was checked; in all else, TLS included, they are made to the name `host`."""
+    import urllib3
+
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
+    if scheme == "http":
+        return urllib3.HTTPConnectionPool(address, port, timeout=timeout)
+    return urllib3.HTTPSConnectionPool(
+        address, port, timeout=timeout, ssl_context=tls(), server_hostname=host, assert_hostname=host
+    )
+
+
 def fill(buffer: memoryview, response: BaseHTTPResponse) -> memoryview:
     """As much of a body as there is and as `buffer` holds; nothing at its end.
 

@@ -21,10 +21,14 @@ from ..errors import (
     RateLimited,
     SubmissionInDoubt,
 )
+from .limits import TooLarge
 
 if TYPE_CHECKING:
     import httpx2
     from openai import APIConnectionError, APIStatusError
+
+REDIRECTED_TO = "prefect_media.redirected_to"
+"""Extension of a response: where its redirect, which was not followed, leads."""
 
 MODERATION_CODES = {
     "moderation_blocked",
@@ -68,6 +72,8 @@ def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
     if isinstance(cause, httpx2.LocalProtocolError) and "Illegal header" in str(cause):  # whose value is the key
         return AuthenticationFailed(f"the key for {host} can't be sent: it has a letter that no key has; copy it anew")
     what = f"{type(cause).__name__}: {cause}" if cause else str(error)
+    if cause and isinstance(cause.__cause__, TooLarge) and not paid:
+        return ProviderUnavailable(f"{host} sends more than any answer can be: {cause}; nothing was bought")
     if not paid or isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return ProviderUnavailable(f"{host} could not be reached ({what}); nothing was bought")
     return SubmissionInDoubt(f"the reply of {host} to a paid request was lost ({what})")
@@ -120,6 +126,8 @@ def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -
             return QuotaExceeded(f"the account at {host} has no quota left: {said}{reference}", **about)
         wait = retry_after(headers)
         return RateLimited(f"{host} takes no more requests now: {said}{reference}", retry_after=wait, **about)
+    if 300 <= status < 400:
+        return _redirect(response, paid, about)
     if status == 410:
         return ModelRetired(f"{host} no longer serves this model: {said}{reference}", **about)
     if status == 404 and not paid:
@@ -137,6 +145,19 @@ def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -
             return SubmissionInDoubt(f"{host} failed while taking a paid request: {said}{reference}", **about)
         return ProviderUnavailable(f"{host} failed: {said}{reference}", **about)
     return InvalidRequest(f"{host} refused the request: {said}{reference}; nothing was bought", **about)
+
+
+def _redirect(response: httpx2.Response, paid: bool, about: Mapping[str, Any]) -> MediaError:
+    """What a redirect means that is not followed. These three say that the request was not taken; others need not."""
+    status, host = response.status_code, response.request.url.host
+    where = response.extensions.get(REDIRECTED_TO, "nowhere")
+    said = f"{host} redirects to {where} (HTTP {status}), and requests go to the server of base_url alone"
+    hint = f"if {where} is the right one, set base_url to it"
+    if not paid:
+        return ProviderUnavailable(f"{said}; {hint}", **about)
+    if status in (301, 307, 308):
+        return InvalidRequest(f"{said}; {hint}. Nothing was bought", **about)
+    return SubmissionInDoubt(f"{host} answered a paid request with a redirect to {where} (HTTP {status})", **about)
 
 
 def not_json(response: httpx2.Response, paid: bool) -> MediaError:

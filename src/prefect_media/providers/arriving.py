@@ -6,9 +6,10 @@ Nothing in this file does any input or output.
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from typing import Any
+
+from .limits import JSON_BYTES, MORE_IMAGES, MOST_IMAGE_BYTES, TooLarge, parse_json
 
 _OPENS = re.compile(rb'"b64_json"\s*:\s*"')
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([^u]))")
@@ -29,9 +30,14 @@ class PictureReader:
         answer = reader.finish()         # the rest of the JSON
 
     In the answer each picture that was handed out is replaced by its number, from 0, as an int.
+
+    Args:
+        image_bytes: Bytes of one picture at most.
+        images: Pictures at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_bytes: int = MOST_IMAGE_BYTES, images: int = 10 + MORE_IMAGES) -> None:
+        self._image_bytes, self._images, self._size = image_bytes, images, 0
         self._rest = bytearray()
         self._encoded = bytearray()  # of the picture being read, what is not decoded yet
         self._picture: list[bytes] | None = None  # pieces: one growing buffer would leave holes in the memory
@@ -42,6 +48,7 @@ class PictureReader:
 
         Raises:
             NotBase64: A picture's content is not base64.
+            TooLarge: It, or all of them, or the JSON around them, are more than was asked for.
         """
         done: list[bytes] = []
         while piece:
@@ -53,20 +60,25 @@ class PictureReader:
 
         Raises:
             ValueError: It is not JSON, or broke off.
+            TooLarge: It has more in it than any answer.
         """
         if self._picture is not None:
             raise ValueError("the answer broke off within a picture")
-        return json.loads(self._rest)
+        return parse_json(self._rest)
 
     def _outside(self, piece: bytes) -> bytes:
         start = max(0, len(self._rest) - _LONGEST_OPENING)
         self._rest += piece
         opening = _OPENS.search(self._rest, start)
         if opening is None:
+            if len(self._rest) > JSON_BYTES:
+                raise TooLarge(f"the JSON is larger than {JSON_BYTES:,} bytes")
             return b""
         piece = bytes(self._rest[opening.end() :])
         del self._rest[opening.end() - 1 :]
-        self._picture = []
+        self._picture, self._size = [], 0
+        if self._count == self._images:
+            raise TooLarge(f"there are more than {self._images} images")
         return piece
 
     def _inside(self, piece: bytes, done: list[bytes]) -> bytes:
@@ -95,9 +107,13 @@ class PictureReader:
             self._encoded = bytearray(_ESCAPE.sub(_unescaped, self._encoded))
         whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
         try:
-            self._picture.append(binascii.a2b_base64(self._encoded[:whole], strict_mode=True))
+            decoded = binascii.a2b_base64(self._encoded[:whole], strict_mode=True)
         except binascii.Error as error:
             raise NotBase64(str(error)) from None
+        self._picture.append(decoded)
+        self._size += len(decoded)
+        if self._size > self._image_bytes:
+            raise TooLarge(f"an image is larger than {self._image_bytes:,} bytes")
         self._encoded = self._encoded[whole:] + kept
 
 
@@ -112,9 +128,14 @@ class LineReader:
         for line, pictures in reader.feed(piece):
             ...                      # as from a `PictureReader`, as soon as the line has ended
     reader.finish()                  # a last line without an end
+
+    Args:
+        image_bytes: Bytes of one picture at most; a line with a larger one can't be read.
+        images: Pictures of one line at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_bytes: int = MOST_IMAGE_BYTES, images: int = 10 + MORE_IMAGES) -> None:
+        self._bounds = image_bytes, images
         self._begin()
 
     def feed(self, piece: bytes) -> list[tuple[Any, list[bytes]]]:
@@ -140,12 +161,12 @@ class LineReader:
             return []
 
     def _begin(self) -> None:
-        self._line: PictureReader | None = PictureReader()
+        self._line: PictureReader | None = PictureReader(*self._bounds)
         self._pictures: list[bytes] = []
 
     def _take(self, piece: bytes) -> None:
         if self._line is not None:
             try:
                 self._pictures += self._line.feed(piece)
-            except NotBase64:
-                self._line = None  # until its end nothing in it is of use
+            except (NotBase64, TooLarge):
+                self._line, self._pictures = None, []  # until its end nothing in it is of use

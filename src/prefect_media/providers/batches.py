@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -29,7 +29,8 @@ from .answers import answer_error
 from .arriving import LineReader
 from .client import Connection, headers_of
 from .content import Content
-from .images import OnPreview, Picture, body_of, told
+from .images import OnPreview, Picture, body_of, link_in, told
+from .limits import image_bytes, images_at_most
 from .server_time import Oldest
 from .wire import ask, fields_of
 
@@ -166,6 +167,7 @@ class Line:
 
     def __init__(self, row: Mapping[str, Any], pictures: list[bytes], connection: Connection, batch_id: str) -> None:
         response, self._pictures = fields_of(row.get("response")), pictures
+        self._url = connection.images_url("generations", "")
         self.key = str(row.get("custom_id"))
         self.request_id = cast(str | None, response.get("request_id"))
         listed, self.usage = told(fields_of(response.get("body")))
@@ -183,11 +185,19 @@ class Line:
         while self._pictures:
             yield Picture(self._pictures.pop(0), None)
         for link in self._links:
-            yield Picture(None, str(link["url"]))
+            yield Picture(None, link_in(self._url, str(link["url"])))
 
 
-async def answers(connection: Connection, file_id: str, batch_id: str) -> AsyncGenerator[Line]:
+async def answers(
+    connection: Connection, file_id: str, batch_id: str, requests: Collection[ImageRequest]
+) -> AsyncGenerator[Line]:
     """The lines of a file of answers as they arrive, one in memory at a time; taken up again where it broke off.
+
+    Args:
+        connection: Where to and as whom.
+        file_id: The file.
+        batch_id: The batch that it answers.
+        requests: What was ordered: no line is larger than the largest of them allows.
 
     Raises:
         errors.JobExpired: The file is gone.
@@ -195,7 +205,8 @@ async def answers(connection: Connection, file_id: str, batch_id: str) -> AsyncG
     """
     url = connection.download_url(f"/files/{file_id}/content")
     content = Content(url, await headers_of(connection), connection.host, batch_id)
-    blocks, reader = iter(content), LineReader()
+    largest = max(map(image_bytes, requests)), max(map(images_at_most, requests))
+    blocks, reader = iter(content), LineReader(*largest)
 
     def block() -> bytes | None:
         for each in blocks:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..errors import AuthenticationFailed
 from ..per_loop import shared
 from ..transport import tls
+from ..unpacking import ACCEPTED
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def is_dated(api_version: str | None) -> bool:
 
 def wire_client(connection: Connection) -> AsyncOpenAI:
     """The client our own requests go through: always the plain one, because URLs are built here."""
-    return shared(("wire", connection), lambda: _plain_async(connection))
+    return shared(("wire", connection), lambda: _plain_async(connection, ours=True))
 
 
 async def headers_of(connection: Connection) -> dict[str, str]:
@@ -140,8 +141,8 @@ def async_client(connection: Connection) -> AsyncOpenAI:
 
     def make() -> AsyncOpenAI:
         if is_dated(connection.api_version):
-            return AsyncAzureOpenAI(**_azure_options(connection), http_client=_http_async(connection))
-        return _plain_async(connection)
+            return AsyncAzureOpenAI(**_azure_options(connection), http_client=_http_async(connection, ours=False))
+        return _plain_async(connection, ours=False)
 
     try:
         asyncio.get_running_loop()
@@ -161,11 +162,11 @@ def sync_client(connection: Connection) -> OpenAI:
     return OpenAI(api_key=secret, **_plain_options(connection), http_client=_http(connection))
 
 
-def _plain_async(connection: Connection) -> AsyncOpenAI:
+def _plain_async(connection: Connection, *, ours: bool) -> AsyncOpenAI:
     from openai import AsyncOpenAI
 
     secret = async_token_provider(_scope(connection)) if connection.entra else connection.api_key
-    return AsyncOpenAI(api_key=secret, **_plain_options(connection), http_client=_http_async(connection))
+    return AsyncOpenAI(api_key=secret, **_plain_options(connection), http_client=_http_async(connection, ours=ours))
 
 
 def _plain_options(connection: Connection) -> dict[str, Any]:
@@ -185,41 +186,57 @@ def _scope(connection: Connection) -> str:
 
 
 def _http(connection: Connection) -> httpx2.Client:
-    """An HTTP client that sends the key as Azure wants it; the SDK's plain clients can only send a bearer."""
+    """An HTTP client that sends the key as its server wants it, and to no other; the SDK's plain ones send a bearer."""
     from openai import DefaultHttpxClient
 
-    def key_alone(request: httpx2.Request) -> None:
-        _send_as_api_key(request, connection)
+    from .bounds import refuse_redirect
 
-    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
+    def ours_alone(request: httpx2.Request) -> None:
+        _keep_home(request, connection)
+
+    def unless_paid(response: httpx2.Response) -> None:
+        refuse_redirect(response, leaves_home=True)
+
+    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [ours_alone], "response": [unless_paid]})
 
 
-def _http_async(connection: Connection) -> httpx2.AsyncClient:
+def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
     """The async twin of `_http`.
 
     The SDK's own would close itself when it is garbage, on whatever event loop is running by then.
+
+    Args:
+        connection: Where to and as whom.
+        ours: Whether we read its answers: then they are bounded, and come from nowhere else.
     """
     from openai import DefaultAsyncHttpxClient
 
-    async def key_alone(request: httpx2.Request) -> None:
-        _send_as_api_key(request, connection)
+    from .bounds import bind, refuse_redirect
+
+    async def ours_alone(request: httpx2.Request) -> None:
+        _keep_home(request, connection)
 
     async def in_one_piece(request: httpx2.Request) -> None:
         # A form would be sent field by field, each with a system call and perhaps a packet of its own.
         if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
             await request.aread()
 
-    hooks = [in_one_piece] if connection.bearer else [key_alone, in_one_piece]
-    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": hooks})
+    async def unless_paid(response: httpx2.Response) -> None:
+        refuse_redirect(response, leaves_home=not ours)
+
+    hooks = {"request": [ours_alone, in_one_piece], "response": [unless_paid, *([bind] if ours else [])]}
+    headers = {"Accept-Encoding": ACCEPTED} if ours else None
+    return DefaultAsyncHttpxClient(verify=tls(), headers=headers, event_hooks=hooks)
 
 
-def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:
-    if "Authorization" in request.headers:
-        del request.headers["Authorization"]
-    if request.url.netloc.decode() == connection.host:  # a redirect may lead to a stranger
+def _keep_home(request: httpx2.Request, connection: Connection) -> None:
+    """Send the key as this server wants it, and neither it nor anything else of ours to another one."""
+    from .bounds import keep_secrets_home
+
+    if not connection.bearer:
+        request.headers.pop("Authorization", None)
         request.headers["api-key"] = connection.api_key
-    elif "api-key" in request.headers:
-        del request.headers["api-key"]
+    keep_secrets_home(request, connection.base_url)
 
 
 def _azure_options(connection: Connection) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import re
 import threading
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import httpx
 
 from .. import clock
 from ..errors import (
@@ -20,10 +22,15 @@ from ..errors import (
     MediaError,
     ProviderUnavailable,
 )
-from ..transport import BLOCK_BYTES, Block, connections, fill
+from ..reach import Home, Refused
+from ..settings import settings
+from ..transport import BLOCK_BYTES, Block, fill
+from ..unpacking import Unpacker
 from .answers import answer_error
 from .client import Connection, headers_of
 from .dialects import dialect_of
+from .hops import Hops, interrupt, read_some
+from .limits import ERROR_BYTES
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -46,35 +53,65 @@ SLOW_BYTES = 256 * 1024
 CAREFUL_BYTES = 64 * 1024
 """What is read first after a break. A connection that is reset takes the block along that is being read."""
 
-OURS_ALONE = frozenset({"Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project", "Cookie"})
-"""Headers that a redirect doesn't carry to another host."""
 
+async def content_of(connection: Connection, job_id: str, link: str | None = None) -> Content:
+    """The content of a job, not asked for yet.
 
-async def content_of(connection: Connection, job_id: str) -> Content:
-    """The content of a job, not asked for yet."""
+    Args:
+        connection: Where to and as whom.
+        job_id: The provider's id of the job.
+        link: Where the job says that its video lies, for servers that don't serve it themselves.
+    """
     dialect = await dialect_of(connection)
     method, path = dialect.route("content", job_id)
     assert method == "get"
-    return Content(connection.download_url(path), await headers_of(connection), connection.host, job_id)
+    return Content(
+        connection.download_url(path),
+        await headers_of(connection),
+        connection.host,
+        job_id,
+        limit=settings().max_video_bytes,
+        link=link,
+        elsewhere=dialect.elsewhere,
+    )
 
 
 class Content:
     """One video, to be read in a thread, block by block.
+
+    Args:
+        url: Where the provider serves it.
+        headers: Sent to the provider's own origin, and to no other.
+        host: The provider, as messages call it.
+        job_id: The provider's id of the job.
+        limit: Bytes at most; None for what is not kept as a whole.
+        link: Where it lies when the provider says `elsewhere`.
+        elsewhere: Words with which the provider says that it does not serve the content itself.
 
     Attributes:
         size: Its length in bytes, as the provider announced it; None where it didn't, or packed the body.
         digest: Algorithm and hash of the whole, as the provider announced them.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], host: str, job_id: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        host: str,
+        job_id: str,
+        *,
+        limit: int | None = None,
+        link: str | None = None,
+        elsewhere: str = "",
+    ) -> None:
         self.size: int | None = None
         self.digest: tuple[str, str] | None = None
         self._url, self._host, self._job_id = url, host, job_id
-        # As it is: packed, its length would be unknown and it could not be taken up again.
-        self._headers = {**headers, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._hops = Hops(Home(httpx.URL(url), headers))
+        self._limit, self._link, self._elsewhere = limit, link, elsewhere
         self._etag: str | None = None
         self._validator: str | None = None
-        self._packed = False
+        self._unpacker = Unpacker("")
         self._response: BaseHTTPResponse | None = None
         self._reading_since: float | None = None
         self._slow = False
@@ -84,7 +121,7 @@ class Content:
         """Make reading end with an error, from another thread."""
         self._stopped.set()
         if self._response is not None:
-            self._interrupt(self._response)
+            interrupt(self._response)
 
     def __iter__(self) -> Iterator[Block]:
         """The bytes of the video; a broken connection is taken up again where the server can do that.
@@ -108,15 +145,16 @@ class Content:
                 first = CAREFUL_BYTES >> 2 * (breaks - 1) if breaks else BLOCK_BYTES
                 for block in self._blocks(response, buffer, first):
                     got += len(block)
+                    self._refuse_excess(got)
                     yield block
-                if self.size is None or got >= self.size:
+                if (self.size is None or got >= self.size) and self._unpacker.whole:
                     response.release_conn()
                     return
             except (HTTPError, HTTPException, OSError, ValueError, AttributeError) as error:
                 reason = _name(error)
             finally:
                 if self.size is None or got != self.size:
-                    self._interrupt(response)  # what is left in it belongs to nobody
+                    interrupt(response)  # what is left in it belongs to nobody
             if got - progress >= (SLOW_BYTES if self._slow else 1):
                 breaks, progress = 0, got
             while True:
@@ -134,11 +172,14 @@ class Content:
         self._slow, room = False, buffer[:first]
         while True:
             self._reading_since = clock.monotonic()
-            block = response.read(len(room)) if self._packed else fill(room, response)
+            block = fill(room, response)
             self._reading_since = None
             if not block:
                 return
-            yield block
+            if self._unpacker.packed:
+                yield from self._unpacker.feed(bytes(block))
+            else:
+                yield block
             room = buffer
 
     def check(self) -> None:
@@ -146,12 +187,12 @@ class Content:
         since = self._reading_since
         if since is not None and clock.monotonic() - since > SLOW_SECONDS and self._response is not None:
             self._slow = True
-            self._interrupt(self._response)
+            interrupt(self._response)
 
     def _opened(self) -> BaseHTTPResponse:
         from urllib3.exceptions import HTTPError
 
-        for pause in (*NOT_YET_PAUSES, None):
+        for pause in (0.0, *NOT_YET_PAUSES, None) if self._link else (*NOT_YET_PAUSES, None):
             try:
                 response = self._ask({})
             except (HTTPError, OSError) as error:
@@ -163,6 +204,15 @@ class Content:
             if response.status < 300:
                 break
             error = self._refusal(response)
+            if self._link and error.status_code == 400 and self._hops.ended_at_home:
+                self._url, self._link = urljoin(self._url, self._link), None
+                continue
+            if self._elsewhere and error.status_code == 400 and self._elsewhere in error.message.lower():
+                raise DownloadCorrupt(
+                    f"the video of job {self._job_id} lies in cloud storage, and {self._host} does not say where; "
+                    "it is paid for and can be fetched again",
+                    job_id=self._job_id,
+                )
             if error.status_code == 404 and pause is not None and not self._stopped.wait(pause):
                 continue  # finished a moment ago: some servers move the file first
             raise _no_content(self._host, self._job_id, error) from error
@@ -175,11 +225,23 @@ class Content:
                 f"job {self._job_id} is finished, but {self._host} sends no video for it (0 bytes)",
                 job_id=self._job_id,
             )
-        self._packed = headers.get("Content-Encoding", "identity") != "identity"
-        if not self._packed:
+        try:
+            self._unpacker = Unpacker(headers.get("Content-Encoding", ""))
+        except ValueError as error:
+            interrupt(response)
+            raise DownloadCorrupt(
+                f"the content of job {self._job_id} can't be read: {error}", job_id=self._job_id, transient=False
+            ) from None
+        if not self._unpacker.packed:
             length = headers.get("Content-Length", "")
             self.size = int(length) if length.isdecimal() else None
             self.digest = promised_hash(headers)
+            if self.size is not None:
+                try:
+                    self._refuse_excess(self.size)
+                except DownloadCorrupt:
+                    interrupt(response)
+                    raise
         self._etag = headers.get("ETag")
         strong = self._etag is not None and self._etag.startswith('"')
         self._validator = self._etag if strong else headers.get("Last-Modified")
@@ -187,15 +249,15 @@ class Content:
 
     def _resumed(self, start: int, reason: str) -> BaseHTTPResponse:
         """The rest of the body, from `start` on; HTTP and socket errors come out as they are."""
-        if self._packed:
+        if self._unpacker.packed:
             raise self._broken(start, reason)
         condition = {"If-Range": self._validator} if self._validator else {}
         response = self._ask({"Range": f"bytes={start}-", **condition} if start else {})
         if response.status >= 500 or response.status in (408, 429):
-            self._interrupt(response)
+            interrupt(response)
             raise OSError(f"HTTP {response.status}")
         if not self._continues(response, start):
-            self._interrupt(response)
+            interrupt(response)
             raise self._broken(start, reason)
         return response
 
@@ -212,32 +274,32 @@ class Content:
         return response.status == 206 and where is not None and (size is None or where[1] in (size, "*"))
 
     def _ask(self, more: Mapping[str, str]) -> BaseHTTPResponse:
-        from urllib3 import Retry
-
-        return connections(self._url).request(
-            "GET",
-            self._url,
-            headers={**self._headers, **more},
-            preload_content=False,
-            retries=Retry(
-                total=8, connect=2, read=2, status=0, other=2, backoff_factor=0.2, remove_headers_on_redirect=OURS_ALONE
-            ),
-        )
+        try:
+            return self._hops.get(self._url, more)
+        except Refused as refused:
+            raise DownloadCorrupt(
+                f"the content of job {self._job_id} is not fetched: {refused}; it is paid for and can be fetched again",
+                job_id=self._job_id,
+                transient=False,
+            ) from None
 
     def _refusal(self, response: BaseHTTPResponse) -> MediaError:
-        from urllib3.exceptions import HTTPError
+        """What an answer without content means. That of a stranger is not quoted: who knows where it is."""
+        if self._hops.ended_at_home:
+            return answer_error(response.status, dict(response.headers), read_some(response, ERROR_BYTES), self._url)
+        interrupt(response)
+        said = f"{self._hops.end.host}, where {self._host} keeps it, answers HTTP {response.status}"
+        kind = JobExpired if response.status in (404, 410) else DownloadCorrupt
+        return kind(said, status_code=response.status)
 
-        body = b""
-        with suppress(HTTPError, OSError):  # the status says enough where its reasons break off
-            body = response.read(BLOCK_BYTES)
-            response.release_conn()
-        return answer_error(response.status, dict(response.headers), body, self._url)
-
-    def _interrupt(self, response: BaseHTTPResponse) -> None:
-        """Wake whoever reads it, and never use its connection again."""
-        with suppress(OSError, ValueError, RuntimeError):  # it is closed already
-            response.shutdown()
-        response.close()
+    def _refuse_excess(self, size: int) -> None:
+        if self._limit is not None and size > self._limit:
+            raise DownloadCorrupt(
+                f"the video of job {self._job_id} has {size:,} bytes or more, and PREFECT_MEDIA_MAX_VIDEO_BYTES="
+                f"{self._limit} allows no more; it is paid for: raise that and fetch it again",
+                job_id=self._job_id,
+                transient=False,
+            )
 
     def _broken(self, got: int, reason: str) -> DownloadCorrupt:
         of = f" of {self.size}" if self.size is not None else ""
@@ -272,9 +334,14 @@ def promised_hash(headers: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _no_content(host: str, job_id: str, error: MediaError) -> MediaError:
+    about = {**error.details, "job_id": job_id}
+    if isinstance(error, DownloadCorrupt):
+        return DownloadCorrupt(
+            f"the content of job {job_id} can't be had: {error.message}; it is paid for and can be fetched again",
+            **about,
+        )
     if not isinstance(error, JobExpired | InvalidRequest):
         return error
-    about = {**error.details, "job_id": job_id}
     if error.status_code in (404, 410):
         return JobExpired(
             f"the content of job {job_id} is gone: {error.message}; pass retry_failed=True to buy it again", **about

@@ -64,6 +64,8 @@ class Dialect:
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
     media: str = ""
     cost: str = ""
+    content_urls: tuple[str, ...] = ()
+    elsewhere: str = ""
     poll_hint: str = ""
     known_by: KnownBy = field(default_factory=KnownBy)
 
@@ -129,6 +131,7 @@ class Dialect:
         if self.media and row.get("status") == "completed" and row.get(self.media) == []:
             said = "it finished without a video, so the provider's filter took it out"
             row |= {"status": "failed", "error": row.get("error") or {"code": "moderation_blocked", "message": said}}
+        row["content_url"] = next((url for name in self.content_urls if (url := _first(row.get(name)))), None)
         if self.cost:
             row["cost_usd"] = reduce(lambda part, name: fields_of(part).get(name), self.cost.split("."), body)
         return row
@@ -142,6 +145,7 @@ def dialects() -> dict[str, Dialect]:
     for name, own in tables.items():
         table: dict[str, Any] = {**tables[own["like"]], "note": "", **own} if "like" in own else {**own}
         table.pop("like", None)
+        table["content_urls"] = tuple(table.get("content_urls", ()))
         table |= {"name": name, "known_by": KnownBy(**own.get("known_by", {}))}
         found[name] = Dialect(**table)
     return found
@@ -216,6 +220,12 @@ def _by_models(body: object, headers: Mapping[str, str]) -> Dialect:
         if (sign.model_field and sign.model_field in first) or (sign.header and sign.header in headers):
             return dialect
     return dialects()["openai"]
+
+
+def _first(value: object) -> str | None:
+    """A text, or the first of a list of texts."""
+    listed = cast(list[object], value) if isinstance(value, list) else [value]
+    return listed[0] if listed and isinstance(listed[0], str) and listed[0] else None
 
 
 def _filled(value: Any, data_url: str) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urljoin
 
 from ..catalog import catalog, plain_name
 from ..errors import SubmissionInDoubt
@@ -20,6 +21,7 @@ from ..requests import ImageEditRequest, ImageRequest
 from .answers import explained, hidden_error, not_json, request_id_of
 from .arriving import NotBase64, PictureReader
 from .client import Connection, paid_slots, wire_client
+from .limits import JSON_BYTES, TooLarge, bound_of, image_bytes, images_at_most
 from .wire import Upload, fields_of
 
 if TYPE_CHECKING:
@@ -52,8 +54,20 @@ class Reply:
         usage: Tokens, as the provider counted them; known after the last picture.
     """
 
-    def __init__(self, response: httpx2.Response, connection: Connection) -> None:
+    def __init__(
+        self,
+        response: httpx2.Response,
+        connection: Connection,
+        request: ImageRequest | ImageEditRequest,
+        partial_images: int = 0,
+    ) -> None:
         self._response, self._connection = response, connection
+        self._bounds = image_bytes(request), images_at_most(request)
+        each, count = self._bounds
+        encoded = each * 4 // 3 + JSON_BYTES
+        bound = bound_of(response)
+        bound.limit = encoded * count * (1 + partial_images)
+        bound.line_limit = encoded if self.streams else None
         self.request_id = request_id_of(response.headers)
         self.rows: list[Mapping[str, Any]] = []
         self.usage: Mapping[str, Any] | None = None
@@ -78,12 +92,14 @@ class Reply:
         with _lost(self._connection, self.request_id):
             async for picture in found:
                 count += 1
+                if count > self._bounds[1]:
+                    raise self._doubt(f"the provider answered with more than {self._bounds[1]} images")
                 yield picture
         if not count:
             raise self._doubt("the provider answered without any image")
 
     async def _whole(self) -> AsyncIterator[Picture]:
-        reader = PictureReader()
+        reader = PictureReader(*self._bounds)
         try:
             async for piece in self._response.aiter_bytes():
                 done = reader.feed(piece)
@@ -92,6 +108,8 @@ class Reply:
             body = reader.finish()
         except NotBase64:
             raise self._doubt("the provider answered with an image that is not base64") from None
+        except TooLarge as error:
+            raise self._doubt(f"the provider answered with more than was asked for: {error}") from None
         except ValueError:
             raise not_json(self._response, paid=True) from None
         async for picture in self._around(fields_of(body)):
@@ -109,7 +127,7 @@ class Reply:
             if not row.get("url"):
                 raise self._doubt("the provider answered with an image that has neither content nor a link")
             self.rows.append(row)
-            yield Picture(None, str(row["url"]))
+            yield Picture(None, link_in(str(self._response.request.url), str(row["url"])))
 
     async def _events(self, on_preview: OnPreview | None) -> AsyncIterator[Picture]:
         from openai import APIError, AsyncStream
@@ -183,7 +201,7 @@ async def post(
         with _lost(connection, None):
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, body=fields, options=options, **files)
         try:
-            yield Reply(response, connection)
+            yield Reply(response, connection, request, partial_images)
         finally:
             await response.aclose()
 
@@ -198,6 +216,19 @@ def body_of(request: ImageRequest | ImageEditRequest, partial_images: int = 0) -
     if partial_images:
         fields |= {"stream": True, "partial_images": partial_images}
     return fields | request.extra
+
+
+def link_in(base: str, url: str) -> str:
+    """A link in an answer as a full URL; SGLang gives them relative to its own.
+
+    Args:
+        base: The URL that was asked.
+        url: The link.
+    """
+    try:
+        return urljoin(base, url)
+    except ValueError:  # no URL at all, as fetching it will say
+        return url
 
 
 def told(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:

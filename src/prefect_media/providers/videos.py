@@ -22,6 +22,7 @@ from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
+from .limits import parse_json
 from .server_time import Oldest
 from .wire import Upload, ask, beside, fields_of
 
@@ -249,7 +250,7 @@ def _body_behind(error: MediaError) -> object:
     if not isinstance(error.__cause__, APIStatusError):
         return None
     try:
-        return error.__cause__.response.json()
+        return parse_json(error.__cause__.response.content)
     except ValueError:
         return None
 

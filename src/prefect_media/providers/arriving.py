@@ -56,7 +56,10 @@ class PictureReader:
         """
         if self._picture is not None:
             raise ValueError("the answer broke off within a picture")
-        return json.loads(self._rest)
+        try:
+            return json.loads(self._rest)
+        except RecursionError:
+            raise ValueError("the answer is nested too deeply") from None
 
     def _outside(self, piece: bytes) -> bytes:
         start = max(0, len(self._rest) - _LONGEST_OPENING)

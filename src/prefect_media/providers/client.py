@@ -10,11 +10,14 @@ import asyncio
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from ..cleaning import cleaner_of, keep_secrets_out_of_logs
 from ..errors import AuthenticationFailed
 from ..per_loop import shared
 from ..transport import tls
+from .address import segment
+from .answers import keep_secrets_out_of
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ AZURE_DOMAINS = (
     ".azure-api.net",
 )
 
+
+keep_secrets_out_of_logs(
+    *("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+    *("openai._base_client", "urllib3.connectionpool"),
+)
 
 ONE_PIECE_BYTES = 4 * 1024 * 1024
 """A request body up to this size is put together before it is sent."""
@@ -89,10 +97,15 @@ class Connection:
         }
 
     def images_url(self, operation: Literal["generations", "edits"], model: str) -> str:
-        """Full URL of an image operation; Azure's dated api-versions only know it per deployment."""
+        """Full URL of an image operation; Azure's dated api-versions only know it per deployment.
+
+        Raises:
+            errors.InvalidRequest: No deployment can have that name.
+        """
         if self.provider == "azure" and is_dated(self.api_version):
             root = self.base_url.removesuffix("/v1")
-            return f"{root}/deployments/{model}/images/{operation}?api-version={self.api_version}"
+            query = urlencode({"api-version": self.api_version})
+            return f"{root}/deployments/{segment('deployment name', model)}/images/{operation}?{query}"
         return self.url(f"/images/{operation}")
 
     def url(self, path: str) -> str:
@@ -205,12 +218,16 @@ def _http_async(connection: Connection) -> httpx2.AsyncClient:
         _send_as_api_key(request, connection)
 
     async def in_one_piece(request: httpx2.Request) -> None:
+        cleaner_of(request.headers)  # from now on, logs are kept clean of what it carries
         # A form would be sent field by field, each with a system call and perhaps a packet of its own.
         if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
             await request.aread()
 
+    async def clean(response: httpx2.Response) -> None:
+        keep_secrets_out_of(response)
+
     hooks = [in_one_piece] if connection.bearer else [key_alone, in_one_piece]
-    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": hooks})
+    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": hooks, "response": [clean]})
 
 
 def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:

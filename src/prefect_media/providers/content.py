@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import threading
 from base64 import b64decode
@@ -231,7 +230,7 @@ class Content:
         with suppress(HTTPError, OSError):  # the status says enough where its reasons break off
             body = response.read(BLOCK_BYTES)
             response.release_conn()
-        return answer_error(response.status, dict(response.headers), body, self._url)
+        return answer_error(response.status, dict(response.headers), body, self._url, self._headers)
 
     def _interrupt(self, response: BaseHTTPResponse) -> None:
         """Wake whoever reads it, and never use its connection again."""
@@ -264,7 +263,7 @@ def promised_hash(headers: Mapping[str, str]) -> tuple[str, str] | None:
         algorithm = name.lower().replace("-", "")
         try:
             digest = b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         if len(digest) == {"sha256": 32, "md5": 16}[algorithm]:
             return algorithm, digest.hex()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import InvalidRequest
-from .answers import explained, hidden_error, not_json, request_id_of
+from .answers import cleaner_for, explained, hidden_error, not_json, request_id_of
 from .client import Connection, paid_slots, wire_client
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ async def ask(
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     try:
-        body = response.json()
-    except ValueError:
+        body = cleaner_for(response).json(response.json())
+    except (ValueError, RecursionError):
         raise not_json(response, paid) from None
     if error := hidden_error(response, body, paid):
         raise error

@@ -66,6 +66,14 @@ class Cleaner:
             return text
         return self._pattern.sub(HIDDEN, text)
 
+    def excerpt(self, text: str, most: int) -> str:
+        """The beginning of a text without secrets; no half of one is left at its end."""
+        if len(text) <= most:
+            return self.text(text)
+        longest = max(map(len, self._forms), default=0)
+        cleaned = self.text(text[: most + longest])
+        return f"{cleaned[: min(most, len(cleaned) - longest)]}..."
+
     def json(self, value: Any) -> Any:
         """A JSON value without secrets in its texts and names; texts that are too long are cut.
 
@@ -82,8 +90,7 @@ class Cleaner:
         if name in UNTOUCHED or not isinstance(value, str | dict | list):
             return value
         if isinstance(value, str):
-            text = self.text(value)
-            return text if len(text) <= LONGEST or name in WHOLE else f"{text[:LONGEST]}..."
+            return self.text(value) if name in WHOLE else self.excerpt(value, LONGEST)
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} levels deep")
         if isinstance(value, list):

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from prefect_media import steps
-from prefect_media.errors import InvalidRequest, SubmissionInDoubt
+from prefect_media.errors import InvalidRequest, ProviderUnavailable, SubmissionInDoubt
 from prefect_media.ledger import Ledger
 from prefect_media.providers import batches as batch_wire
 from prefect_media.providers import videos
@@ -76,8 +76,8 @@ async def test_a_deployment_name_does_not_leave_its_place_in_the_path(simulator,
 
 def test_an_api_version_does_not_add_to_the_query():
     azure = Connection(provider="azure", base_url="https://x/openai/v1", api_key="k", api_version="2025-04-01&a=b#c")
-    assert azure.images_url("edits", "a é").endswith(
-        "/deployments/a%20%C3%A9/images/edits?api-version=2025-04-01%26a%3Db%23c"
+    assert azure.images_url("edits", "aé").endswith(
+        "/deployments/a%C3%A9/images/edits?api-version=2025-04-01%26a%3Db%23c"
     )
 
 
@@ -105,20 +105,23 @@ async def test_an_odd_job_id_is_refused_before_anything_is_sent(simulator, stora
             await buy_video(at, made, storage, terms())
     with pytest.raises(InvalidRequest, match=r"batch id .* can't be used"):
         await batch_wire.look(at, odd)
-    with pytest.raises(InvalidRequest, match=r"file id .* can't be used"):
+    with pytest.raises(ProviderUnavailable, match=r"names a file .* that can't be asked for"):
         async for _ in batch_wire.answers(at, odd, "batch_1"):
             pass
     assert not simulator.requests
 
 
 @pytest.mark.parametrize("odd", ["../../files", "a\nb", "a?b", "\ud800", "x" * 2000])
-async def test_a_server_that_gives_such_an_id_leaves_a_doubt(simulator, storage, odd):
+@pytest.mark.parametrize("dialect", ["litellm", "openai"])
+async def test_a_server_that_gives_such_an_id_leaves_a_doubt(simulator, storage, odd, dialect):
     """It took the order, so nothing is bought again; nor is anything asked for by that id."""
     body = {"id": odd, "object": "video", "status": "queued", "model": "boats-1"}
     simulator.faults.append(Fault("POST", "/videos$", "answer_after", times=None, body=body, status=200))
-    with pytest.raises(SubmissionInDoubt):
-        await buy_video(connection(simulator, dialect="litellm"), clip(), storage, terms())
-    assert [request.method for request in simulator.requests] == ["POST"]
+    simulator.faults.append(Fault("GET", "/videos", "answer", times=None, body={"data": []}, status=200))
+    with pytest.raises(SubmissionInDoubt, match=r"gave it an id .* that can't be used|LiteLLM proxy can't list"):
+        await buy_video(connection(simulator, dialect=dialect), clip(), storage, terms())
+    assert [request.method for request in simulator.requests].count("POST") == 1
+    assert not [request for request in simulator.requests if request.path.startswith("/v1/videos/")]
     [record] = [record async for record in Ledger(storage).purchases()]
     assert record.state == "in_doubt"
 

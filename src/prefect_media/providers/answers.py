@@ -143,7 +143,7 @@ def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -
         return InvalidRequest(f"nothing answers at {url}: {said}{reference}; {hint}. Nothing was bought", **about)
     if status == 503 and (wait := retry_after(headers)) is not None:
         return ProviderUnavailable(f"{host} is overloaded: {said}{reference}", retry_after=wait, **about)
-    if status >= 500 or status in (200, 408):
+    if status >= 500 or status < 400 or status == 408:
         if paid:
             return SubmissionInDoubt(f"{host} failed while taking a paid request: {said}{reference}", **about)
         return ProviderUnavailable(f"{host} failed: {said}{reference}", **about)
@@ -199,7 +199,7 @@ def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
         if detail := row.get("detail") or row.get("error"):
             return {**row, "message": detail if isinstance(detail, str) else json.dumps(detail)}
         return row
-    text = re.sub(r"<[^<>]*>|\s+", " ", cleaner.text(response.text)[:LONGEST]).strip()
+    text = re.sub(r"<[^<>]*>|\s+", " ", cleaner.excerpt(response.text, LONGEST)).strip()
     return {"message": text[:300]} if text else {}
 
 
@@ -239,11 +239,11 @@ def _cleaned(error: APIStatusError) -> APIStatusError:
     try:
         content = json.dumps(cleaner.json(response.json())).encode()
     except (ValueError, RecursionError):
-        content = cleaner.text(response.text)[:LONGEST].encode()
+        content = cleaner.excerpt(response.text, LONGEST).encode()
     kept = {name: text for name, text in response.headers.items() if not name.startswith(("content-", "transfer-"))}
     request = httpx2.Request(response.request.method, response.request.url)
     copy = httpx2.Response(response.status_code, headers=kept, content=content, request=request)
-    return type(error)(sentence(cleaner.text(error.message)), response=copy, body=None)
+    return type(error)(sentence(cleaner.excerpt(error.message, 1000)), response=copy, body=None)
 
 
 def _quotes_a_secret(error: BaseException) -> bool:

@@ -88,6 +88,7 @@ async def create(
         raise SubmissionInDoubt(
             f"the provider took the order but answered with a batch id {shortened(state.id)} that can't be used: {why}",
             request_id=answer.request_id,
+            taken=True,
         )
     return state
 
@@ -195,8 +196,14 @@ async def answers(connection: Connection, file_id: str, batch_id: str) -> AsyncG
 
     Raises:
         errors.JobExpired: The file is gone.
+        errors.ProviderUnavailable: The server gave an id that no file can have.
         errors.MediaError: It can't be had now, or broke off for good.
     """
+    if why := objection_to(file_id):
+        raise ProviderUnavailable(
+            f"{connection.host} names a file {shortened(file_id)} for batch {batch_id} that can't be asked for: {why}",
+            job_id=batch_id,
+        )
     url = connection.download_url(f"/files/{segment('file id', file_id)}/content")
     headers = await headers_of(connection)
     content, cleaner = Content(url, headers, connection.host, batch_id), cleaner_of(headers)

@@ -177,7 +177,7 @@ class Content:
         self._packed = headers.get("Content-Encoding", "identity") != "identity"
         if not self._packed:
             length = headers.get("Content-Length", "")
-            self.size = int(length) if length.isdecimal() else None
+            self.size = int(length) if length.isdecimal() and len(length) < 20 else None
             self.digest = promised_hash(headers)
         self._etag = headers.get("ETag")
         strong = self._etag is not None and self._etag.startswith('"')

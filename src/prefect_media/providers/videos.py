@@ -100,7 +100,8 @@ def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: 
     if why := objection_to(state.id):
         raise SubmissionInDoubt(
             f"the provider took the job but gave it an id {shortened(state.id)} that can't be used: {why}; "
-            "look for it on the provider's dashboard"
+            "look for it on the provider's dashboard",
+            taken=True,
         )
     return VideoJob(
         provider=connection.provider,

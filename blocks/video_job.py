@@ -15,6 +15,7 @@ from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
 from prefect_media.providers.client import Connection
+from prefect_media.purchase import connection_of
 from prefect_media.requests import RemixRequest, VideoRequest
 from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
@@ -124,11 +125,16 @@ class VideoJobBlock(JobBlock[Asset]):
 
         Args:
             job: The `job` of another run, or the provider's id of a job.
+
+        Raises:
+            errors.InvalidRequest: No job can have that id, or it was made at another server than the credentials are
+                for.
         """
         connection, storage, terms = await self._means(scope="forever")
         if isinstance(job, str):
             model = self.request.model if isinstance(self.request, VideoRequest) else ""
             job = steps.job_at(connection, job, model=model)
+        connection_of(job, connection)  # refuses a job of another server
         return VideoJobRun(connection, job, storage, terms)
 
     def attach(self, job: VideoJob | str) -> VideoJobRun:

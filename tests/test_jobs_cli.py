@@ -145,7 +145,7 @@ async def test_resume_skips_jobs_of_another_server(jobs, ledger, media_simulator
         assert len(elsewhere.requests) == seen
     host = elsewhere.url.removeprefix("http://").removesuffix("/v1")
     assert done.returncode == 1
-    assert f"job {job_id}: skipped, it was made at {host}" in done.stderr
+    assert f"job {job_id}: skipped, it was made at http://{host}, and there are credentials for " in done.stderr
     assert (await ledger.get(key))[0].state == "submitted"
 
 

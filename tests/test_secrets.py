@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from base64 import b64encode
 
 import pytest
 
@@ -62,7 +63,7 @@ def everything(prefect_server, folder):
                 yield path, path.read_bytes()
 
 
-@pytest.mark.parametrize("fault", [None, "401", "500", "moderation", "html"])
+@pytest.mark.parametrize("fault", [None, "401", "500", "moderation", "html", "job"])
 def test_no_secret_is_left_anywhere(prefect_server, s3, tmp_path, fault):
     store_url = str(tmp_path / "store") if fault else f"s3://{s3.bucket()}/media"
     with Simulator() as simulator:
@@ -71,6 +72,14 @@ def test_no_secret_is_left_anywhere(prefect_server, s3, tmp_path, fault):
             prompt += " forbidden"
         elif fault == "html":
             simulator.faults.append(Fault("POST", "/videos", "answer", times=None, status=200, body="<html>"))
+        elif fault == "job":
+            # The server echoes what it was sent: in the job, in its error, in headers.
+            error = {"code": TOKEN, "message": f"no access with Bearer {TOKEN} or {b64encode(TOKEN.encode()).decode()}"}
+            job = {"id": "video_1", "object": "video", "model": TOKEN, "status": "queued", "progress": 0}
+            echo = {"X-Request-Id": TOKEN, "X-Echo": f"Bearer {TOKEN}"}
+            for path, body in (("POST", job), ("GET", {**job, "status": "failed", "error": error})):
+                route = "/videos$" if path == "POST" else "/videos/video_1"
+                simulator.faults.append(Fault(path, route, "answer", times=None, status=200, body=body, headers=echo))
         elif fault:
             simulator.faults.append(Fault("POST", "/images", "answer", times=None, status=int(fault)))
         done = subprocess.run(
@@ -91,12 +100,14 @@ def test_no_secret_is_left_anywhere(prefect_server, s3, tmp_path, fault):
         assert done.returncode == (3 if fault else 0), done.stderr.decode()[-3000:]
         # It was sent, so there was something to hide.
         assert any(KEY in request.headers.get("authorization", "") for request in simulator.requests)
-        if fault in (None, "html"):
+        if fault in (None, "html", "job"):
             assert any(TOKEN in request.headers.get("authorization", "") for request in simulator.requests)
 
     said = done.stdout + done.stderr
     assert b"DEBUG" in said
-    for secret in (KEY, TOKEN, SECRET):
+    if fault == "job":
+        assert b"JobFailed" in said
+    for secret in (KEY, TOKEN, SECRET, b64encode(TOKEN.encode()).decode()):
         assert secret.encode() not in said
         for path, content in everything(prefect_server, tmp_path):
             assert secret.encode() not in content, f"a secret is in {path}"

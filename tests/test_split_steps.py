@@ -131,7 +131,7 @@ async def test_the_key_goes_to_no_server_but_its_own(media_simulator, tmp_path):
     stranger = OpenAICredentials(base_url="http://127.0.0.1:9/v1", api_key=SecretStr("sk-for-another-server"))
     asked = len(media_simulator.requests)
     for step in (await_for_video, afetch_video):
-        with pytest.raises(InvalidRequest, match=r"these credentials are for 127\.0\.0\.1:9"):
+        with pytest.raises(InvalidRequest, match=r"these credentials are for http://127\.0\.0\.1:9"):
             await step.fn(stranger, job, store=str(tmp_path))
     assert len(media_simulator.requests) == asked
 

@@ -23,6 +23,7 @@ from .jobs import Done, LookAgain, Patience, Watch
 from .ledger import Claim, Ledger
 from .parts import joined
 from .providers import batches as wire
+from .providers.address import base_url_at
 from .providers.batches import Line
 from .providers.client import Connection
 from .purchase import still_there
@@ -30,7 +31,6 @@ from .record import Record, failure_of, remembered
 from .requests import ImageRequest
 from .settings import settings
 from .sidecar import write_sidecars
-from .steps import refuse_strangers
 from .storage import Storage
 from .terms import Terms
 from .watch import LAST_LOOK
@@ -108,7 +108,7 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
 async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
     """Where a batch is, and what the ledger says of it."""
     name = f"batch {batch.id or batch.key[:12]}"
-    refuse_strangers(name, batch.base_url, connection)
+    base_url = base_url_at(connection, name, batch.base_url)
     found = await ledger.get(batch.key)
     if found is None:
         raise InvalidRequest(
@@ -118,7 +118,7 @@ async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> t
         raise InvalidRequest(
             f"{name} belongs to another organization or project; pass the credentials it was made with"
         )
-    return replace(connection, base_url=batch.base_url), found[0]
+    return replace(connection, base_url=base_url), found[0]
 
 
 @dataclass(slots=True)

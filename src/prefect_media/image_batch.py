@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .cleaning import sentence
 from .errors import InvalidRequest, JobExpired, JobFailed, MediaError
 from .jobs import JobState
 
@@ -17,6 +18,9 @@ ENDED = {"completed", "expired", "cancelled", "failed"}
 
 MARK = "prefect-media"
 """Name in a batch's metadata under which its key on the ledger stands, so that it is found after a lost reply."""
+
+TOLD = 10
+"""Complaints about a file that are quoted."""
 
 FREE = "nothing was paid for it; submit the batch again, or make it alone"
 
@@ -101,7 +105,8 @@ class BatchState:
         if not isinstance(row.get("id"), str) or not isinstance(row.get("status"), str):
             return None
         counts = _fields(row.get("request_counts"))
-        errors = cast(list[object], _fields(row.get("errors")).get("data") or [])
+        found = _fields(row.get("errors")).get("data")
+        errors = cast(list[object], found)[:TOLD] if isinstance(found, list) else []
         return cls(
             id=row["id"],
             status=row["status"],
@@ -109,13 +114,17 @@ class BatchState:
             created_at=row["created_at"] if isinstance(row.get("created_at"), int | float) else None,
             output_file=_text(row.get("output_file_id")),
             error_file=_text(row.get("error_file_id")),
-            **{name: int(counts.get(name) or 0) for name in ("completed", "failed", "total")},
-            complaints=tuple(str(_fields(error).get("message") or error) for error in errors),
+            **{name: _count(counts.get(name)) for name in ("completed", "failed", "total")},
+            complaints=tuple(sentence(str(_fields(error).get("message") or error), 300) for error in errors),
         )
 
 
 def _fields(value: object) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
 
 
 def _text(value: object) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .cleaning import sentence
 from .errors import ContentRejected, JobExpired, JobFailed, JobTimedOut, MediaError, ProviderUnavailable, RateLimited
 
 Phase = Literal["waiting", "running", "done", "failed"]
@@ -96,8 +97,8 @@ class JobState:
             id=identity,
             status=status,
             progress=_per_cent(row.get("progress")),
-            error_code=_text(code),
-            error_message=_text(message),
+            error_code=None if code is None else sentence(str(code), 200),
+            error_message=None if message is None else sentence(str(message)),
             model=_text(row.get("model")),
             prompt=_text(row.get("prompt")),
             size=_text(row.get("size")),

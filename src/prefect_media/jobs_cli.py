@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from shlex import quote
 from typing import TYPE_CHECKING, get_args
-from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
@@ -18,6 +17,7 @@ from .errors import InvalidRequest, MediaError, StoreError
 from .image_batch import ImageBatch
 from .jobs import VideoJob
 from .ledger import Claim, Ledger
+from .providers.address import origin_of
 from .purchase import finish_video
 from .record import Record, State
 from .terms import Terms
@@ -124,10 +124,16 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
     record, job = claim.record, _job_of(claim.record)
     assert job is not None
     name = f"{record.key[:SHORT]} job {job.id}"
-    host = urlsplit(job.base_url).netloc
-    connection = next((each for each in connections if each.host == host and each.provider == job.provider), None)
-    if connection is None:
-        typer.echo(f"{name}: skipped, it was made at {host}; pass credentials for that server", err=True)
+    origin = origin_of(job.base_url)
+    fitting = (each for each in connections if each.provider == job.provider and origin_of(each.base_url) == origin)
+    if (connection := next(fitting, None)) is None:
+        place = origin or "an address that can not be read"
+        ours = ", ".join(str(origin_of(each.base_url)) for each in connections)
+        typer.echo(
+            f"{name}: skipped, it was made at {place}, and there are credentials for {ours}; "
+            "pass credentials for that server",
+            err=True,
+        )
         return False
     typer.echo(f"{name}: waiting")
     terms = Terms(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)

@@ -79,7 +79,7 @@ async def material_of(
     else:
         given = await _footage(connection, request)
         if given is None:
-            return Material({"video": videos.source_of_variation(request)})
+            return Material({"video": videos.source_of_variation(connection, request)})
     # A picture in the request itself can't get lost.
     lasting = isinstance(given, bytes) or (isinstance(given, str) and given.startswith("data:"))
     note = None if lasting else _note(connection, request, given, scope)

@@ -36,6 +36,7 @@ from .material import material_of
 from .parts import Part, joined, split
 from .poller import poller_of
 from .providers import images, videos
+from .providers.address import base_url_at
 from .providers.client import Connection
 from .providers.images import Reply
 from .providers.server_time import server_time
@@ -252,9 +253,14 @@ async def end_job(connection: Connection, job: VideoJob) -> None:
 
 
 def connection_of(job: VideoJob, connection: Connection) -> Connection:
-    """The connection a job was made with: today's key, but the job's own server."""
+    """The connection a job was made with: today's key, and the job's own words at the server that the key is for.
+
+    Raises:
+        errors.InvalidRequest: The job was made at another origin than the credentials are for.
+    """
+    base_url = base_url_at(connection, f"job {job.id}", job.base_url, job_id=job.id)
     return replace(
-        connection, provider=job.provider, base_url=job.base_url, api_version=job.api_version, dialect=job.dialect
+        connection, provider=job.provider, base_url=base_url, api_version=job.api_version, dialect=job.dialect
     )
 
 

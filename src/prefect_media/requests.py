@@ -75,6 +75,15 @@ class MediaRequest(BaseModel):
             raise ValueError("it has nothing but blanks in it; say what to make")
         return prompt
 
+    @field_validator("model", check_fields=False)
+    @classmethod
+    def _refuse_names_that_no_model_has(cls, model: str) -> str:
+        if odd := next((each for each in model if not each.isprintable()), None):
+            raise ValueError(
+                f"it contains {odd!r}, which no name of a model does; pass the name as the server lists it"
+            )
+        return model
+
     @field_validator("extra")
     @classmethod
     def _refuse_what_can_not_be_sent(cls, extra: dict[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
-from typing import Any
-from urllib.parse import urlsplit
 
 from . import clock
 from .assets import Asset
-from .errors import InvalidRequest
 from .experience import recall, remember
 from .jobs import VideoJob
 from .ledger import Claim, Ledger
 from .poller import poller_of
 from .providers import videos
+from .providers.address import segment
 from .providers.client import Connection
 from .purchase import cancel as cancel_purchase
 from .purchase import collect_video, connection_of, end_job, order_video, remembering
@@ -45,7 +43,7 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: T
         errors.InvalidRequest: The job was made at another server than the credentials are for.
         errors.MediaError: What `watch` raises; a failure is put on record.
     """
-    at, ledger = _place_of(job, connection), Ledger(storage)
+    at, ledger = connection_of(job, connection), Ledger(storage)
     claim = await _purchase_of(job, ledger)
     if claim and claim.record.state == "done":
         return job
@@ -64,7 +62,7 @@ async def is_finished(connection: Connection, job: VideoJob, storage: Storage) -
     Raises:
         errors.MediaError: The look failed. A job that failed counts as finished: `wait` and `fetch` say why.
     """
-    at = _place_of(job, connection)
+    at = connection_of(job, connection)
     claim = await _purchase_of(job, Ledger(storage))
     if claim and claim.record.state in ("done", "failed"):
         return True
@@ -80,7 +78,7 @@ async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: 
         errors.InvalidRequest: The job was made at another server than the credentials are for.
         errors.MediaError: What watching and storing raise.
     """
-    _place_of(job, connection)
+    connection_of(job, connection)  # refuses a job of another server
     ledger = Ledger(storage)
     claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, terms)
     _raise_failure(claim)
@@ -93,7 +91,7 @@ async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> Non
     Raises:
         errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on. Or it is finished: it stays.
     """
-    at, ledger = _place_of(job, connection), Ledger(storage)
+    at, ledger = connection_of(job, connection), Ledger(storage)
     claim = await _purchase_of(job, ledger)
     if claim is None:
         await end_job(at, job)
@@ -102,7 +100,12 @@ async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> Non
 
 
 def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
-    """A handle of a job that only its id is known of."""
+    """A handle of a job that only its id is known of.
+
+    Raises:
+        errors.InvalidRequest: No job can have that id.
+    """
+    segment("job id", job_id)
     return VideoJob(
         provider=connection.provider,
         base_url=connection.base_url,
@@ -113,27 +116,6 @@ def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
         fingerprint=_digest(connection.base_url, job_id),
         submitted_at=clock.now(),
     )
-
-
-def _place_of(job: VideoJob, connection: Connection) -> Connection:
-    """Where a job is: its own server, which has to be the one that the key is for."""
-    refuse_strangers(f"job {job.id}", job.base_url, connection, job_id=job.id)
-    return connection_of(job, connection)
-
-
-def refuse_strangers(what: str, base_url: str, connection: Connection, **details: Any) -> None:
-    """Send a key nowhere but to its own server.
-
-    Raises:
-        errors.InvalidRequest: `what` was made at another one.
-    """
-    theirs, ours = urlsplit(base_url), urlsplit(connection.base_url)
-    if (theirs.scheme, theirs.netloc) != (ours.scheme, ours.netloc):
-        raise InvalidRequest(
-            f"{what} was made at {theirs.netloc}, and these credentials are for {ours.netloc}; "
-            "pass the credentials it was made with",
-            **details,
-        )
 
 
 async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:

@@ -114,6 +114,8 @@ async def submitted(
                 await ledger.renew(claim)  # others see that nothing of it is in the air any more
             terms.logger.warning("%s; asking the provider which jobs it has", error.message)
             job = await find(error)
+            if job is None and error.details.get("taken"):
+                raise  # it was taken for certain, whatever the list says
             if job is None and not tries_left:
                 claim.doubt(False)
                 raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error

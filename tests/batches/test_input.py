@@ -99,7 +99,7 @@ async def test_the_key_goes_to_no_server_but_its_own_and_the_store_is_the_same(s
     batch = await asubmit_image_batch.fn(credentials, boats("a"), store=str(tmp_path / "one"), **HERE)
     stranger = OpenAICredentials(base_url="http://127.0.0.1:9/v1", api_key=SecretStr("sk-for-another-server"))
     for step in (afetch_image_batch, aimage_batch_is_finished):
-        with pytest.raises(InvalidRequest, match=r"these credentials are for 127\.0\.0\.1:9"):
+        with pytest.raises(InvalidRequest, match=r"these credentials are for http://127\.0\.0\.1:9"):
             await step.fn(stranger, batch, store=str(tmp_path / "one"))
         with pytest.raises(InvalidRequest, match="pass the store it was submitted with"):
             await step.fn(credentials, batch, store=str(tmp_path / "two"))

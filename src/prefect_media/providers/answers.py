@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import clock
+from ..cleaning import LONGEST, Cleaner, cleaner_of, sentence
 from ..errors import (
     AuthenticationFailed,
     ContentRejected,
@@ -55,12 +57,9 @@ class explained:
         from openai import APIConnectionError, APIStatusError
 
         if isinstance(error, APIStatusError):
-            # Not as its cause where a server quotes the key: tracebacks show causes.
-            raise status_error(error, self.paid) from (
-                None if _unkeyed(str(error), error.request) != str(error) else error
-            )
+            raise status_error(error, self.paid) from _cleaned(error)
         if isinstance(error, APIConnectionError):
-            raise connection_error(error, self.paid) from error
+            raise connection_error(error, self.paid) from (None if _quotes_a_secret(error) else error)
 
 
 def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
@@ -74,6 +73,7 @@ def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
     what = f"{type(cause).__name__}: {cause}" if cause else str(error)
     if cause and isinstance(cause.__cause__, TooLarge) and not paid:
         return ProviderUnavailable(f"{host} sends more than any answer can be: {cause}; nothing was bought")
+    what = sentence(cleaner_of(error.request.headers).text(what), 300)
     if not paid or isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return ProviderUnavailable(f"{host} could not be reached ({what}); nothing was bought")
     return SubmissionInDoubt(f"the reply of {host} to a paid request was lost ({what})")
@@ -84,16 +84,27 @@ def status_error(error: APIStatusError, paid: bool) -> MediaError:
     return _meaning(error.response, _fields(error.body, error.response), paid)
 
 
-def answer_error(status: int, headers: Mapping[str, str], body: bytes, url: str) -> MediaError:
-    """What an HTTP error answer to a request of our own means, one that cost nothing."""
+def answer_error(
+    status: int, headers: Mapping[str, str], body: bytes, url: str, sent: Mapping[str, str] | None = None
+) -> MediaError:
+    """What an HTTP error answer to a request of our own means, one that cost nothing.
+
+    Args:
+        status: HTTP status of the answer.
+        headers: Its headers.
+        body: Its body, or the beginning of it.
+        url: Where the request went.
+        sent: The headers of the request.
+    """
     import httpx2
 
     # The length may be that of a longer body, and what it is packed with is undone already.
     kept = {name: value for name, value in headers.items() if not name.lower().startswith(("content-", "transfer-"))}
-    response = httpx2.Response(status, headers=kept, content=body, request=httpx2.Request("GET", url))
+    response = httpx2.Response(status, headers=kept, content=body, request=httpx2.Request("GET", url, headers=sent))
+    keep_secrets_out_of(response)
     try:
         fields = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     return _meaning(response, _fields(fields, response), paid=False)
 
@@ -111,14 +122,14 @@ def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaEr
 def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
     status, headers, host = response.status_code, response.headers, response.request.url.host
     code = _string(fields.get("code")) or _string(fields.get("type"))
-    said = _unkeyed(_string(fields.get("message")) or "no explanation", response.request)
+    said = sentence(_string(fields.get("message")) or "no explanation")
     request_id = request_id_of(headers)
     about: dict[str, Any] = {"status_code": status, "code": code, "request_id": request_id}
     reference = f" (HTTP {status}, request id {request_id})" if request_id else f" (HTTP {status})"
 
     if (moderation := _moderation(fields, said, code)) is not None:
-        sentence = f"{host} rejected the content: {said}{reference}; change the prompt"
-        return ContentRejected(sentence, **about, **moderation)
+        message = f"{host} rejected the content: {said}{reference}; change the prompt"
+        return ContentRejected(message, **about, **moderation)
     if status in (401, 403):
         return AuthenticationFailed(f"{host} refused the credentials: {said}{reference}; check the key", **about)
     if status == 429:
@@ -140,7 +151,7 @@ def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -
         return InvalidRequest(f"nothing answers at {url}: {said}{reference}; {hint}. Nothing was bought", **about)
     if status == 503 and (wait := retry_after(headers)) is not None:
         return ProviderUnavailable(f"{host} is overloaded: {said}{reference}", retry_after=wait, **about)
-    if status >= 500 or status in (200, 408):
+    if status >= 500 or status < 400 or status == 408:
         if paid:
             return SubmissionInDoubt(f"{host} failed while taking a paid request: {said}{reference}", **about)
         return ProviderUnavailable(f"{host} failed: {said}{reference}", **about)
@@ -162,7 +173,7 @@ def _redirect(response: httpx2.Response, paid: bool, about: Mapping[str, Any]) -
 
 def not_json(response: httpx2.Response, paid: bool) -> MediaError:
     """What an answer means that should have been JSON."""
-    kind = response.headers.get("content-type", "nothing")
+    kind = sentence(response.headers.get("content-type", "nothing"), 100)
     said = f"{response.request.url.host} answered HTTP {response.status_code} with {kind} where JSON was expected"
     about: dict[str, Any] = {"status_code": response.status_code, "request_id": request_id_of(response.headers)}
     return SubmissionInDoubt(said, **about) if paid else ProviderUnavailable(said, **about)
@@ -170,7 +181,8 @@ def not_json(response: httpx2.Response, paid: bool) -> MediaError:
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The provider's id of the request: `x-request-id`, or Azure's `apim-request-id`."""
-    return headers.get("x-request-id") or headers.get("apim-request-id")
+    found = headers.get("x-request-id") or headers.get("apim-request-id")
+    return sentence(found, 200) if found else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -196,6 +208,9 @@ def look_again_after(headers: Mapping[str, str]) -> float | None:
 
 def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
     """The error's fields, whatever the shape: OpenAI's object, FastAPI's `detail`, plain text, HTML, nothing."""
+    cleaner = cleaner_for(response)
+    with suppress(ValueError):  # it is nested too deeply to be an error
+        body = cleaner.json(body)
     if isinstance(body, Mapping):
         row = cast(Mapping[str, Any], body)
         if isinstance(row.get("error"), Mapping):
@@ -205,29 +220,67 @@ def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
         if detail := row.get("detail") or row.get("error"):
             return {**row, "message": detail if isinstance(detail, str) else json.dumps(detail)}
         return row
-    text = re.sub(r"<[^>]*>|\s+", " ", response.text).strip()
+    text = re.sub(r"<[^<>]*>|\s+", " ", cleaner.excerpt(response.text, LONGEST)).strip()
     return {"message": text[:300]} if text else {}
 
 
 def _moderation(fields: Mapping[str, Any], said: str, code: str | None) -> dict[str, Any] | None:
     """Stage and categories of what moderation objected to; None where it was not moderation."""
-    inner = cast(Mapping[str, Any], fields.get("innererror") or fields.get("inner_error") or {})
-    if not {code, fields.get("type"), inner.get("code")} & {*MODERATION_CODES, "image_generation_user_error"}:
+    inner = _row(fields.get("innererror") or fields.get("inner_error"))
+    words = {code, _string(fields.get("type")), _string(inner.get("code"))}
+    if not words & {*MODERATION_CODES, "image_generation_user_error"}:
         return None
-    details = cast(Mapping[str, Any], fields.get("moderation_details") or {})
-    filters = cast(Mapping[str, Mapping[str, Any]], inner.get("content_filter_result") or {})
-    categories = details.get("categories") or [name for name, result in filters.items() if result.get("filtered")]
+    details, filters = _row(fields.get("moderation_details")), _row(inner.get("content_filter_result"))
+    named = details.get("categories")
+    categories = [str(each) for each in cast(list[object], named)] if isinstance(named, list) else []
+    categories = categories or [name for name, result in filters.items() if _row(result).get("filtered")]
     if not categories and (match := re.search(r"safety_violations=\[([^\]]*)\]", said)):
         categories = [word.strip() for word in match[1].split(",") if word.strip()]
-    return {"stage": details.get("moderation_stage"), "categories": tuple(categories)}
+    return {"stage": _string(details.get("moderation_stage")), "categories": tuple(categories)}
 
 
-def _unkeyed(said: str, request: httpx2.Request) -> str:
-    """What a server says, without the key that was sent to it."""
-    for name in ("authorization", "api-key"):
-        if key := request.headers.get(name, "").removeprefix("Bearer "):
-            said = said.replace(key, "***")
-    return said
+def cleaner_for(response: httpx2.Response) -> Cleaner:
+    """What takes out of an answer the secrets that were sent for it, redirects included."""
+    return cleaner_of(response.request.headers, *(each.request.headers for each in response.history))
+
+
+def keep_secrets_out_of(response: httpx2.Response) -> None:
+    """Clean the headers of an answer, and have its text read as UTF-8, whatever it says of itself."""
+    import httpx2
+
+    response.headers = httpx2.Headers(cleaner_of(response.request.headers).headers(response.headers))
+    response.encoding = "utf-8"
+
+
+def _cleaned(error: APIStatusError) -> APIStatusError:
+    """The same error without secrets: it becomes a cause, and tracebacks and monitors show causes."""
+    import httpx2
+
+    response, cleaner = error.response, cleaner_for(error.response)
+    try:
+        content = json.dumps(cleaner.json(response.json())).encode()
+    except (ValueError, RecursionError):
+        content = cleaner.excerpt(response.text, LONGEST).encode()
+    kept = {name: text for name, text in response.headers.items() if not name.startswith(("content-", "transfer-"))}
+    request = httpx2.Request(response.request.method, response.request.url)
+    copy = httpx2.Response(response.status_code, headers=kept, content=content, request=request)
+    return type(error)(sentence(cleaner.excerpt(error.message, 1000)), response=copy, body=None)
+
+
+def _quotes_a_secret(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, has a secret of its request in its text."""
+    request = getattr(error, "request", None)
+    cleaner = cleaner_of(request.headers) if request is not None else cleaner_of()
+    causes: BaseException | None = error
+    while causes is not None:
+        if cleaner.text(str(causes)) != str(causes):
+            return True
+        causes = causes.__cause__ or causes.__context__
+    return False
+
+
+def _row(value: object) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
 
 
 def _number(text: str | None) -> float | None:

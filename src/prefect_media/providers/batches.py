@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from ..cleaning import cleaner_of, sentence
 from ..errors import (
     ContentRejected,
     InvalidRequest,
@@ -25,6 +26,7 @@ from ..errors import (
 )
 from ..image_batch import FREE, MARK, BatchState
 from ..requests import ImageRequest
+from .address import objection_to, segment, shortened
 from .answers import answer_error
 from .arriving import LineReader
 from .client import Connection, headers_of
@@ -84,6 +86,12 @@ async def create(
         raise SubmissionInDoubt(
             "the provider took the order but answered without a batch", request_id=answer.request_id
         )
+    if why := objection_to(state.id):
+        raise SubmissionInDoubt(
+            f"the provider took the order but answered with a batch id {shortened(state.id)} that can't be used: {why}",
+            request_id=answer.request_id,
+            taken=True,
+        )
     return state
 
 
@@ -94,7 +102,7 @@ async def look(connection: Connection, batch_id: str) -> BatchState:
         errors.JobExpired: The server does not know it.
         errors.MediaError: The look failed; the batch may be well.
     """
-    answer = await ask(connection, "get", connection.url(f"/batches/{batch_id}"), retries=0)
+    answer = await ask(connection, "get", connection.url(f"/batches/{segment('batch id', batch_id)}"), retries=0)
     if (state := BatchState.parse(answer.body)) is None:
         raise ProviderUnavailable(f"{connection.host} answered without a batch when asked for {batch_id}")
     return state
@@ -169,7 +177,8 @@ class Line:
         response, self._pictures = fields_of(row.get("response")), pictures
         self._url = connection.images_url("generations", "")
         self.key = str(row.get("custom_id"))
-        self.request_id = cast(str | None, response.get("request_id"))
+        told_id = response.get("request_id")
+        self.request_id = told_id if isinstance(told_id, str) else None
         listed, self.usage = told(fields_of(response.get("body")))
         here = [each for each in listed if isinstance(each.get("b64_json"), int)]
         self._links = [each for each in listed if each not in here and each.get("url")]
@@ -201,10 +210,17 @@ async def answers(
 
     Raises:
         errors.JobExpired: The file is gone.
+        errors.ProviderUnavailable: The server gave an id that no file can have.
         errors.MediaError: It can't be had now, or broke off for good.
     """
-    url = connection.download_url(f"/files/{file_id}/content")
-    content = Content(url, await headers_of(connection), connection.host, batch_id)
+    if why := objection_to(file_id):
+        raise ProviderUnavailable(
+            f"{connection.host} names a file {shortened(file_id)} for batch {batch_id} that can't be asked for: {why}",
+            job_id=batch_id,
+        )
+    url = connection.download_url(f"/files/{segment('file id', file_id)}/content")
+    headers = await headers_of(connection)
+    content, cleaner = Content(url, headers, connection.host, batch_id), cleaner_of(headers)
     largest = max(map(image_bytes, requests)), max(map(images_at_most, requests))
     blocks, reader = iter(content), LineReader(*largest)
 
@@ -218,6 +234,10 @@ async def answers(
         while piece is not None:
             piece = await asyncio.to_thread(block)
             for row, pictures in reader.finish() if piece is None else reader.feed(piece):
+                try:
+                    row = cleaner.json(row)
+                except ValueError:  # like a line that is no JSON
+                    continue
                 yield Line(fields_of(row), pictures, connection, batch_id)
     except BaseException:
         content.stop()
@@ -229,9 +249,10 @@ def _refusal(
 ) -> MediaError | None:
     """Why a request of a batch was not answered with pictures; None where it was."""
     if error := fields_of(row.get("error")):
-        kind = JobExpired if error.get("code") == "batch_expired" else JobFailed
-        said = error.get("message") or error.get("code") or "no explanation"
-        return kind(f"batch {batch_id} did not make it: {said}; {FREE}", job_id=batch_id, code=error.get("code"))
+        code = str(error["code"]) if error.get("code") else None
+        kind = JobExpired if code == "batch_expired" else JobFailed
+        said = sentence(str(error.get("message") or code or "no explanation"))
+        return kind(f"batch {batch_id} did not make it: {said}; {FREE}", job_id=batch_id, code=code)
     status = response.get("status_code")
     if status == 200:
         return None

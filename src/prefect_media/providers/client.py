@@ -10,12 +10,15 @@ import asyncio
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from ..cleaning import cleaner_of, keep_secrets_out_of_logs
 from ..errors import AuthenticationFailed
 from ..per_loop import shared
 from ..transport import tls
 from ..unpacking import ACCEPTED
+from .address import segment
+from .answers import keep_secrets_out_of
 from .entra import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
 
 if TYPE_CHECKING:
@@ -31,6 +34,11 @@ AZURE_DOMAINS = (
     ".azure-api.net",
 )
 
+
+keep_secrets_out_of_logs(
+    *("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+    *("openai._base_client", "urllib3.connectionpool"),
+)
 
 ONE_PIECE_BYTES = 4 * 1024 * 1024
 """A request body up to this size is put together before it is sent."""
@@ -90,10 +98,15 @@ class Connection:
         }
 
     def images_url(self, operation: Literal["generations", "edits"], model: str) -> str:
-        """Full URL of an image operation; Azure's dated api-versions only know it per deployment."""
+        """Full URL of an image operation; Azure's dated api-versions only know it per deployment.
+
+        Raises:
+            errors.InvalidRequest: No deployment can have that name.
+        """
         if self.provider == "azure" and is_dated(self.api_version):
             root = self.base_url.removesuffix("/v1")
-            return f"{root}/deployments/{model}/images/{operation}?api-version={self.api_version}"
+            query = urlencode({"api-version": self.api_version})
+            return f"{root}/deployments/{segment('deployment name', model)}/images/{operation}?{query}"
         return self.url(f"/images/{operation}")
 
     def url(self, path: str) -> str:
@@ -217,6 +230,7 @@ def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
         _keep_home(request, connection)
 
     async def in_one_piece(request: httpx2.Request) -> None:
+        cleaner_of(request.headers)  # from now on, logs are kept clean of what it carries
         # A form would be sent field by field, each with a system call and perhaps a packet of its own.
         if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
             await request.aread()
@@ -224,7 +238,10 @@ def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
     async def unless_paid(response: httpx2.Response) -> None:
         refuse_redirect(response, leaves_home=not ours)
 
-    hooks = {"request": [ours_alone, in_one_piece], "response": [unless_paid, *([bind] if ours else [])]}
+    async def clean(response: httpx2.Response) -> None:
+        keep_secrets_out_of(response)
+
+    hooks = {"request": [ours_alone, in_one_piece], "response": [clean, unless_paid, *([bind] if ours else [])]}
     headers = {"Accept-Encoding": ACCEPTED} if ours else None
     return DefaultAsyncHttpxClient(verify=tls(), headers=headers, event_hooks=hooks)
 

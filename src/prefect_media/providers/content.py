@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import threading
 from base64 import b64decode
@@ -234,7 +233,7 @@ class Content:
             ) from None
         if not self._unpacker.packed:
             length = headers.get("Content-Length", "")
-            self.size = int(length) if length.isdecimal() else None
+            self.size = int(length) if length.isdecimal() and len(length) < 20 else None
             self.digest = promised_hash(headers)
             if self.size is not None:
                 try:
@@ -286,7 +285,9 @@ class Content:
     def _refusal(self, response: BaseHTTPResponse) -> MediaError:
         """What an answer without content means. That of a stranger is not quoted: who knows where it is."""
         if self._hops.ended_at_home:
-            return answer_error(response.status, dict(response.headers), read_some(response, ERROR_BYTES), self._url)
+            return answer_error(
+                response.status, dict(response.headers), read_some(response, ERROR_BYTES), self._url, self._headers
+            )
         interrupt(response)
         said = f"{self._hops.end.host}, where {self._host} keeps it, answers HTTP {response.status}"
         kind = JobExpired if response.status in (404, 410) else DownloadCorrupt
@@ -326,7 +327,7 @@ def promised_hash(headers: Mapping[str, str]) -> tuple[str, str] | None:
         algorithm = name.lower().replace("-", "")
         try:
             digest = b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:
             continue
         if len(digest) == {"sha256": 32, "md5": 16}[algorithm]:
             return algorithm, digest.hex()

@@ -17,10 +17,11 @@ from datetime import date
 from functools import lru_cache, reduce
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import InvalidRequest, MediaError
 from ..per_loop import shared
+from .address import segment
 from .wire import Upload, ask, beside, fields_of
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ class Dialect:
         """HTTP method and path of an operation.
 
         Raises:
-            errors.InvalidRequest: Servers of this kind lack it (`unsupported` names it).
+            errors.InvalidRequest: Servers of this kind lack it (`unsupported` names it), or no job has that id.
         """
         if route not in self.routes:
             raise InvalidRequest(f"{self.title} can't {route} videos; nothing was sent", unsupported=route)
         method, _, path = self.routes[route].partition(" ")
-        return cast(Method, method.lower()), path.replace("{id}", quote(job_id, safe=""))
+        return cast(Method, method.lower()), path.replace("{id}", segment("job id", job_id)) if "{id}" in path else path
 
     def order(self, fields: Mapping[str, Any], extra: Mapping[str, Any], image: Upload | None) -> dict[str, Any]:
         """A new job as arguments of `wire.ask`: a JSON body, or a form with its files.

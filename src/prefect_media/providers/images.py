@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin
 
 from ..catalog import catalog, plain_name
+from ..cleaning import cleaner_of, sentence
 from ..errors import SubmissionInDoubt
 from ..requests import ImageEditRequest, ImageRequest
-from .answers import explained, hidden_error, not_json, request_id_of
+from .answers import cleaner_for, explained, hidden_error, not_json, request_id_of
 from .arriving import NotBase64, PictureReader
 from .client import Connection, paid_slots, wire_client
 from .limits import JSON_BYTES, TooLarge, bound_of, image_bytes, images_at_most
@@ -68,6 +68,7 @@ class Reply:
         bound = bound_of(response)
         bound.limit = encoded * count * (1 + partial_images)
         bound.line_limit = encoded if self.streams else None
+        self._cleaner = cleaner_for(response)
         self.request_id = request_id_of(response.headers)
         self.rows: list[Mapping[str, Any]] = []
         self.usage: Mapping[str, Any] | None = None
@@ -105,7 +106,7 @@ class Reply:
                 done = reader.feed(piece)
                 while done:
                     yield Picture(done.pop(0), None)
-            body = reader.finish()
+            body = self._cleaner.json(reader.finish())
         except NotBase64:
             raise self._doubt("the provider answered with an image that is not base64") from None
         except TooLarge as error:
@@ -135,22 +136,23 @@ class Reply:
         stream = AsyncStream(cast_to=object, response=self._response, client=wire_client(self._connection))
         try:
             async for event in stream:
-                row = fields_of(event)
+                row = fields_of(self._cleaner.json(event))
                 kind = str(row.get("type", ""))
                 if kind.endswith(".partial_image"):
                     if on_preview:
-                        await on_preview(self._decoded(row), int(row.get("partial_image_index") or 0))
+                        await on_preview(self._decoded(row), _count(row.get("partial_image_index")))
                 elif kind.endswith(".completed"):
                     self.rows.append({name: value for name, value in row.items() if name != "b64_json"})
                     self.usage = fields_of(row.get("usage")) or None
                     yield Picture(self._decoded(row), None)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise self._doubt("the provider's stream broke off within an event") from None
         except APIError as error:
             if type(error) is not APIError:
                 raise
             said = {"error": error.body or error.message}
-            raise hidden_error(self._response, said, paid=True) or self._doubt(error.message) from None
+            message = sentence(self._cleaner.text(error.message))
+            raise hidden_error(self._response, said, paid=True) or self._doubt(message) from None
 
     def _decoded(self, row: Mapping[str, Any]) -> bytes:
         try:
@@ -236,7 +238,16 @@ def told(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Mapping[str,
     usage = fields_of(body.get("usage"))
     if body.get("svg_usage"):
         usage = {**usage, "svg_usage": body["svg_usage"]}
-    return [fields_of(row) for row in cast(list[object], body.get("data") or [])], usage or None
+    data = body.get("data")
+    rows = [dict(fields_of(row)) for row in cast(list[object], data)] if isinstance(data, list) else []
+    for row in rows:
+        if not isinstance(row.get("revised_prompt"), str):
+            row.pop("revised_prompt", None)
+    return [*rows], usage or None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 @contextmanager
@@ -248,7 +259,7 @@ def _lost(connection: Connection, request_id: str | None) -> Generator[None]:
         with explained(paid=True):
             yield
     except httpx2.HTTPError as error:
+        what = sentence(cleaner_of(error.request.headers).text(f"{type(error).__name__}: {error}"), 300)
         raise SubmissionInDoubt(
-            f"the answer of {connection.host} to a paid request broke off ({type(error).__name__}: {error})",
-            request_id=request_id,
-        ) from error
+            f"the answer of {connection.host} to a paid request broke off ({what})", request_id=request_id
+        ) from None

@@ -18,7 +18,8 @@ async def listed(connection: Connection) -> Mapping[str, date | None]:
         errors.MediaError: It can't be asked.
     """
     body = fields_of((await ask(connection, "get", connection.url("/models"))).body)
-    rows = [fields_of(row) for row in cast(list[object], body.get("data") or [])]
+    data = body.get("data")
+    rows = [fields_of(row) for row in cast(list[object], data)] if isinstance(data, list) else []
     return {str(row["id"]): _date(row.get("shutdown_date")) for row in rows if row.get("id")}
 
 

@@ -19,6 +19,7 @@ from ..errors import (
 )
 from ..jobs import JobState, VideoJob
 from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
+from .address import base_url_at, objection_to, segment, shortened
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
@@ -70,7 +71,7 @@ async def submit(
         )
         model = request.model
     else:
-        source = None if footage else source_of_variation(request)
+        source = None if footage else source_of_variation(connection, request)
         in_path = request.operation == "remix"
         try:
             method, path = dialect.route(cast(Route, request.operation), source or "")
@@ -92,7 +93,17 @@ async def submit(
 
 
 def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: str = "") -> VideoJob:
-    """The durable handle of a job the server told us about."""
+    """The durable handle of a job the server told us about.
+
+    Raises:
+        errors.SubmissionInDoubt: No request can name the job by the id that the server gave it.
+    """
+    if why := objection_to(state.id):
+        raise SubmissionInDoubt(
+            f"the provider took the job but gave it an id {shortened(state.id)} that can't be used: {why}; "
+            "look for it on the provider's dashboard",
+            taken=True,
+        )
     return VideoJob(
         provider=connection.provider,
         base_url=connection.base_url,
@@ -185,16 +196,19 @@ async def delete(connection: Connection, job_id: str) -> None:
     await ask(connection, method, connection.url(path))
 
 
-def source_of_variation(request: VideoVariation) -> str:
+def source_of_variation(connection: Connection, request: VideoVariation) -> str:
     """The job a variation is made from.
 
     Raises:
-        errors.InvalidRequest: It names none.
+        errors.InvalidRequest: It names none, or one that can't be at this server.
     """
+    if isinstance(request.video, VideoJob):
+        base_url_at(connection, f"the video {shortened(request.video.id)}", request.video.base_url)
     if not (source := request.source_job_id):
         made = {"remix": "remixed", "edit": "edited", "extend": "extended"}[request.operation]
         given = "a file is not one" if isinstance(request.video, str) else "this Asset names no job"
         raise InvalidRequest(f"only a video that a job made can be {made} here; {given}. Nothing was sent")
+    segment("job id", source)
     return source
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import InvalidRequest
-from .answers import explained, hidden_error, not_json, request_id_of
+from .answers import cleaner_for, explained, hidden_error, not_json, request_id_of
 from .client import Connection, paid_slots, wire_client
 from .limits import parse_json
 from .server_time import note_date
@@ -84,7 +84,7 @@ async def ask(
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     note_date(connection.base_url, response.headers)
     try:
-        body = parse_json(response.content)
+        body = cleaner_for(response).json(parse_json(response.content))
     except ValueError:
         raise not_json(response, paid) from None
     if error := hidden_error(response, body, paid):

@@ -19,6 +19,8 @@ from prefect_media.errors import StoreError
 from prefect_media.storage import storage_of
 from prefect_media.storage_attributes import Attributes
 
+pytestmark = pytest.mark.prefect
+
 KEY, SECRET, TOKEN = "AKIAWATCHED", "secret-never-shown", "token-never-shown"
 
 

@@ -125,6 +125,11 @@ class Simulator:
         """Every batch ever accepted, oldest first; its images are among `images` once it was seen to have ended."""
         return self._state.batches
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once for all jobs and batches there are."""
+        for accepted in (*self.jobs, *self.batches):
+            accepted.started -= seconds
+
     @property
     def requests(self) -> list[SeenRequest]:
         """Every request ever received, oldest first."""

@@ -74,12 +74,12 @@ class Job:
     deleted: bool = False
     cancelled: bool = False
     created: float = field(default_factory=time.time, repr=False)
-    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+    started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     @property
     def elapsed(self) -> float:
         """Seconds since acceptance."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     @property
     def status(self) -> Literal["queued", "in_progress", "completed", "failed", "cancelled"]:
@@ -149,12 +149,12 @@ class Batch:
     id: str = field(default_factory=lambda: f"batch_{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time, repr=False)
     making: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+    started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     @property
     def elapsed(self) -> float:
         """Seconds since acceptance."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     @property
     def over(self) -> bool:

@@ -164,6 +164,19 @@ def _openrouter(fields: Fields, form: bool) -> Fields:
     return heard
 
 
+_HANDED_ON = ("duration", "frame_images", "generate_audio", "input_references", "seed")
+
+
+def _litellm(fields: Fields, form: bool) -> Fields:
+    """Lists have to be lists. It hands on what only some models know; those behind a name of OpenAI's know it here."""
+    for name in ("frame_images", "input_references"):
+        if name in fields and not isinstance(fields[name], list):
+            raise ApiError(400, "Invalid video image items, set drop_params=True to ignore them.")
+    if not str(fields.get("model")).startswith("sora-2"):
+        return fields
+    return {name: value for name, value in fields.items() if name not in _HANDED_ON}
+
+
 _DEPLOYMENT = "5e0f7d6c"
 
 
@@ -254,6 +267,7 @@ PROFILES: dict[str, Profile] = {
         version="1.110.2",
         checked="2026-11-24",
         routes=ALL - {"delete"},
+        heard=_litellm,
         shown=shapes.litellm,
         refused=shapes.litellm_error,
         fastapi=True,

@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 VENV := .venv
+LOCK := requirements.lock
 BIN := $(VENV)/bin
 SOURCES := $(wildcard src/prefect_media/*.py src/prefect_media/*/*.py src/prefect_media/*.toml src/prefect_media/*/*.toml \
 	blocks/*.py tasks/*.py flows/*.py)
 
-.PHONY: demo test chaos bench lint lock build clean
+.PHONY: demo test test-oldest test-prefect chaos bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -14,6 +15,12 @@ demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, loca
 
 test: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile
+
+test-oldest:  ## the tests that need Prefect, on the oldest version that is supported
+	$(MAKE) VENV=.venv-oldest LOCK=requirements-oldest.lock test-prefect
+
+test-prefect: $(VENV)/installed
+	$(BIN)/pytest -n auto --dist loadfile -m prefect
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/chaos.py --kills 200 --store folder
@@ -31,19 +38,24 @@ build: $(VENV)/installed
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
-lock:  # needs uv
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header -o requirements.lock
+COMPILE := uv pip compile --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+
+lock:  # needs uv; the oldest Prefect runs with the newest of everything else
+	$(COMPILE) pyproject.toml -o requirements.lock
+	cp requirements.lock requirements-oldest.lock
+	sed -n 's/^ *"prefect>=\([0-9.]*\).*/prefect==\1/p' pyproject.toml | \
+		$(COMPILE) pyproject.toml - -o requirements-oldest.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info
 
 # The packages of the lock, each with its hash.
-$(VENV)/locked: requirements.lock
+$(VENV)/locked: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --require-hashes -r $(LOCK)
 	touch $@
 
 # Ourselves, editable. Strict mode links every file by itself, so a new or removed file needs another installation:

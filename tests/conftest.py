@@ -30,6 +30,14 @@ def pytest_unconfigure():
     shutil.rmtree(HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest picks tests by their marks
+def pytest_collection_modifyitems(items):
+    """Mark the tests that run Prefect's engine or server; `make test-oldest` runs them on its oldest version."""
+    for item in items:
+        if {"prefect", "prefect_server"} & set(item.fixturenames):
+            item.add_marker("prefect")
+
+
 @pytest.fixture(scope="session")
 def prefect():
     """Prefect's engine with a server of its own in the background: ask for it to run flows and tasks in a test."""

@@ -13,6 +13,8 @@ from pydantic import SecretStr, TypeAdapter
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, MediaStore, OpenAICredentials, VideoRequest
 
+pytestmark = pytest.mark.prefect
+
 BLOCKS = [getattr(prefect_media.blocks, name) for name in prefect_media.blocks.__all__]
 OPENAI = OpenAICredentials(api_key=SecretStr("sk-watched"), base_url="http://localhost:9/v1", organization="org-1")
 AZURE = AzureOpenAICredentials(base_url="https://studio.openai.azure.com", api_key=SecretStr("key-watched"))

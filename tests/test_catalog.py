@@ -11,7 +11,7 @@ from prefect_media.errors import InvalidRequest, ModelRetired
 from prefect_media.requests import ImageRequest, VideoRequest
 from prefect_media.settings import settings
 
-TODAY = date(2026, 11, 22)
+TODAY = date(2026, 11, 24)
 MODELS = catalog.catalog().models
 
 

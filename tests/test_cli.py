@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 
+import httpx
 import pytest
 
 MAIN = [sys.executable, "-c", "from prefect_media.cli import main; main()"]
@@ -116,6 +117,26 @@ def test_simulate_serves_until_it_is_ended(simulate, family, number):
     assert said == "Stopped. Accepted: 0 image requests, 1 video jobs.\n"
     assert complaints == ""
     assert family.gone()
+
+
+def test_simulate_refuses_models_that_are_not_named(simulate):
+    process, url = simulate("--port", "0", "--models", "films, pictures", "--profile", "litellm")
+    assert "Videos as by litellm: 1.110.2, looked at on 2026-11-24. Served: films, pictures" in process.said
+    statuses = {}
+    for model in ("films", "sora-2"):
+        for path in (f"{url}/videos", f"{url.removesuffix('/v1')}/openai/v1/videos"):
+            body = {"model": model, "prompt": "A paper boat", "seconds": "4"}
+            answer = httpx.post(path, json=body, headers={"Authorization": "Bearer anything"}, timeout=30)
+            statuses.setdefault(model, []).append(answer.status_code)
+    assert statuses == {"films": [200, 200], "sora-2": [400, 404]}
+
+
+def test_simulate_without_a_name_of_a_model():
+    done = prefect_media("simulate", "--models", " ,")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        ["--models ' ,' names no model; give names separated by commas, or leave it out"],
+    )
 
 
 def test_simulate_on_a_port_that_is_taken(simulate):

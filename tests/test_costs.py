@@ -1,5 +1,7 @@
 """What things cost: thought before, known after, and None where nobody can say."""
 
+from dataclasses import replace
+
 import pytest
 
 from prefect_media import ImageEditRequest, ImageRequest, VideoRequest, catalog, costs
@@ -54,7 +56,34 @@ def test_cached_tokens_are_cheaper_where_their_price_is_known():
     used = usage(1000, drawn=100)
     used["input_tokens_details"]["cached_tokens_details"] = {"text_tokens": 400, "image_tokens": 0}
     assert costs.of_images("gpt-image-2", "openai", used) == pytest.approx((600 * 5 + 400 * 1.25 + 100 * 30) / 1e6)
-    assert costs.of_images("gpt-image-2.5-flare", "openai", used) is None
+    unknown = replace(catalog.price_of("gpt-image-2", "openai"), text_cached=None)
+    assert costs.of_tokens(unknown, used) is None
+
+
+def test_what_is_cached_or_written_has_its_own_price():
+    """As LiteLLM 1.110.2's price map has it, citing OpenAI's pricing page."""
+    used = {
+        "input_tokens_details": {
+            "text_tokens": 1000,
+            "image_tokens": 500,
+            "cached_tokens_details": {"text_tokens": 400, "image_tokens": 100},
+        },
+        "output_tokens": 110,
+        "output_tokens_details": {"image_tokens": 100, "text_tokens": 10},
+    }
+    into = 600 * 5 + 400 * 1.25 + 400 * 8 + 100 * 2
+    assert costs.of_images("gpt-image-1.5", "openai", used) == pytest.approx((into + 100 * 32 + 10 * 10) / 1e6)
+    del used["output_tokens_details"]
+    for model in ("gpt-image-2", "gpt-image-2.5-flare", "gpt-image-2.6-sunburst"):
+        assert costs.of_images(model, "openai", used) == pytest.approx((into + 110 * 30) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [("gpt-image-1.5", 0.5), ("gpt-image-2", 0.5), ("gpt-image-2.5-flare", 0.5), ("gpt-image-2.6-flare", 1)],
+)
+def test_a_batch_costs_half_where_that_is_listed(model, part):
+    assert costs.batched(1.0, model, "openai") == part
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from PIL import Image
 PLUGINS = "Failed to initialize plugins: can't register atexit after shutdown\n"
 """What Prefect may say of itself when it is ended while it is being imported."""
 
+pytestmark = pytest.mark.prefect
+
 COMMAND = [sys.executable, "-c", "from prefect_media.cli import main; main()", "demo"]
 
 

@@ -88,6 +88,14 @@ async def test_models_that_end_soon_and_a_clock_that_is_wrong(media_simulator):
     assert "ahead of" in told(found, "bad")
 
 
+@pytest.mark.parametrize(("api_servers", "bad"), [(1, False), (2, True)])
+async def test_vllm_omni_with_several_api_servers(api_servers, bad):
+    with Simulator(profile="vllm-omni", api_servers=api_servers) as server:
+        found = told(await findings(server.credentials), "bad")
+    assert ("not supported with --api-server-count > 1" in found) == bad
+    assert ("start vLLM-Omni with --api-server-count 1" in found) == bad
+
+
 async def test_a_store_that_is_well_and_one_that_is_not(store, tmp_path):
     assert (await examine_store(store.storage())).verdict == "ok"
     (tmp_path / "file").write_text("no folder")

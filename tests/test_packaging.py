@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -239,3 +240,22 @@ def test_python_that_runs_this_is_supported():
     """The suite says something about versions that are promised, and about no others."""
     promised = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     assert f"Programming Language :: Python :: {sysconfig.get_python_version()}" in promised
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-oldest.lock"])
+def test_a_lock_names_versions_and_hashes_and_no_place(name):
+    rows = (ROOT / name).read_text().replace("\\\n", "").splitlines()
+    packages = [row for row in rows if row and not row.lstrip().startswith("#")]
+    assert all("==" in row and "--hash=sha256:" in row for row in packages)
+    assert not [row for row in rows if "://" in row or row.lstrip().startswith(("-", "--"))]
+
+
+def test_the_oldest_lock_has_the_lower_bound_of_prefect():
+    """`make test-oldest` runs what we say we support."""
+    [bound] = re.findall(r'"prefect>=([0-9.]+),', (ROOT / "pyproject.toml").read_text())
+    versions = {
+        name: re.search(r"(?m)^prefect==(\S+)", (ROOT / name).read_text())[1]
+        for name in ("requirements.lock", "requirements-oldest.lock")
+    }
+    assert versions["requirements-oldest.lock"] == bound
+    assert versions["requirements.lock"] != bound

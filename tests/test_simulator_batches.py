@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 
 import httpx
 import openai
@@ -61,6 +60,41 @@ def test_a_file_goes_up_comes_down_and_is_deleted(client, server):
         client.files.content(file.id)
 
 
+@pytest.mark.parametrize("purpose", ["assistants", "batch", "evals", "fine-tune", "user_data", "vision"])
+def test_files_are_kept_for_any_purpose_and_listed(client, purpose):
+    kept = [client.files.create(file=(f"{number}.txt", b"x" * number), purpose=purpose) for number in (1, 2, 3)]
+    client.files.create(file=("other.txt", b"x"), purpose="vision" if purpose == "batch" else "batch")
+    raw = client.files.with_raw_response.list().http_response.json()
+    assert set(raw) == {"object", "data", "first_id", "last_id", "has_more"}
+    assert (len(raw["data"]), raw["has_more"]) == (4, False)
+    assert [file.id for file in client.files.list(purpose=purpose, limit=2)] == [file.id for file in reversed(kept)]
+    assert [file.bytes for file in client.files.list(purpose=purpose, order="asc")] == [1, 2, 3]
+
+
+def test_a_file_without_a_purpose_or_of_an_unknown_one_is_refused(client):
+    for purpose in ("toys", openai.omit):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.files.create(file=("a.txt", b"x"), purpose=purpose)
+        assert caught.value.param == "purpose"
+
+
+def test_only_a_file_for_batches_makes_a_batch(client, server):
+    file = client.files.create(file=("images.jsonl", json.dumps(line(1)).encode()), purpose="user_data")
+    with pytest.raises(openai.BadRequestError):
+        client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h")
+    assert not server.batches
+
+
+def test_an_edit_may_start_from_a_file(client, server):
+    picture = base64.b64decode(client.images.generate(model="boats-1", prompt="a boat", size="64x64").data[0].b64_json)
+    file = client.files.create(file=("boat.png", picture), purpose="vision")
+    body = {"model": "boats-1", "prompt": "at night", "size": "64x64", "images": [{"file_id": file.id}]}
+    assert client.post("/images/edits", body=body, cast_to=ImagesResponse).data[0].b64_json
+    assert [image.operation for image in server.images] == ["generate", "edit"]
+    with pytest.raises(openai.NotFoundError, match="No such File object: file-none"):
+        client.post("/images/edits", body={**body, "images": [{"file_id": "file-none"}]}, cast_to=ImagesResponse)
+
+
 def test_a_batch_draws_what_single_requests_would(client, server):
     batch = ordered(client, line(1), line(2, "a cat"), metadata={"key": "value"})
     assert batch.metadata == {"key": "value"}
@@ -82,14 +116,13 @@ def test_a_batch_draws_what_single_requests_would(client, server):
 
 
 def test_statuses_go_by_the_clock(client, server):
-    server.latency = 1.0
+    server.latency = 3600
     batch = ordered(client, line(1))
     seen = [batch.status]
-    while seen[-1] not in ("completed", "failed"):
-        if (status := client.batches.retrieve(batch.id).status) != seen[-1]:
-            seen.append(status)
-        time.sleep(0.01)
-    assert seen == ["validating", "in_progress", "finalizing", "completed"]
+    for minutes in (4, 4, 30, 18, 6):
+        server.advance(minutes * 60)
+        seen.append(client.batches.retrieve(batch.id).status)
+    assert seen == ["validating", "validating", "in_progress", "in_progress", "finalizing", "completed"]
 
 
 def test_refused_lines_stand_in_a_file_of_their_own(client, server):

@@ -1,13 +1,17 @@
 """Every row of the specification, over a real socket: what is asked for reaches the wire and ends as an asset."""
 
 import io
+from typing import get_args, get_type_hints
 
 import av
 import pytest
+from openai.types import ImageModel
+from openai.types.image_generate_params import ImageGenerateParamsNonStreaming
 from PIL import Image, ImageChops, ImageStat
 from pydantic import SecretStr
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, OpenAICredentials, RemixRequest, VideoRequest
+from prefect_media.catalog import catalog
 from prefect_media.purchase import buy_images, buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
@@ -55,6 +59,30 @@ def look_into(asset):
         assert stream.codec_context.name == "h264"
         moves = difference(frames[0], frames[-1]) > 1
         return stream.width, stream.height, round(float(stream.duration * stream.time_base), 2), moves, frames[0]
+
+
+def test_the_catalog_knows_the_image_models_and_values_of_the_installed_sdk():
+    """Whatever a new version of the SDK adds has to be looked at."""
+    known = catalog()
+    assert literals(ImageModel) <= set(known.models)
+    newest = known.families["gpt-image-2.6"]
+    values = {
+        "quality": set(newest.qualities) | set(known.families["dall-e-3"].qualities),
+        "background": set(newest.backgrounds),
+        "moderation": set(newest.moderations),
+        "output_format": {*newest.formats, *newest.preview_formats},
+        "complexity": set(newest.complexities),
+    }
+    fields = get_type_hints(ImageGenerateParamsNonStreaming)
+    for field, allowed in values.items():
+        assert literals(fields[field]) == allowed, field
+
+
+def literals(annotation):
+    """The texts a field may be."""
+    if isinstance(annotation, str):
+        return {annotation}
+    return {text for part in get_args(annotation) for text in literals(part)}
 
 
 IMAGES = [

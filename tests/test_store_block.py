@@ -25,6 +25,8 @@ from prefect_media.settings import settings
 from prefect_media.storage import storage_of
 from prefect_media.storage_attributes import Attributes
 
+pytestmark = pytest.mark.prefect
+
 KEY, SECRET, TOKEN = "AKIAWATCHED", "secret-never-shown", "token-never-shown"
 
 

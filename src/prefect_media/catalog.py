@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -277,6 +278,7 @@ def check(
     *,
     family: str | None = None,
     partial_images: int = 0,
+    taken: Collection[str] = (),
     today: date | None = None,
     logger: Logger = _default_logger,
 ) -> R:
@@ -287,6 +289,7 @@ def check(
         host: Whose servers it goes to; models retire at different dates on different hosts.
         family: The family whose rules apply, for a model name the catalog doesn't know; the request's own wins.
         partial_images: How many previews are wanted while an image is made.
+        taken: Further fields that the server takes, whatever its models are known to refuse.
         today: The date to check against; today's by default.
         logger: Where to warn.
 
@@ -303,6 +306,8 @@ def check(
     kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
     family = request.model_family or family
     rules = rules_of(name, kind, host, family)
+    if rules and taken:
+        rules = replace(rules, refuses=tuple(field for field in rules.refuses if field not in taken))
     complaints = checks.complaints(request, name, rules, host, partial_images)
     if complaints:
         message = "; ".join(complaints)

@@ -71,11 +71,19 @@ def simulate(
             help="Whose Videos API: openai, azure, vllm-omni, sglang, trtllm, litellm, new-api or openrouter."
         ),
     ] = "openai",
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the models and Azure deployments served, separated by commas; others are refused as the "
+            "server does. Default: any name is served.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the OpenAI images and videos API without a key, until Ctrl-C."""
     from .simulate_cli import run
 
-    run(host=host, port=port, latency=latency, profile=profile)
+    run(host=host, port=port, latency=latency, profile=profile, models=models)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from . import clock
 from .catalog import catalog
 from .errors import AuthenticationFailed, JobExpired, MediaError
 from .providers.client import Connection
+from .providers.dialects import dialect_of
 from .providers.wire import Answer, ask, fields_of
 from .settings import settings
 from .storage import Storage
@@ -26,6 +27,7 @@ SKEW = 60.0
 """Seconds by which clocks may differ before signed links and leases suffer."""
 
 NEAR_DAYS = 30
+CONFLICT = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ async def examine_provider(connection: Connection, today: date | None = None) ->
     yield _clock(answer, connection)
     for finding in _models(answer, connection, today or clock.today()):
         yield finding
+    if finding := await _videos(connection):
+        yield finding
 
 
 async def examine_store(storage: Storage) -> Finding:
@@ -102,6 +106,18 @@ async def examine_store(storage: Storage) -> Finding:
     if storage.url.startswith("file:"):
         return Finding("ok", kept, "a folder is known to this machine only; give deployments a bucket")
     return Finding("ok", kept)
+
+
+async def _videos(connection: Connection) -> Finding | None:
+    """What keeps vLLM-Omni from making videos: its processes don't share their jobs."""
+    if (await dialect_of(connection)).name != "vllm-omni":
+        return None
+    try:
+        await ask(connection, "get", connection.url("/videos?limit=1"))
+    except MediaError as error:
+        if error.status_code == CONFLICT:
+            return Finding("bad", error.message, "start vLLM-Omni with --api-server-count 1")
+    return None
 
 
 def _clock(answer: Answer, connection: Connection) -> Finding:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .requests import ImageEditRequest
 
 MASK_BYTES = 4 * 1024 * 1024
-"""A mask has to be smaller than 4 MB (openai-python 3.54.0, images.edit)."""
+"""A mask has to be smaller than 4 MB (openai-python 3.57.0, images.edit)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from .poller import poller_of
 from .providers import images, videos
 from .providers.address import base_url_at
 from .providers.client import Connection
+from .providers.dialects import taken_by
 from .providers.images import Reply
 from .providers.server_time import server_time
 from .providers.wire import Upload
@@ -151,7 +152,8 @@ async def order_video(
     retired: ModelRetired | None = None
     if isinstance(request, VideoRequest):
         try:
-            request = catalog.check(request, host, family=family, logger=terms.logger)
+            taken = await taken_by(connection, request.extra)
+            request = catalog.check(request, host, family=family, taken=taken, logger=terms.logger)
         except ModelRetired as refusal:
             request, retired = catalog.resolved(request, host, family=family), refusal
     material = await material_of(connection, request, ledger.storage, terms.scope)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_BYTES = 50 * 1024 * 1024
-"""OpenAI takes reference images below 50 MB (openai-python 3.54.0, images.edit)."""
+"""OpenAI takes reference images below 50 MB (openai-python 3.57.0, images.edit)."""
 
 MOST_FOOTAGE = 200 * 1024 * 1024
 """Bytes of a video that is sent along at most: it is in memory for as long as it takes to send it."""

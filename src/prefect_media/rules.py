@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .requests import ImageEditRequest, ImageOptions, VideoRequest
 
 GIF_FRAMES = 9
-"""Frames of a GIF that says nothing of them (openai-python 3.54.0)."""
+"""Frames of a GIF that says nothing of them (openai-python 3.57.0)."""
 
 NOT_EXTRA = {
     "stream": "pass on_partial or preview to the task",

@@ -22,6 +22,7 @@ from . import catalog
 from .costs import Quote, quote
 from .errors import InvalidRequest
 from .providers.client import Connection
+from .providers.dialects import dialect_named, spoken
 from .reference import bytes_of, shown
 from .requests import ImageEditRequest, ImageRequest, VideoRequest, problems_of
 
@@ -102,7 +103,8 @@ def quotes_of(shots: Iterable[Shot], connection_for: Callable[[Shot], Connection
     for shot in shots:
         at = connection_for(shot)
         try:
-            request = catalog.check(shot.request, at.catalog_host, family=at.model_family)
+            taken = dialect_named(spoken(at)).takes
+            request = catalog.check(shot.request, at.catalog_host, family=at.model_family, taken=taken)
             quotes.append(quote(request, at.catalog_host, at.model_family))
         except InvalidRequest as error:
             wrong.append(f"{shot.place}: {error.message.partition('. Nothing was sent')[0]}")

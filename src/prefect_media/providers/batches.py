@@ -1,6 +1,6 @@
 """The Batch API on the wire: a file of requests goes up, a batch is made of it, its answers come down as files.
 
-As OpenAI documents it (the Batch guide, the API reference and openai-python 3.54.0, read on 2026-11-23): one endpoint
+As OpenAI documents it (the Batch guide, the API reference and openai-python 3.57.0, read on 2026-11-24): one endpoint
 and one model per file, 50,000 lines and 200 MB at most, answers in any order and told apart by `custom_id`; what was
 refused or not made in time stands in a file of its own. Files that were uploaded for a batch go by themselves after 30
 days, and so do those with its answers.

@@ -10,7 +10,7 @@ import asyncio
 import json
 import tomllib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
@@ -62,6 +62,7 @@ class Dialect:
     reference_value: Any = None
     footage: str = ""
     nested: Literal["brackets", "json"]
+    takes: Collection[str] = ()
     answers: Mapping[str, str] = field(default_factory=dict[str, str])
     media: str = ""
     cost: str = ""
@@ -161,6 +162,14 @@ def dialect_named(name: str) -> Dialect:
     if name not in dialects():
         raise InvalidRequest(f"dialect={name!r} is not known; known are {', '.join(dialects())}")
     return dialects()[name]
+
+
+async def taken_by(connection: Connection, extra: Mapping[str, Any]) -> Collection[str]:
+    """The further fields of a request that the server takes whatever the catalog says of its model."""
+    special = {name for dialect in dialects().values() for name in dialect.takes}
+    if connection.catalog_host != "other" or special.isdisjoint(extra):
+        return ()  # without a look at who is there
+    return (await dialect_of(connection)).takes
 
 
 _detected: dict[str, Dialect] = {}

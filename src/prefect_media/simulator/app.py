@@ -12,8 +12,7 @@ from .batches import Batches
 from .desk import FrontDesk
 from .images import Images
 from .models import Models
-from .profiles import Profile
-from .shapes import fastapi
+from .profiles import PROFILES, Profile
 from .state import State
 from .videos import Videos
 
@@ -23,18 +22,19 @@ def build_app(state: State) -> ASGIApp:
     images, videos, models = Images(state), Videos(state), Models(state)
     batches = Batches(state, images)
     doors = {
-        "create": Route("/videos", videos.create, methods=["POST"]),
-        "list": Route("/videos", videos.list, methods=["GET"]),
-        "edit": Route("/videos/edits", videos.edit, methods=["POST"]),
-        "extend": Route("/videos/extensions", videos.extend, methods=["POST"]),
-        "look": Route("/videos/{id}", videos.retrieve, methods=["GET"]),
-        "delete": Route("/videos/{id}", videos.delete, methods=["DELETE"]),
-        "content": Route("/videos/{id}/content", videos.content, methods=["GET"]),
-        "cancel": Route("/videos/{id}/cancel", videos.cancel, methods=["POST"]),
-        "remix": Route("/videos/{id}/remix", videos.remix, methods=["POST"]),
+        "create": ("POST", "/videos", videos.create),
+        "list": ("GET", "/videos", videos.list),
+        "edit": ("POST", "/videos/edits", videos.edit),
+        "extend": ("POST", "/videos/extensions", videos.extend),
+        "look": ("GET", "/videos/{id}", videos.retrieve),
+        "delete": ("DELETE", "/videos/{id}", videos.delete),
+        "content": ("GET", "/videos/{id}/content", videos.content),
+        "remix": ("POST", "/videos/{id}/remix", videos.remix),
     }
+    crowded = state.profile.no_cluster and state.api_servers > 1
     batch_doors = [
         Route("/files", batches.upload, methods=["POST"]),
+        Route("/files", batches.files, methods=["GET"]),
         Route("/files/{id}", batches.file, methods=["GET"]),
         Route("/files/{id}", batches.delete, methods=["DELETE"]),
         Route("/files/{id}/content", batches.content, methods=["GET"]),
@@ -46,7 +46,12 @@ def build_app(state: State) -> ASGIApp:
     api = [
         Route("/images/generations", images.generate, methods=["POST"]),
         Route("/images/edits", images.edit, methods=["POST"]),
-        *(door for name, door in doors.items() if name in state.profile.routes),
+        *(
+            Route(path, videos.refuse if crowded else answer, methods=[method])
+            for name, (method, path, answer) in doors.items()
+            if name in state.profile.routes
+        ),
+        *([Route("/images/{id}/content", images.content, methods=["GET"])] if state.profile.image_links else ()),
         *(batch_doors if state.profile.batches else ()),
         Route("/models", models.list, methods=["GET"]),
         Route("/models/{id:path}", models.retrieve, methods=["GET"]),
@@ -55,13 +60,15 @@ def build_app(state: State) -> ASGIApp:
         Route("/images/generations", images.generate, methods=["POST"]),
         Route("/images/edits", images.edit, methods=["POST"]),
     ]
+    azure = PROFILES["azure"]
     app = Starlette(
         routes=[
             Mount("/v1", app=_Gate(_routed(api, state.profile))),
             Mount("/api/v1", app=_Gate(_routed(api, state.profile))),  # where OpenRouter has it
             Mount("/openai/v1", app=_Gate(_routed(api, state.profile))),
-            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic, Profile()), needs_api_version=True)),
+            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic, azure), needs_api_version=True)),
             Route("/files/{name}", images.file, methods=["GET"]),  # no key: such links are signed
+            Route("/cloud/{id}/{number:int}.mp4", videos.cloud, methods=["GET"]),
         ],
         exception_handlers={HTTPException: _no_such_route},
     )
@@ -77,7 +84,7 @@ def _routed(routes: list[Route], profile: Profile) -> Starlette:
 
     async def no_such_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if profile.refused is fastapi:
+        if profile.fastapi:
             return JSONResponse({"detail": error.detail}, status_code=error.status_code)
         return await _no_such_route(request, error)
 

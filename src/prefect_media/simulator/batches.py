@@ -8,7 +8,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .answers import ApiError, bad_value, invalid, missing
+from .answers import ApiError, invalid, missing
 from .bodies import Body, Upload
 from .images import Images
 from .ranges import partial_content
@@ -17,6 +17,8 @@ from .state import Batch, State
 ENDPOINTS = ["/v1/images/generations", "/v1/images/edits"]
 MOST_LINES = 50_000
 MOST_BYTES = 200_000_000
+MOST_OTHERS = 512_000_000  # a file that is no batch
+PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 
 
 class Batches:
@@ -30,11 +32,20 @@ class Batches:
         file = body.get("file")
         if not isinstance(file, Upload):
             raise missing("file")
-        if body.get("purpose") != "batch":
-            raise bad_value("purpose", body.get("purpose"), ["batch"])
-        if len(file.data) > MOST_BYTES:
+        if body.get("purpose") is None:
+            raise missing("purpose")
+        purpose = body.choice("purpose", PURPOSES, "")
+        if len(file.data) > (MOST_BYTES if purpose == "batch" else MOST_OTHERS):
             raise ApiError(413, "The file is too large.")
-        return JSONResponse(_shown(self._keep("batch", file.filename, file.data)))
+        return JSONResponse(_shown(self._keep(purpose, file.filename, file.data)))
+
+    async def files(self, request: Request) -> Response:
+        query = Body(dict(request.query_params))
+        limit, after, purpose = query.whole("limit", 1, 10_000, 10_000), query.get("after"), query.get("purpose")
+        kept = [file for file in self._state.uploads.values() if purpose in (None, file["purpose"])]
+        if query.choice("order", ("asc", "desc"), "desc") == "desc":
+            kept.reverse()
+        return JSONResponse(_page([_shown(file) for file in kept], limit, after))
 
     async def file(self, request: Request) -> Response:
         return JSONResponse(_shown(self._file(request)))
@@ -59,7 +70,7 @@ class Batches:
         if metadata is not None:
             _check_metadata(metadata)
         file = self._state.uploads.get(str(body.get("input_file_id")))
-        if file is None:
+        if file is None or file["purpose"] != "batch":
             raise invalid("input_file_id", f"Invalid 'input_file_id': no such File object: {body.get('input_file_id')}")
         lines, complaints = _lines(file["content"], endpoint)
         batch = Batch(file["id"], endpoint, metadata, lines, self._state.latency, complaints=complaints)
@@ -68,19 +79,8 @@ class Batches:
 
     async def list(self, request: Request) -> Response:
         query = Body(dict(request.query_params))
-        limit, after = query.whole("limit", 1, 100, 20), query.get("after")
-        newest = [*reversed(self._state.batches)]
-        start = next((place + 1 for place, batch in enumerate(newest) if batch.id == after), 0)
-        page = [batch.resource() for batch in newest[start : start + limit]]
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": page,
-                "first_id": page[0]["id"] if page else None,
-                "last_id": page[-1]["id"] if page else None,
-                "has_more": len(newest) > start + limit,
-            }
-        )
+        newest = [batch.resource() for batch in reversed(self._state.batches)]
+        return JSONResponse(_page(newest, query.whole("limit", 1, 100, 20), query.get("after")))
 
     async def retrieve(self, request: Request) -> Response:
         batch = self._batch(request)
@@ -148,6 +148,13 @@ class Batches:
         if found is None:
             raise ApiError(404, f"No batch found with id '{wanted}'.")
         return found
+
+
+def _page(rows: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
+    start = next((place + 1 for place, row in enumerate(rows) if row["id"] == after), 0)
+    page = rows[start : start + limit]
+    ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
+    return {"object": "list", "data": page, **ends, "has_more": len(rows) > start + limit}
 
 
 def _shown(file: dict[str, Any]) -> dict[str, Any]:

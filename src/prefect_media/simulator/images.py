@@ -11,7 +11,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from .answers import invalid, is_azure, missing, moderated, unknown
+from .answers import ApiError, invalid, is_azure, missing, moderated, unknown
 from .bodies import Body
 from .pictures import Picture, drafts, draw, open_picture
 from .references import files_of, picture_bytes
@@ -81,8 +81,8 @@ class Images:
         model = request.path_params.get("deployment") or body.get("model")
         if not isinstance(model, str) or not model:
             raise missing("model")
-        self._state.serve(model)
-        return model, image_family(model)
+        self._state.serve(model, azure=is_azure(request.url.path))
+        return model, image_family(model if self._state.profile.no_model or is_azure(request.url.path) else "")
 
     async def _answer(
         self,
@@ -121,9 +121,9 @@ class Images:
         body.choice("moderation", ("auto", "low"), "auto")
         body.choice("complexity", ("low", "medium", "high"), "medium")
         body.choice("style", ("vivid", "natural"), "vivid")
-        by_url = body.choice(
-            "response_format", ("url", "b64_json"), "url" if family.url_by_default else "b64_json"
-        ) == ("url")
+        open_server = self._state.profile.image_links and not azure
+        linked = family.url_by_default or (open_server and not references)  # SGLang's edits come with the answer
+        by_url = body.choice("response_format", ("url", "b64_json"), "url" if linked else "b64_json") == "url"
         streamed = body.get("stream") in (True, "true")
         partial_images = body.whole("partial_images", 0, 3, 0)
         if streamed and (output_format in ("gif", "svg") or not family.streams):
@@ -169,6 +169,8 @@ class Images:
             return StreamingResponse(events, media_type="text/event-stream")
         await asyncio.sleep(self._state.image_latency)
         drawn = [await asyncio.to_thread(draw, picture) for picture in pictures]
+        if open_server:
+            return JSONResponse(self._sglang_answer(prompt, drawn, output_format, by_url))
         data = [self._item(request, content, output_format, by_url) for content in drawn]
         if model == "dall-e-3":
             data = [item | {"revised_prompt": f"A detailed picture of {prompt}"} for item in data]
@@ -177,6 +179,37 @@ class Images:
             return JSONResponse(answer)
         answer |= about | {"usage": _usage(prompt, size, level, n, len(references))}
         return JSONResponse(answer)
+
+    def _sglang_answer(self, prompt: str, drawn: list[bytes], output_format: str, by_url: bool) -> dict[str, Any]:
+        """Links lead to the server itself, and don't say where that is."""
+        image_id = uuid.uuid4().hex
+        self._state.drawn[image_id] = (_media_type(output_format), drawn)
+        data: list[dict[str, Any]] = []
+        for number, content in enumerate(drawn):
+            link = f"/v1/images/{image_id}/content" + (f"?variant={number}" if len(drawn) > 1 else "")
+            path = f"/srv/outputs/{image_id}_{number}.{output_format}"
+            encoded = None if by_url else base64.b64encode(content).decode()
+            data.append(
+                {
+                    "b64_json": encoded,
+                    "url": link if by_url else None,
+                    "revised_prompt": prompt,
+                    "file_path": path,
+                    "resize": None,
+                }
+            )
+        about = {"id": image_id, "created": int(time.time())}
+        return {**about, "data": data, "peak_memory_mb": None, "inference_time_s": None, "usage": None}
+
+    async def content(self, request: Request) -> Response:
+        """One of SGLang's images, by its number."""
+        media_type, drawn = self._state.drawn.get(request.path_params["id"], ("", []))
+        variant = request.query_params.get("variant", "0")
+        if not drawn:
+            raise ApiError(404, "Image not found")
+        if not variant.isdecimal() or int(variant) >= len(drawn):
+            raise ApiError(404, f"Image variant {variant} not found")
+        return Response(drawn[int(variant)], media_type=media_type)
 
     async def _events(
         self,
@@ -202,9 +235,12 @@ class Images:
         if not by_url:
             return {"b64_json": base64.b64encode(content).decode()}
         name = f"img-{uuid.uuid4().hex}.{output_format}"
-        kind = "svg+xml" if output_format == "svg" else output_format
-        self._state.files[name] = (f"image/{kind}", content)
+        self._state.files[name] = (_media_type(output_format), content)
         return {"url": f"{request.url.scheme}://{request.url.netloc}/files/{name}"}
+
+
+def _media_type(output_format: str) -> str:
+    return f"image/{'svg+xml' if output_format == 'svg' else output_format}"
 
 
 def _event(kind: str, content: bytes, about: dict[str, Any]) -> bytes:

@@ -22,7 +22,10 @@ async def picture_bytes(value: Any, param: str, state: State) -> bytes:
     if len(reference.keys() & {"image_url", "file_id"}) != 1:
         raise invalid(param, f"Invalid '{param}': give exactly one of 'image_url' and 'file_id'.")
     if "file_id" in reference:
-        raise ApiError(404, f"No such File object: {reference['file_id']}", param=param)
+        file = state.uploads.get(str(reference["file_id"]))
+        if file is None:
+            raise ApiError(404, f"No such File object: {reference['file_id']}", param=param)
+        return file["content"]
     url = reference["image_url"]
     if not isinstance(url, str) or len(url) > 20_971_520:
         raise invalid(f"{param}.image_url", "Invalid 'image_url': expected a URL or a data URL of at most 20 MiB.")

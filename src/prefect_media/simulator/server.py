@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from .app import build_app
 from .faults import Fault
 from .line import Switchboard
-from .profiles import PROFILES
+from .profiles import profile_of
 from .state import Batch, ImagePurchase, Job, SeenRequest, State
 
 if TYPE_CHECKING:
@@ -34,15 +34,20 @@ class Simulator:
         port: Port to listen on; 0 takes a free one.
         latency: Seconds from the acceptance of a video job or a batch to its end; may be changed for those to come.
         image_latency: Seconds an image takes.
-        models: Names served; None serves any.
+        models: Names of the models and Azure deployments served, others are refused as the server does; None serves
+            any.
         expires_in: Seconds a finished video can be downloaded for.
         poll_after_ms: Pace in milliseconds that status answers suggest to the client; None suggests none.
         can_list: Whether `GET /videos` exists; servers that lack it answer 404.
         can_remix: Whether `POST /videos/{id}/remix` exists.
         can_delete: Whether `DELETE /videos/{id}` exists.
         can_cancel: Whether it also ends jobs that still run, as vLLM-Omni does; OpenAI refused that.
+        cloud_content: Whether finished videos are in cloud storage, as SGLang can keep them: its jobs carry their
+            links, and its own content route refuses.
+        api_servers: How many processes answer; with more than one vLLM-Omni refuses all that has to do with videos.
         profile: Whose way of speaking the Videos API it has: "openai", "azure", "vllm-omni", "sglang", "trtllm",
             "litellm", "new-api" or "openrouter".
+        version: An older version of it, where that differs: "00ae37c" of SGLang, "1.106.2" of LiteLLM.
     """
 
     def __init__(
@@ -59,7 +64,10 @@ class Simulator:
         can_remix: bool = True,
         can_delete: bool = True,
         can_cancel: bool = False,
+        cloud_content: bool = False,
+        api_servers: int = 1,
         profile: ProfileName = "openai",
+        version: str | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -73,7 +81,9 @@ class Simulator:
             can_remix=can_remix,
             can_delete=can_delete,
             can_cancel=can_cancel,
-            profile=PROFILES[profile],
+            cloud_content=cloud_content,
+            api_servers=api_servers,
+            profile=profile_of(profile, version),
         )
         self._profile: ProfileName = profile
         self._switchboard: Switchboard | None = None
@@ -125,6 +135,11 @@ class Simulator:
         """Every batch ever accepted, oldest first; its images are among `images` once it was seen to have ended."""
         return self._state.batches
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once for all jobs and batches there are."""
+        for accepted in (*self.jobs, *self.batches):
+            accepted.started -= seconds
+
     @property
     def requests(self) -> list[SeenRequest]:
         """Every request ever received, oldest first."""
@@ -171,7 +186,10 @@ def simulated(
     can_remix: bool = True,
     can_delete: bool = True,
     can_cancel: bool = False,
+    cloud_content: bool = False,
+    api_servers: int = 1,
     profile: ProfileName = "openai",
+    version: str | None = None,
 ) -> Generator[OpenAICredentials]:
     """Credentials of a provider that costs nothing, for as long as the `with` lasts.
 
@@ -190,6 +208,9 @@ def simulated(
         can_remix=can_remix,
         can_delete=can_delete,
         can_cancel=can_cancel,
+        cloud_content=cloud_content,
+        api_servers=api_servers,
         profile=profile,
+        version=version,
     ) as simulator:
         yield simulator.credentials

@@ -30,8 +30,20 @@ def vllm_omni(job: Job, root: str) -> Fields:
 def sglang(job: Job, root: str) -> Fields:
     row = job.resource()
     kept = ("id", "object", "model", "status", "progress", "created_at", "size", "seconds", "completed_at", "error")
-    error = row["error"] and {"message": row["error"]["message"]}
-    return {name: row[name] for name in kept} | {"error": error, "quality": "standard", "url": None, "file_path": None}
+    done = job.status == "completed"
+    places = list(range(job.outputs))
+    urls = [f"{root}/cloud/{job.id}/{place}.mp4" if job.in_cloud else None for place in places] if done else None
+    paths = [None if job.in_cloud else f"/srv/outputs/{job.id}_{place}.mp4" for place in places] if done else None
+    more = {
+        "error": row["error"] and {"message": row["error"]["message"]},
+        "quality": "standard",
+        "url": urls[0] if urls else None,
+        "urls": urls,
+        "file_path": paths[0] if paths else None,
+        "file_paths": paths,
+        "num_outputs": job.outputs if done else None,
+    }
+    return {name: row[name] for name in kept} | more
 
 
 def trtllm(job: Job, root: str) -> Fields:
@@ -78,9 +90,13 @@ def trtllm_error(error: ApiError) -> Fields:
 
 
 def litellm_error(error: ApiError) -> Fields:
+    """What the provider behind it said stands in the message; of an Azure deployment, all of its body as JSON."""
+    said = f"OpenAIException - {error}"
+    if "moderation_details" in error.azure:
+        said = f"AzureException BadRequestError - {json.dumps({'error': error.azure})}"
     return {
         "error": {
-            "message": f"litellm.BadRequestError: OpenAIException - {error}",
+            "message": f"litellm.BadRequestError: {said}",
             "type": "invalid_request_error",
             "param": None,
             "code": str(error.status),

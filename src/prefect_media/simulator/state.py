@@ -58,6 +58,9 @@ class Job:
         expires_in: Seconds from the end of the job until its content is gone.
         failure: What the job will fail with, if it will.
         source_id: The job that was remixed, edited or extended, if it was one of this server's.
+        outputs: How many videos it renders and bills.
+        in_cloud: Whether its content is kept in cloud storage.
+        deleted: Whether the server has forgotten it; unless it is cancelled, too, it goes on and is billed.
     """
 
     operation: Operation
@@ -70,16 +73,18 @@ class Job:
     expires_in: float
     failure: dict[str, str] | None = None
     source_id: str | None = None
+    outputs: int = 1
+    in_cloud: bool = False
     id: str = field(default_factory=lambda: f"video_{uuid.uuid4().hex}")
     deleted: bool = False
     cancelled: bool = False
     created: float = field(default_factory=time.time, repr=False)
-    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+    started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     @property
     def elapsed(self) -> float:
         """Seconds since acceptance."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     @property
     def status(self) -> Literal["queued", "in_progress", "completed", "failed", "cancelled"]:
@@ -149,12 +154,12 @@ class Batch:
     id: str = field(default_factory=lambda: f"batch_{uuid.uuid4().hex}")
     created: float = field(default_factory=time.time, repr=False)
     making: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    _started: float = field(default_factory=time.monotonic, init=False, repr=False)
+    started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     @property
     def elapsed(self) -> float:
         """Seconds since acceptance."""
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
     @property
     def over(self) -> bool:
@@ -211,6 +216,8 @@ class State:
     can_remix: bool
     can_delete: bool
     can_cancel: bool
+    cloud_content: bool
+    api_servers: int
     profile: "Profile"
     jobs: list[Job] = field(default_factory=list[Job])
     images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
@@ -218,6 +225,7 @@ class State:
     faults: list[Fault] = field(default_factory=list[Fault])
     batches: list[Batch] = field(default_factory=list[Batch])
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    drawn: dict[str, tuple[str, list[bytes]]] = field(default_factory=dict[str, tuple[str, list[bytes]]])
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict[str, tuple[str, bytes]])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -230,10 +238,11 @@ class State:
                     return fault
         return None
 
-    def serve(self, model: str) -> None:
+    def serve(self, model: str, *, azure: bool = False) -> None:
         """Refuse a model this server doesn't have."""
-        if self.models is not None and model not in self.models:
-            raise no_such_model(model)
+        refusal = no_such_model if azure else self.profile.no_model
+        if refusal and self.models is not None and model not in self.models:
+            raise refusal(model)
 
     def find(self, job_id: str) -> Job | None:
         """A job that was not deleted."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .answers import ApiError, bad_value, invalid, missing, not_found_here
+from .answers import ApiError, bad_value, invalid, is_azure, missing, not_found_here
 from .bodies import Body, Upload
 from .film import Film, measure, shoot, spritesheet, thumbnail
 from .pictures import open_picture
@@ -33,10 +34,11 @@ class Videos:
         heard = Body.of(request).fields
         form = not request.headers.get("content-type", "").startswith("application/json")
         body = Body(self._state.profile.heard(heard, form))
+        outputs = self._state.profile.outputs(body.fields)
         model = body.get("model", "sora-2")
         if not isinstance(model, str) or not model:
             raise invalid("model", "Invalid type for 'model': expected a name.", code="invalid_type")
-        self._state.serve(model)
+        self._state.serve(model, azure=is_azure(request.url.path))
         family = video_family(model)
         if family.fields is not None:
             body.only(family.fields)
@@ -49,7 +51,7 @@ class Videos:
             if (await asyncio.to_thread(open_picture, reference, "input_reference")).size != size:
                 raise reference_size_mismatch()
         film = Film(prompt, model, size, seconds, seed=str(body.get("seed", "")), reference=reference)
-        return self._accept(request, "generate", film)
+        return self._accept(request, "generate", film, outputs=outputs)
 
     async def remix(self, request: Request) -> Response:
         if not self._state.can_remix:
@@ -91,7 +93,9 @@ class Videos:
             everything = [self._row(request, job) for job in self._state.jobs if not job.deleted]
             return JSONResponse({"object": "list", "data": everything})
         query = Body(dict(request.query_params))
-        limit = query.whole("limit", 0, 100, 20)
+        if profile.asks_whose and not query.get("custom_llm_provider"):
+            raise ApiError(400, "custom_llm_provider is required to list videos")
+        limit = query.whole("limit", 0, 100, len(self._state.jobs) if profile.page is None else profile.page)
         newest_first = query.choice("order", ("asc", "desc"), "desc") == "desc"
         jobs = [job for job in self._state.jobs if not job.deleted]
         if newest_first:
@@ -119,33 +123,61 @@ class Videos:
         if not self._state.can_delete:
             return not_found_here()
         job = self._known(request.path_params["id"])
-        can_cancel = self._state.can_cancel or self._state.profile.cancels
-        if job.status not in ("completed", "failed") and not can_cancel:
-            raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
+        deletes = "aborts" if self._state.can_cancel else self._state.profile.deletes
+        if job.status not in ("completed", "failed") and deletes != "forgets":
+            if deletes == "finished":
+                raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
+            job.cancelled = True
         job.deleted = True
         return JSONResponse(self._state.profile.deleted(job, _root(request)))
 
-    async def cancel(self, request: Request) -> Response:
-        """SGLang's: the job stays, and says that it was cancelled."""
-        job = self._known(request.path_params["id"])
-        job.cancelled = True
-        return self._show(request, job)
-
     async def content(self, request: Request) -> Response:
+        profile = self._state.profile
         job = self._known(request.path_params["id"])
-        variant = Body(dict(request.query_params)).choice("variant", _VARIANTS, "video")
+        query = Body(dict(request.query_params))
+        variant = query.get("variant") if profile.variants else query.choice("variant", _VARIANTS, "video")
         if job.status == "failed":
-            raise ApiError(404, f"Video generation failed for '{job.id}', so there is no content.")
+            message = f"Video generation failed for '{job.id}', so there is no content."
+            raise ApiError(profile.failed_content, message)
         if job.status != "completed":
-            raise ApiError(
-                self._state.profile.not_ready, "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
-            )
+            message = "Video is not ready yet, use GET /v1/videos/{video_id} to check status."
+            raise ApiError(profile.not_ready, message)
         if job.expired:
             raise ApiError(404, f"The content of video '{job.id}' has expired.")
-        media_type, develop = _VARIANTS[variant]
+        if profile.variants:
+            return await self._output(request, job, variant)
+        media_type, develop = _VARIANTS[str(variant)]
         return partial_content(request, await asyncio.to_thread(develop, job.film), media_type)
 
-    def _accept(self, request: Request, operation: Operation, film: Film, source: Job | None = None) -> Response:
+    async def _output(self, request: Request, job: Job, variant: str | None) -> Response:
+        """One of several videos, by its number."""
+        number = str(variant or 0)
+        if not number.isdecimal() or int(number) >= job.outputs:
+            raise ApiError(404, f"Video variant {variant} not found")
+        if job.in_cloud:
+            link = f"{_root(request)}/cloud/{job.id}/{number}.mp4"
+            raise ApiError(400, f"Video has been uploaded to cloud storage. Please use the cloud URL: {link}")
+        return partial_content(request, await asyncio.to_thread(shoot, _take(job, int(number))), "video/mp4")
+
+    async def cloud(self, request: Request) -> Response:
+        """What cloud storage answers to a link: no key is asked for, and a forgotten job is still there."""
+        wanted, number = request.path_params["id"], request.path_params["number"]
+        job = next((job for job in self._state.jobs if job.id == wanted and job.in_cloud), None)
+        if job is None or job.status != "completed" or number >= job.outputs:
+            return Response(status_code=404)
+        return partial_content(request, await asyncio.to_thread(shoot, _take(job, number)), "video/mp4")
+
+    async def refuse(self, request: Request) -> Response:
+        """vLLM-Omni's answer where several processes would each know other jobs."""
+        raise ApiError(
+            409,
+            "Asynchronous video jobs is not supported with --api-server-count > 1 because "
+            "the operation uses process-local frontend state",
+        )
+
+    def _accept(
+        self, request: Request, operation: Operation, film: Film, source: Job | None = None, outputs: int = 1
+    ) -> Response:
         """The moment of purchase."""
         failure: dict[str, str] | None = None
         if "forbidden" in film.prompt.lower():
@@ -163,7 +195,9 @@ class Videos:
             self._state.expires_in,
             failure,
             source.id if source else None,
-            id=self._state.profile.id(uuid.uuid4().hex),
+            outputs,
+            self._state.cloud_content,
+            id=self._state.profile.id(uuid.uuid4().hex, operation),
         )
         self._state.jobs.append(job)
         return self._show(request, job, self._state.profile.accepted)
@@ -181,7 +215,7 @@ class Videos:
 
     def _known(self, job_id: str) -> Job:
         job = self._state.find(job_id)
-        if not job:
+        if not job or job.operation in self._state.profile.loses:
             raise self._unknown(job_id)
         return job
 
@@ -206,6 +240,11 @@ class Videos:
             raise invalid("video", "Invalid type for 'video': expected a file or {id}.", code="invalid_type")
         job = self._finished(reference["id"])
         return job, job.film
+
+
+def _take(job: Job, number: int) -> Film:
+    """One of several videos of a job: the same request, from another seed."""
+    return replace(job.film, seed=f"{job.film.seed}#{number}") if number else job.film
 
 
 def _root(request: Request) -> str:

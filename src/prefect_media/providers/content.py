@@ -106,6 +106,7 @@ class Content:
         self.size: int | None = None
         self.digest: tuple[str, str] | None = None
         self._url, self._host, self._job_id = url, host, job_id
+        self._headers = headers
         self._hops = Hops(Home(httpx.URL(url), headers))
         self._limit, self._link, self._elsewhere = limit, link, elsewhere
         self._etag: str | None = None

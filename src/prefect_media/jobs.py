@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import ContentRejected, JobExpired, JobFailed, JobTimedOut, MediaError, ProviderUnavailable, RateLimited
+from .figures import amount
 
 Phase = Literal["waiting", "running", "done", "failed"]
 
@@ -102,7 +103,7 @@ class JobState:
             seconds=_text(row.get("seconds")),
             created_at=_unix_seconds(row.get("created_at")),
             remixed_from=_text(row.get("remixed_from_video_id")),
-            cost_usd=_number(row.get("cost_usd")),
+            cost_usd=amount(row.get("cost_usd")),
             look_again_after=look_again_after,
         )
 

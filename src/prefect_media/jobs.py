@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import ContentRejected, JobExpired, JobFailed, JobTimedOut, MediaError, ProviderUnavailable, RateLimited
-from .figures import amount
+from .figures import LEAST_PAUSE, amount
 
 Phase = Literal["waiting", "running", "done", "failed"]
 
@@ -197,7 +197,7 @@ class Watch:
             return Done(state)
         if state.phase == "failed":
             return self._failure(state)
-        return self._patiently(now, now + (_seconds(state.look_again_after) or 0.0))
+        return self._patiently(now, now + (amount(state.look_again_after) or 0.0))
 
     def missed(self, error: MediaError, now: float) -> Verdict:
         """What a failed look means: mostly nothing, because a look that failed says little about the job."""
@@ -215,8 +215,10 @@ class Watch:
             self._misses += 1
         if self._misses >= self._patience.poll_errors:
             return self._told(error)
-        asked = _seconds(error.retry_after)
-        return self._patiently(now, now + (_pause_after(self._misses + self._refused) if asked is None else asked))
+        pause = _pause_after(self._misses + self._refused)
+        if (asked := amount(error.retry_after)) is not None:
+            pause = max(pause, asked, LEAST_PAUSE)
+        return self._patiently(now, now + pause)
 
     def overdue(self) -> JobTimedOut:
         """The error of a wait that ran out, be it while a look was on its way."""
@@ -277,11 +279,6 @@ class Watch:
     def _told(self, error: MediaError) -> MediaError:
         error.job_id = error.details["job_id"] = self.job_id
         return error
-
-
-def _seconds(told: float | None) -> float | None:
-    """What a server asked us to wait, if it makes sense."""
-    return told if told is not None and told >= 0 else None
 
 
 def _pause_after(failures: int) -> float:

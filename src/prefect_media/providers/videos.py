@@ -124,7 +124,7 @@ async def look(connection: Connection, job_id: str) -> JobState:
             raise
         # vLLM-Omni answers for a failed job with an HTTP error that has the job as its body.
     else:
-        row, hint = dialect.understood(answer.body), _pause(dialect, answer.headers)
+        row, hint = dialect.understood(answer.body), look_again_after(answer.headers, dialect.poll_hint)
     state = JobState.parse(row, look_again_after=hint)
     if state is None:
         raise JobExpired(f"the server answered without a job when asked for {job_id}", job_id=job_id)
@@ -255,11 +255,3 @@ def _behind(headers: Mapping[str, str]) -> float:
         return max(0.0, clock.now().timestamp() - parsedate_to_datetime(headers["date"]).timestamp())
     except (KeyError, ValueError):
         return 0.0
-
-
-def _pause(dialect: Dialect, headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asked us to wait before the next look."""
-    try:
-        return float(headers[dialect.poll_hint]) / 1000
-    except (KeyError, ValueError):
-        return look_again_after(headers)

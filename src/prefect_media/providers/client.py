@@ -54,7 +54,7 @@ class Connection:
     """How the server speaks, a name in dialects.toml or "auto"; the same connection whatever it says."""
     model_family: str | None = None
     request_timeout: float = 600.0
-    """Seconds to wait for one HTTP answer."""
+    """Seconds to wait for one HTTP answer, the whole of it."""
     max_concurrency: int = 16
     """Paid requests in the air at once, in one process."""
 
@@ -115,7 +115,7 @@ def is_dated(api_version: str | None) -> bool:
 
 def wire_client(connection: Connection) -> AsyncOpenAI:
     """The client our own requests go through: always the plain one, because URLs are built here."""
-    return shared(("wire", connection), lambda: _plain_async(connection))
+    return shared(("wire", connection), lambda: _plain_async(connection, bounded=True))
 
 
 async def headers_of(connection: Connection) -> dict[str, str]:
@@ -161,11 +161,13 @@ def sync_client(connection: Connection) -> OpenAI:
     return OpenAI(api_key=secret, **_plain_options(connection), http_client=_http(connection))
 
 
-def _plain_async(connection: Connection) -> AsyncOpenAI:
+def _plain_async(connection: Connection, *, bounded: bool = False) -> AsyncOpenAI:
     from openai import AsyncOpenAI
 
     secret = async_token_provider(_scope(connection)) if connection.entra else connection.api_key
-    return AsyncOpenAI(api_key=secret, **_plain_options(connection), http_client=_http_async(connection))
+    return AsyncOpenAI(
+        api_key=secret, **_plain_options(connection), http_client=_http_async(connection, bounded=bounded)
+    )
 
 
 def _plain_options(connection: Connection) -> dict[str, Any]:
@@ -194,12 +196,14 @@ def _http(connection: Connection) -> httpx2.Client:
     return DefaultHttpxClient(verify=tls(), event_hooks={"request": [] if connection.bearer else [key_alone]})
 
 
-def _http_async(connection: Connection) -> httpx2.AsyncClient:
-    """The async twin of `_http`.
+def _http_async(connection: Connection, *, bounded: bool = False) -> httpx2.AsyncClient:
+    """The async twin of `_http`; `bounded` ends each answer after the connection's `request_timeout`.
 
     The SDK's own would close itself when it is garbage, on whatever event loop is running by then.
     """
     from openai import DefaultAsyncHttpxClient
+
+    from .bounded_client import BoundedClient
 
     async def key_alone(request: httpx2.Request) -> None:
         _send_as_api_key(request, connection)
@@ -210,7 +214,8 @@ def _http_async(connection: Connection) -> httpx2.AsyncClient:
             await request.aread()
 
     hooks = [in_one_piece] if connection.bearer else [key_alone, in_one_piece]
-    return DefaultAsyncHttpxClient(verify=tls(), event_hooks={"request": hooks})
+    options: dict[str, Any] = {"verify": tls(), "event_hooks": {"request": hooks}}
+    return BoundedClient(connection.request_timeout, **options) if bounded else DefaultAsyncHttpxClient(**options)
 
 
 def _send_as_api_key(request: httpx2.Request, connection: Connection) -> None:

@@ -82,7 +82,7 @@ class JobState:
             return None
         row = cast(Mapping[str, Any], body)
         identity, status = row.get("id"), row.get("status")
-        if not isinstance(identity, str) or not isinstance(status, str):
+        if not isinstance(identity, str) or not identity.strip() or not isinstance(status, str):
             return None
         error = row.get("error")
         code, message = None, None

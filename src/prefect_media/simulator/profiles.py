@@ -139,9 +139,9 @@ PROFILES: dict[str, Profile] = {
         cancels=True,
         models={"owned_by": "vllm"},
     ),
-    # sglang 020befb, 00ae37c
+    # sglang 020befb, 00ae37c; 0.5.22 and 0.5.23 run: no way to cancel, and a deletion forgets a job that runs
     "sglang": Profile(
-        routes=_OPEN | {"cancel"},
+        routes=_OPEN,
         heard=_sglang,
         shown=shapes.sglang,
         refused=shapes.fastapi,

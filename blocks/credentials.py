@@ -26,7 +26,8 @@ Dialect = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm",
 
 # Fields of both kinds, which stand last in each: in the form, the key comes first.
 RequestTimeout = Annotated[
-    float, Field(gt=0, description="Seconds to wait for one HTTP answer; images are made within one answer.")
+    float,
+    Field(gt=0, description="Seconds to wait for one HTTP answer, the whole of it; images are made within one answer."),
 ]
 MaxConcurrency = Annotated[
     int, Field(ge=1, description="How many paid requests one process may have in the air at once.")

@@ -61,7 +61,8 @@ class VideoJobRun(JobRun[Asset]):
         """End the job at the provider; it stays on record as cancelled.
 
         Raises:
-            errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on.
+            errors.InvalidRequest: The provider can't end jobs (`unsupported` is "cancel" then), or not this one. It
+                goes on, stays on record, and can be fetched when it is done.
         """
         await steps.cancel(self._connection, self.job, self._storage)
 

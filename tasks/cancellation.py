@@ -22,7 +22,7 @@ from .context import Credentials, Store, connection_to, run_logger, storage_for
 def cancel_remote_jobs(
     credentials: Credentials, store: Store | None = None
 ) -> Callable[[Flow[Any, Any], FlowRun, State[Any]], None]:
-    """A hook for `on_cancellation` that deletes the run's unfinished jobs at the provider.
+    """A hook for `on_cancellation` that ends the run's unfinished jobs at the provider, where it can do that.
 
     Prefect calls it in the worker, after the flow's process has ended; the jobs are found on the ledger.
 
@@ -44,9 +44,10 @@ def cancel_remote_jobs(
 
 
 async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Store | None = None) -> list[str]:
-    """Delete the unfinished jobs of a flow run at the provider, and return their ids.
+    """End the unfinished jobs of a flow run at the provider, and return their ids.
 
-    A job that can't be deleted (most servers delete finished ones only) stays on record, to be resumed.
+    A job that can't be ended (some servers have no way to, most delete finished ones only) stays on record, to be
+    fetched later.
     """
     connection = await connection_to(credentials)
     ledger = Ledger(await storage_for(store))
@@ -62,7 +63,7 @@ async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Stor
         try:
             await cancel(connection_of(job, connection), job, ledger, Claim(*found))
         except MediaError as error:
-            logger.warning("Job %s could not be ended and goes on: %s", job.id, error)
+            logger.warning("Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error)
         else:
             logger.info("Ended job %s", job.id)
             ended.append(job.id)

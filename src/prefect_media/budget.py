@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import clock
 from .conflicts import back_off, tries
 from .errors import BudgetExceeded, MediaError, StoreError
+from .figures import amount
 from .per_loop import shared
+from .requests import problems_of
 from .settings import settings
 
 if TYPE_CHECKING:
@@ -89,14 +91,18 @@ class Budget(BaseModel):
         return f"{FOLDER}{self.name}/{part}.json"
 
 
+Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""An amount as an account has it; any other figure there would let purchases pass that the budget has no room for."""
+
+
 class Reserved(BaseModel):
     """What is set aside for one purchase."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    usd: float
+    usd: Usd
     attempt: int = Field(description="The attempt of the purchase that it is for.")
-    lost_usd: float = Field(default=0.0, description="For earlier attempts that may have been paid for as well.")
+    lost_usd: Usd = Field(default=0.0, description="For earlier attempts that may have been paid for as well.")
 
 
 class Account(BaseModel):
@@ -104,8 +110,8 @@ class Account(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    spent_usd: float = 0.0
-    purchases: int = Field(default=0, description="How many it was spent on.")
+    spent_usd: Usd = 0.0
+    purchases: int = Field(default=0, ge=0, description="How many it was spent on.")
     reserved: dict[str, Reserved] = Field(default_factory=dict, description="By the key of the purchase.")
 
     @property
@@ -152,9 +158,10 @@ class Account(BaseModel):
         Args:
             key: The purchase.
             bought: Whether it was paid for, as far as anybody knows.
-            usd: What it did cost; None takes what was set aside.
+            usd: What it did cost; None takes what was set aside, and so does a figure that is no amount.
             attempt: Which attempt at it is over; what is set aside for a later one stays.
         """
+        usd = amount(usd)
         reserved = self.reserved.get(key)
         if reserved is None or (attempt is not None and reserved.attempt > attempt):
             return self
@@ -177,7 +184,7 @@ async def reserve(storage: Storage, claim: Claim, quote: Callable[[], Quote], te
     if budget is None:
         return
     known = quote()
-    usd = budget.unpriced_usd if known.usd is None else known.usd
+    usd = budget.unpriced_usd if amount(known.usd) is None else known.usd
     if usd is None:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and what this will cost can't be told before: {known.basis}; "
@@ -259,7 +266,7 @@ class _Book:
         for number in tries():
             await back_off(number)
             found = await self._storage.fetch(self._path)
-            account = before = read(found.data) if found else Account()
+            account = before = read(found.data, self._path) if found else Account()
             outcomes: dict[asyncio.Future[MediaError | None], MediaError | None] = {}
             for asked, change in changes.items():
                 try:
@@ -280,16 +287,20 @@ class _Book:
         )
 
 
-def read(data: bytes) -> Account:
-    """An account as it lies in a store.
+def read(data: bytes, path: str = "") -> Account:
+    """An account as it lies in a store, at `path`.
 
     Raises:
-        errors.StoreError: It can't be read.
+        errors.StoreError: It can't be read, or has figures in it that are no amounts.
     """
     try:
         return Account.model_validate_json(data)
-    except ValueError as error:
-        raise StoreError(f"the account of a budget can't be read: {error}", transient=False) from error
+    except ValidationError as error:
+        raise StoreError(
+            f"the account of a budget, {path or 'in the store'}, can't be read: {problems_of(error)}; amounts are "
+            "numbers from 0 on; correct the file, or delete it to begin with nothing spent",
+            transient=False,
+        ) from error
 
 
 def _book(storage: Storage, path: str) -> _Book:

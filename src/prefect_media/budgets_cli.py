@@ -21,7 +21,7 @@ async def _list(store: str | None) -> None:
     accounts: dict[str, Account] = {}
     async for path, _ in storage.list(FOLDER):
         if found := await storage.fetch(path):
-            accounts[path] = read(found.data)
+            accounts[path] = read(found.data, path)
     if not accounts:
         typer.echo(f"No budgets in {storage.url}")
         return

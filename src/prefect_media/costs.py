@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from .catalog import Host, Price, catalog, plain_name, price_of
+from .figures import amount
 
 if TYPE_CHECKING:
     from .assets import Asset
@@ -125,7 +126,14 @@ def of_video(
 
 
 def of_tokens(price: Price, usage: Mapping[str, Any]) -> float | None:
-    """Tokens in USD; None as soon as there are tokens of a kind whose price is not known."""
+    """Tokens in USD; None as soon as there are tokens that have no known price, or that nobody can have counted."""
+    try:
+        return _of_tokens(price, usage)
+    except _AbsurdCount:
+        return None
+
+
+def _of_tokens(price: Price, usage: Mapping[str, Any]) -> float | None:
     if usage.get("svg_usage"):
         return None  # a second model wrote the SVG, at a price of its own
     into, out = _part(usage, "input_tokens_details"), _part(usage, "output_tokens_details")
@@ -137,14 +145,14 @@ def of_tokens(price: Price, usage: Mapping[str, Any]) -> float | None:
     total_out = _tokens(usage, "output_tokens")
     drawn = _tokens(out, "image_tokens") if out else None
     if drawn is None and total_out is not None:
-        drawn = total_out - written
+        drawn = _rest(total_out, written)
     if text is None or drawn is None:
         return None
     cached_text, cached_image = _tokens(cached, "text_tokens") or 0, _tokens(cached, "image_tokens") or 0
     counts = [
-        (text - cached_text, price.text_in),
+        (_rest(text, cached_text), price.text_in),
         (cached_text, price.text_cached),
-        ((image or 0) - cached_image, price.image_in),
+        (_rest(image or 0, cached_image), price.image_in),
         (cached_image, price.image_cached),
         (drawn, price.image_out),
         (written, price.text_out),
@@ -160,9 +168,9 @@ def of_tokens(price: Price, usage: Mapping[str, Any]) -> float | None:
 
 
 def of_seconds(price: Price, seconds: float, size: str | None) -> float | None:
-    """Seconds of video in USD; None where the price of that size is not known."""
+    """Seconds of video in USD; None where the price of that size is not known, or no film has that length."""
     each = price.per_second.get(size or "") if isinstance(price.per_second, dict) else price.per_second
-    return None if each is None else round(seconds * each, 6)
+    return None if each is None or amount(seconds) is None else round(seconds * each, 6)
 
 
 def total(assets: Sequence[Asset]) -> float | None:
@@ -181,6 +189,21 @@ def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], part) if isinstance(part, Mapping) else {}
 
 
+class _AbsurdCount(ValueError):
+    """Tokens that nobody can have counted: fewer than none, half a one, or not a number."""
+
+
 def _tokens(part: Mapping[str, Any], name: str) -> int | None:
+    """A count; None where it is left out."""
     value = part.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if value is None:
+        return None
+    if not isinstance(value, int) or amount(value) is None:
+        raise _AbsurdCount(name)
+    return value
+
+
+def _rest(count: int, part: int) -> int:
+    if part > count:
+        raise _AbsurdCount(f"{part} of {count}")
+    return count - part

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .cleaning import sentence
 from .errors import ContentRejected, JobExpired, JobFailed, JobTimedOut, MediaError, ProviderUnavailable, RateLimited
+from .figures import LEAST_PAUSE, amount
 
 Phase = Literal["waiting", "running", "done", "failed"]
 
@@ -84,7 +85,7 @@ class JobState:
             return None
         row = cast(Mapping[str, Any], body)
         identity, status = row.get("id"), row.get("status")
-        if not isinstance(identity, str) or not isinstance(status, str):
+        if not isinstance(identity, str) or not identity.strip() or not isinstance(status, str):
             return None
         error = row.get("error")
         code, message = None, None
@@ -105,7 +106,7 @@ class JobState:
             seconds=_text(row.get("seconds")),
             created_at=_unix_seconds(row.get("created_at")),
             remixed_from=_text(row.get("remixed_from_video_id")),
-            cost_usd=_number(row.get("cost_usd")),
+            cost_usd=amount(row.get("cost_usd")),
             look_again_after=look_again_after,
             content_url=_text(row.get("content_url")),
         )
@@ -200,7 +201,7 @@ class Watch:
             return Done(state)
         if state.phase == "failed":
             return self._failure(state)
-        return self._patiently(now, now + (_seconds(state.look_again_after) or 0.0))
+        return self._patiently(now, now + (amount(state.look_again_after) or 0.0))
 
     def missed(self, error: MediaError, now: float) -> Verdict:
         """What a failed look means: mostly nothing, because a look that failed says little about the job."""
@@ -218,8 +219,10 @@ class Watch:
             self._misses += 1
         if self._misses >= self._patience.poll_errors:
             return self._told(error)
-        asked = _seconds(error.retry_after)
-        return self._patiently(now, now + (_pause_after(self._misses + self._refused) if asked is None else asked))
+        pause = _pause_after(self._misses + self._refused)
+        if (asked := amount(error.retry_after)) is not None:
+            pause = max(pause, asked, LEAST_PAUSE)
+        return self._patiently(now, now + pause)
 
     def overdue(self) -> JobTimedOut:
         """The error of a wait that ran out, be it while a look was on its way."""
@@ -280,11 +283,6 @@ class Watch:
     def _told(self, error: MediaError) -> MediaError:
         error.job_id = error.details["job_id"] = self.job_id
         return error
-
-
-def _seconds(told: float | None) -> float | None:
-    """What a server asked us to wait, if it makes sense."""
-    return told if told is not None and told >= 0 else None
 
 
 def _pause_after(failures: int) -> float:

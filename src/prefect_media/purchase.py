@@ -30,6 +30,7 @@ from .errors import (
     SubmissionInDoubt,
 )
 from .experience import recall, remember
+from .job_owners import refuse_another_purchases_job
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Overtaken
 from .material import material_of
@@ -174,6 +175,11 @@ async def order_video(
     async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
         return await reconcile(connection, claim, ledger, terms, error)
 
+    async def one_job() -> VideoJob:
+        job = await submitted(submit, guessing(find, terms), ledger, claim, terms)
+        await refuse_another_purchases_job(ledger, claim.record, job)
+        return job
+
     await refuse_unless_bought(retired, ledger, order)
     while True:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
@@ -183,7 +189,7 @@ async def order_video(
         with suppress(Overtaken):
             async with submitting(ledger, claim) as submission:
                 upload = await material.ready(ledger.storage)
-                job = await let_in(submitted(submit, guessing(find, terms), ledger, claim, terms), claim)
+                job = await let_in(one_job(), claim)
                 job = job.model_copy(update={"purchase": claim.record.key})
                 claim.doubt(True)  # until it is on record
                 record = await submission.bought(state="submitted", job=job)
@@ -212,7 +218,9 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
             try:
                 await asyncio.shield(cancel(at, job, ledger, claim))
             except MediaError as error:
-                terms.logger.warning("Job %s could not be ended: %s", job.id, error)
+                terms.logger.warning(
+                    "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
+                )
         raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     return record.assets[0]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from . import clock
 from .delivery import PAUSES
 from .errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
+from .figures import pause_after
 from .ledger import Claim, Ledger, Overtaken
 from .record import Record, failure_of
 from .terms import Terms
@@ -124,22 +125,29 @@ async def submitted(
 
 
 async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
-    """Send a paid request, again only when the server said it took nothing and when to come back."""
+    """Send a paid request, again only when the server said it took nothing and when to come back.
+
+    Later each time, and never past the deadline.
+    """
 
     async def ready() -> None:
         await ledger.confirm(claim)  # now, not before: there may have been no room for it for minutes
         claim.sent = True
 
-    deadline = clock.monotonic() + terms.timeout
+    deadline, refusals = clock.monotonic() + terms.timeout, 0
     while True:
         try:
             return await send(ready)
         except (RateLimited, ProviderUnavailable) as error:
             claim.sent = False
-            if error.retry_after is None or clock.monotonic() + error.retry_after > deadline:
+            if error.retry_after is None:
                 raise
-            terms.logger.info("The provider asks to come back in %.0f s", error.retry_after)
-            await clock.sleep(error.retry_after)
+            refusals += 1
+            pause = pause_after(refusals, error.retry_after)
+            if clock.monotonic() + pause > deadline:
+                raise
+            terms.logger.info("The provider asks to come back in %.0f s; waiting %.0f s", error.retry_after, pause)
+            await clock.sleep(pause)
 
 
 async def let_in(answering: Coroutine[Any, Any, T], claim: Claim) -> T:

@@ -23,6 +23,7 @@ from ..errors import (
     RateLimited,
     SubmissionInDoubt,
 )
+from ..figures import number_in
 from .limits import TooLarge
 
 if TYPE_CHECKING:
@@ -186,24 +187,32 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asked us to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return milliseconds / 1000
+    """Seconds the server asked us to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date.
+
+    Finite and not negative; None where it says nothing that can be waited for.
+    """
+    if (milliseconds := number_in(headers.get("retry-after-ms"))) is not None:
+        return max(0.0, milliseconds / 1000)
     text = headers.get("retry-after")
     if text is None:
         return None
-    if (seconds := _number(text)) is not None:
-        return seconds
+    if (seconds := number_in(text)) is not None:
+        return max(0.0, seconds)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - clock.now().timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
-def look_again_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asked us to wait before the next look at a job."""
-    milliseconds = _number(headers.get("openai-poll-after-ms"))
-    return milliseconds / 1000 if milliseconds is not None else retry_after(headers)
+def look_again_after(headers: Mapping[str, str], hint: str) -> float | None:
+    """Seconds the server asked us to wait before the next look at a job; finite and not negative.
+
+    Args:
+        headers: Of its answer.
+        hint: The header with the milliseconds; "" where its kind has none.
+    """
+    milliseconds = number_in(headers.get(hint))
+    return max(0.0, milliseconds / 1000) if milliseconds is not None else retry_after(headers)
 
 
 def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
@@ -281,13 +290,6 @@ def _quotes_a_secret(error: BaseException) -> bool:
 
 def _row(value: object) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
 
 
 def _string(value: object) -> str | None:

@@ -63,7 +63,7 @@ class Connection:
     """How the server speaks, a name in dialects.toml or "auto"; the same connection whatever it says."""
     model_family: str | None = None
     request_timeout: float = 600.0
-    """Seconds to wait for one HTTP answer."""
+    """Seconds to wait for one HTTP answer, the whole of it."""
     max_concurrency: int = 16
     """Paid requests in the air at once, in one process."""
 
@@ -224,6 +224,7 @@ def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
     """
     from openai import DefaultAsyncHttpxClient
 
+    from .bounded_client import BoundedClient
     from .bounds import bind, refuse_redirect
 
     async def ours_alone(request: httpx2.Request) -> None:
@@ -242,8 +243,10 @@ def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
         keep_secrets_out_of(response)
 
     hooks = {"request": [ours_alone, in_one_piece], "response": [clean, unless_paid, *([bind] if ours else [])]}
-    headers = {"Accept-Encoding": ACCEPTED} if ours else None
-    return DefaultAsyncHttpxClient(verify=tls(), headers=headers, event_hooks=hooks)
+    if not ours:
+        return DefaultAsyncHttpxClient(verify=tls(), event_hooks=hooks)
+    headers = {"Accept-Encoding": ACCEPTED}
+    return BoundedClient(connection.request_timeout, verify=tls(), headers=headers, event_hooks=hooks)
 
 
 def _keep_home(request: httpx2.Request, connection: Connection) -> None:

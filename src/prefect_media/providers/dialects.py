@@ -10,7 +10,7 @@ import asyncio
 import json
 import tomllib
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
@@ -68,6 +68,10 @@ class Dialect:
     cost: str = ""
     content_urls: tuple[str, ...] = ()
     elsewhere: str = ""
+    other_id: str = ""
+    copies: Sequence[str] = ()
+    copies_within: Sequence[str] = ()
+    variations_need: str = ""
     poll_hint: str = ""
     known_by: KnownBy = field(default_factory=KnownBy)
 
@@ -110,6 +114,21 @@ class Dialect:
         if self.nested == "json":
             sent = {name: _json_string(value) for name, value in sent.items()}
         return {"form": sent, "files": uploads}
+
+    def refuse_several(self, extra: Mapping[str, Any]) -> None:
+        """Refuse an order of several videos at once: all would be paid for, and one could be fetched.
+
+        Raises:
+            errors.InvalidRequest: One of the further fields asks for another number than one; nothing was sent.
+        """
+        for name, value in extra.items():
+            if name in self.copies_within:
+                self.refuse_several(_parsed(value))
+            elif name in self.copies and value not in (None, 1, "1"):
+                raise InvalidRequest(
+                    f"extra has {name}={value!r}, and an order makes one video: leave it out, and make the others by "
+                    "requests of their own with variant=1, variant=2, ... Nothing was sent"
+                )
 
     def variation(self, fields: Mapping[str, Any], source: str | None, footage: Upload | None) -> dict[str, Any]:
         """A remix, edit or extension as arguments of `wire.ask`.
@@ -250,6 +269,14 @@ def _filled(value: Any, data_url: str) -> Any:
 def _data_url(image: Upload) -> str:
     _, data, kind = image
     return f"data:{kind};base64,{b64encode(data).decode()}"
+
+
+def _parsed(value: Any) -> Mapping[str, Any]:
+    """A field that has fields, written as such or as a JSON string; nothing where it has none."""
+    try:
+        return fields_of(json.loads(value) if isinstance(value, str) else value)
+    except ValueError:
+        return {}
 
 
 def _json_string(value: Any) -> Any:

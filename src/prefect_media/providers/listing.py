@@ -34,6 +34,6 @@ async def page(connection: Connection, *, after: str | None) -> tuple[list[JobSt
     body = fields_of(answer.body)
     data = body.get("data")
     rows = cast(list[object], data) if isinstance(data, list) else []
-    hint = look_again_after(answer.headers)
+    hint = look_again_after(answer.headers, dialect.poll_hint)
     states = [JobState.parse(dialect.understood(row), look_again_after=hint) for row in rows]
     return [state for state in states if state], body.get("has_more", len(rows) >= PAGE) is not False

@@ -6,15 +6,16 @@ remixes by id; so only its transport is used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from .. import clock
 from ..errors import (
     InvalidRequest,
-    JobExpired,
     MediaError,
+    ProviderUnavailable,
     SubmissionInDoubt,
 )
 from ..jobs import JobState, VideoJob
@@ -23,6 +24,7 @@ from .address import base_url_at, objection_to, segment, shortened
 from .answers import look_again_after
 from .client import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
+from .job_ids import is_same_job, parts_of
 from .limits import parse_json
 from .server_time import Oldest
 from .wire import Upload, ask, beside, fields_of
@@ -58,6 +60,7 @@ async def submit(
         errors.MediaError: Anything else; then nothing was bought.
     """
     dialect = await dialect_of(connection)
+    dialect.refuse_several(request.extra)
     if isinstance(request, VideoRequest):
         fields = {name: getattr(request, name) for name in ("model", "prompt", "seconds", "size")}
         method, path = dialect.route("create")
@@ -73,6 +76,7 @@ async def submit(
     else:
         source = None if footage else source_of_variation(connection, request)
         in_path = request.operation == "remix"
+        _refuse_what_is_not_found_again(connection, request, source, dialect)
         try:
             method, path = dialect.route(cast(Route, request.operation), source or "")
             body = dialect.variation(_change(request), None if in_path else source, footage)
@@ -123,6 +127,7 @@ async def look(connection: Connection, job_id: str) -> JobState:
 
     Raises:
         errors.JobExpired: The server does not know the job.
+        errors.ProviderUnavailable: The server is away, or shows another job, or none.
         errors.MediaError: The look failed; the job may be well.
     """
     dialect = await dialect_of(connection)
@@ -136,11 +141,16 @@ async def look(connection: Connection, job_id: str) -> JobState:
             raise
         # vLLM-Omni answers for a failed job with an HTTP error that has the job as its body.
     else:
-        row, hint = dialect.understood(answer.body), _pause(dialect, answer.headers)
+        row, hint = dialect.understood(answer.body), look_again_after(answer.headers, dialect.poll_hint)
     state = JobState.parse(row, look_again_after=hint)
-    if state is None:
-        raise JobExpired(f"the server answered without a job when asked for {job_id}", job_id=job_id)
-    return state
+    shown = {row.get("id"), row.get(dialect.other_id)} if state else set[object]()
+    if state is None or not any(isinstance(each, str) and is_same_job(each, job_id) for each in shown):
+        another = f"with another one, {state.id[:100]}" if state else "without a job"
+        raise ProviderUnavailable(
+            f"{connection.host} was asked for job {job_id} and answered {another}; nothing is known of it by that",
+            job_id=job_id,
+        )
+    return replace(state, id=job_id)
 
 
 async def recent(connection: Connection, *, since: Oldest, pages: int = 5) -> AsyncIterator[JobState]:
@@ -171,6 +181,8 @@ async def recent(connection: Connection, *, since: Oldest, pages: int = 5) -> As
             raise InvalidRequest(f"{connection.host} was asked for its jobs and answered without a list")
         rows = cast(list[object], page["data"])
         states = [state for row in rows if (state := JobState.parse(dialect.understood(row)))]
+        if len(states) < len(rows):
+            raise InvalidRequest(f"{connection.host} lists jobs without an id or a status, so its list proves nothing")
         fresh = [state for state in states if state.id not in seen]
         young = [state for state in fresh if oldest is None or state.created_at is None or state.created_at >= oldest]
         for state in young:
@@ -188,12 +200,22 @@ async def delete(connection: Connection, job_id: str) -> None:
     """End a job at the provider: cancelled where servers of this kind can do that, else deleted.
 
     Raises:
-        errors.InvalidRequest: Servers of this kind can do neither, or this one refuses.
+        errors.InvalidRequest: Servers of this kind can do neither, or this one can't (`unsupported` is "cancel" then),
+            or it refuses.
         errors.JobExpired: It is not there.
     """
     dialect = await dialect_of(connection)
-    method, path = dialect.route("cancel" if dialect.can("cancel") else "delete", job_id)
-    await ask(connection, method, connection.url(path))
+    method, path = dialect.route("delete" if dialect.can("delete") and not dialect.can("cancel") else "cancel", job_id)
+    try:
+        await ask(connection, method, connection.url(path))
+    except MediaError as error:
+        if not _is_missing_route(error, job_id):
+            raise
+        raise InvalidRequest(
+            f"{connection.host} can't cancel videos ({method.upper()} {path} answers HTTP {error.status_code}); job "
+            f"{job_id} goes on, and can be fetched when it is done",
+            **{**error.details, "unsupported": "cancel", "job_id": job_id},
+        ) from error
 
 
 def source_of_variation(connection: Connection, request: VideoVariation) -> str:
@@ -232,29 +254,52 @@ def _no_variation(
     connection: Connection, request: VideoVariation, source: str | None, error: InvalidRequest
 ) -> InvalidRequest:
     """A refused remix, edit or extension, explained: is it the operation that is missing, or the video?"""
-    said = error.message.lower()
-    lacking = error.details.get("unsupported") or error.status_code == 405
-    if error.status_code == 404:
-        told = said.partition(": ")[2].partition(" (http")[0].strip(" .")
-        lacking = told.startswith(NO_SUCH_ROUTE)
-        if not lacking and source:
-            made_at = request.source_host
-            elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
-            return InvalidRequest(
-                f"{connection.host} does not know the video {source}: it may be deleted, expired, or made with "
-                f"another account{elsewhere}. Nothing was bought",
-                **error.details,
-            )
+    lacking = error.details.get("unsupported") or _is_missing_route(error, source)
+    if error.status_code == 404 and not lacking and source:
+        made_at = request.source_host
+        elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
+        return InvalidRequest(
+            f"{connection.host} does not know the video {source}: it may be deleted, expired, or made with "
+            f"another account{elsewhere}. Nothing was bought",
+            **error.details,
+        )
     if not lacking:
         return error
-    offer = (
-        'pass fallback="last_frame"' if request.operation == "remix" else 'call remix_video with fallback="last_frame"'
-    )
     return InvalidRequest(
-        f"{connection.host} can't {request.operation} videos. Nothing was bought; {offer} to make a new video that "
-        "goes on from the last frame instead",
+        f"{connection.host} can't {request.operation} videos. Nothing was bought; {_last_frame_instead(request)}",
         **{**error.details, "unsupported": request.operation},
     )
+
+
+def _last_frame_instead(request: VideoVariation) -> str:
+    how = "pass" if request.operation == "remix" else "call remix_video with"
+    return f'{how} fallback="last_frame" to make a new video that goes on from the last frame instead'
+
+
+def _refuse_what_is_not_found_again(
+    connection: Connection, request: VideoVariation, source: str | None, dialect: Dialect
+) -> None:
+    """Buy no variation from a server that could not find it again.
+
+    Raises:
+        errors.InvalidRequest: The id of the video it is made from says that it is such a server.
+    """
+    need = dialect.variations_need
+    if not need or source is None or need in parts_of(source):
+        return
+    raise InvalidRequest(
+        f"{connection.host} can't {request.operation} videos so that the result is found again: the id of {source} "
+        f"names no {need}, as those of older versions. Nothing was bought; {_last_frame_instead(request)}",
+        unsupported=request.operation,
+    )
+
+
+def _is_missing_route(error: MediaError, job_id: str | None) -> bool:
+    """Whether a server says that it does not serve the path, and not that it does not know the job."""
+    if error.status_code in (405, 501):
+        return True
+    said = error.message.lower().partition(": ")[2].partition(" (http")[0].strip(" .").removeprefix("404 ")
+    return error.status_code == 404 and said.startswith(NO_SUCH_ROUTE) and not (job_id and job_id.lower() in said)
 
 
 def _body_behind(error: MediaError) -> object:
@@ -267,11 +312,3 @@ def _body_behind(error: MediaError) -> object:
         return parse_json(error.__cause__.response.content)
     except ValueError:
         return None
-
-
-def _pause(dialect: Dialect, headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asked us to wait before the next look."""
-    try:
-        return float(headers[dialect.poll_hint]) / 1000
-    except (KeyError, ValueError):
-        return look_again_after(headers)

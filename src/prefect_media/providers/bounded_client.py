@@ -1,0 +1,95 @@
+"""An HTTP client whose answers come to an end: one deadline over the whole of each, however small its pieces are.
+
+The timeouts of HTTP clients count anew for each piece, so a server that sends a byte now and then is waited for without
+end. Importing this file imports openai.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import httpx2
+from openai import DefaultAsyncHttpxClient
+
+from .. import clock
+
+T = TypeVar("T")
+
+SLOWEST_UPLOAD = 100_000
+"""Bytes of a request's body for each of which a second is allowed on top: files take long on a slow line."""
+
+
+class BoundedClient(DefaultAsyncHttpxClient):
+    """The SDK's own HTTP client, with a limit on each exchange from its first byte sent to its last one received.
+
+    Only what the network takes counts: a stream may be read as slowly as the reader likes.
+
+    Args:
+        seconds: The limit.
+        options: What the client takes otherwise.
+    """
+
+    def __init__(self, seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._seconds = seconds
+
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        time = _Time(request, self._seconds)
+        send = super().send
+        response = await time.spend(lambda: send(request, stream=True, **options))
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Bounded(response.stream, time)
+        if not stream:
+            try:
+                await response.aread()
+            except BaseException:
+                await response.aclose()
+                raise
+        return response
+
+
+class _Time:
+    """What is left of the time for one exchange."""
+
+    def __init__(self, request: httpx2.Request, seconds: float) -> None:
+        self._request = request
+        self._whole = self._left = seconds + int(request.headers.get("Content-Length", 0)) / SLOWEST_UPLOAD
+
+    async def spend(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Wait for the next step of it.
+
+        Raises:
+            httpx2.ReadTimeout: No time is left.
+        """
+        began = clock.monotonic()
+        try:
+            if self._left <= 0:  # a stream that always has more to give never waits, and would never be stopped
+                raise TimeoutError
+            async with asyncio.timeout(self._left):
+                return await step()
+        except TimeoutError:
+            said = f"the answer was not whole after {self._whole:.3g} s"
+            raise httpx2.ReadTimeout(said, request=self._request) from None
+        finally:
+            self._left -= clock.monotonic() - began
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """The body of an answer, for as long as there is time."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, time: _Time) -> None:
+        self._stream, self._time = stream, time
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._stream)
+        while True:
+            try:
+                piece = await self._time.spend(lambda: anext(pieces))
+            except StopAsyncIteration:
+                return
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,31 @@
+"""What an id of a job tells by itself: LiteLLM writes into it which provider, model and deployment made the video."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Mapping
+
+PREFIX = "video_"
+
+
+def parts_of(job_id: str) -> Mapping[str, str]:
+    """The parts of an id that is "video_" and base64 of "litellm:name:value;name:value"; nothing for any other."""
+    text = job_id.removeprefix(PREFIX)
+    try:
+        plain = b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return {}
+    if not plain.startswith("litellm:"):
+        return {}
+    fields = (part.partition(":") for part in plain.removeprefix("litellm:").split(";"))
+    return {name: value for name, _, value in fields if value}
+
+
+def is_same_job(one: str, other: str) -> bool:
+    """Whether two ids name one job; LiteLLM may stamp another deployment, or none, into each answer."""
+    return one == other or _inner(one) == _inner(other)
+
+
+def _inner(job_id: str) -> str:
+    return parts_of(job_id).get("video_id", job_id)

@@ -151,6 +151,8 @@ async def store_images(
         async for picture in reply.pictures(_previews(terms)):
             index = len(assets) + 1
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
+            for warning in assets[-1].warnings:
+                terms.logger.warning("%s: %s", assets[-1].uri, warning)
     host, family = connection.catalog_host, request.model_family or connection.model_family
     usd = costs.of_images(request.model, host, reply.usage, family)
     estimated = costs.estimate(request, host, family)
@@ -205,6 +207,7 @@ async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
         sha256=stored.sha256,
         width=facts.width,
         height=facts.height,
+        warnings=facts.warnings,
         source=source,
     )
 

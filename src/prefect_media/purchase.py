@@ -158,14 +158,19 @@ async def order_video(
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
     order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    # Only what is sent: the purchase stays the one that was asked for.
+    sent = request.model_copy(update={"size": material.size}) if material.size else request
     upload: Upload | None = None
 
     async def submit(ready: Ready) -> VideoJob:
-        await reserve(ledger.storage, claim, lambda: quote(request, host, family), terms)
+        await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms)
         image, footage = (upload, None) if given == "image" else (None, upload)
-        return await videos.submit(
-            connection, request, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
-        )
+        try:
+            return await videos.submit(
+                connection, sent, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
+            )
+        except InvalidRequest as refusal:
+            raise material.explain(refusal, sent) from refusal
 
     async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
         return await reconcile(connection, claim.record, ledger, terms, error)

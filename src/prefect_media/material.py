@@ -24,6 +24,7 @@ from .providers.wire import Upload
 from .requests import VideoRequest, VideoVariation
 from .sizes import closest
 from .storage import Storage
+from .user_input import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +172,12 @@ async def _known(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple
     if found is None:
         return None
     try:
-        told: dict[str, Any] = json.loads(found.data)
+        told: dict[str, Any] = parse_json(found.data)
         key = told.pop("key", None)
-    except (ValueError, RecursionError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError):
         return None  # damaged: then it is as if there were none
+    if not isinstance(key, str | None) or not told or not all(isinstance(value, str) for value in told.values()):
+        return None
     if key is None or await storage.size(key) is None:
         return Material(told, gone=gone)
     suffix = key.rpartition(".")[2]

@@ -40,7 +40,7 @@ from .providers.client import Connection
 from .providers.images import Reply
 from .providers.wire import Upload
 from .reconcile import reconcile
-from .record import Record, failure_of, remembered
+from .record import Failure, Record, failure_of, remembered
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
 from .storage import Storage
@@ -49,6 +49,11 @@ from .terms import Terms
 from .watch import watch
 
 T = TypeVar("T")
+
+NO_REASON = Failure(
+    error="JobFailed",
+    message="the purchase failed, and its record does not say why; pass retry_failed=True to buy it again",
+)
 
 
 async def buy_images(
@@ -309,8 +314,8 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
     while claim.record.state == "in_doubt":
         claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
     record = claim.record
-    if record.state == "failed" and record.failure:
-        raise remembered(record.failure)
+    if record.state == "failed":
+        raise remembered(record.failure or NO_REASON)
     if not claim.ours:
         terms.logger.info(
             "Bought before in this scope (%s %s, %s); variant=%s makes another",
@@ -323,6 +328,14 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
 
 
 async def still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+    if not record.assets:
+        raise StoreError(
+            f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged. "
+            f"To have it bought again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
+            transient=False,
+            missing=True,
+            key=record.key,
+        )
     for asset in record.assets:
         key = storage.key_of(asset.uri)
         if key is None or await storage.size(key) != asset.size_bytes:

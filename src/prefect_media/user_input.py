@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from reprlib import Repr
 from typing import Any, cast
 
@@ -32,6 +33,18 @@ def shortened(text: str) -> str:
     if len(text) > MOST_QUOTED:
         text = f"{text[:MOST_QUOTED]}... ({len(text):,} characters)"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def parse_json(text: str | bytes | bytearray) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        json.JSONDecodeError: It is no JSON, or nested too deep to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise json.JSONDecodeError("it is nested too deep to be read", "", 0) from None
 
 
 def fault_of(value: object) -> str | None:

@@ -18,6 +18,7 @@ import httpx
 
 from .errors import InvalidRequest
 from .link_logs import keep_signatures_out_of
+from .user_input import shortened
 
 keep_signatures_out_of("httpx")
 
@@ -87,9 +88,9 @@ def shown(url: str) -> str:
     """A URL as a message may show it: without a login, a signed query or a fragment."""
     scheme, mark, rest = url.partition("?")[0].partition("#")[0].partition("://")
     if not mark:
-        return scheme
+        return shortened(scheme)
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return shortened(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
 
 
 def objection(address: Address, *, private: bool) -> str | None:

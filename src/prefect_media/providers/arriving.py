@@ -6,9 +6,10 @@ Nothing in this file does any input or output.
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from typing import Any
+
+from ..user_input import parse_json
 
 _OPENS = re.compile(rb'"b64_json"\s*:\s*"')
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([^u]))")
@@ -56,7 +57,7 @@ class PictureReader:
         """
         if self._picture is not None:
             raise ValueError("the answer broke off within a picture")
-        return json.loads(self._rest)
+        return parse_json(self._rest)
 
     def _outside(self, piece: bytes) -> bytes:
         start = max(0, len(self._rest) - _LONGEST_OPENING)

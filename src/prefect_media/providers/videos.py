@@ -245,7 +245,7 @@ def _body_behind(error: MediaError) -> object:
         return None
     try:
         return error.__cause__.response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

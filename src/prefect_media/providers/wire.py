@@ -82,7 +82,7 @@ async def ask(
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise not_json(response, paid) from None
     if error := hidden_error(response, body, paid):
         raise error

@@ -27,6 +27,7 @@ from prefect_media.settings import settings
 from prefect_media.storage import Storage, storage_at
 from prefect_media.storage_address import is_address
 from prefect_media.terms import OnDoubt, OnProgress, OnStall, Terms
+from prefect_media.user_input import fault_of, quoted
 
 from .per_run import once_per_run
 
@@ -36,6 +37,9 @@ Credentials = OpenAICredentials | AzureOpenAICredentials | str
 Store = MediaStore | str | Path
 
 MANY = "; for many at once, use .map, agather or gather"
+
+LONGEST_NAME = 4096
+"""Characters of the name of a block, or the address of a store, at most: as Linux has it for paths."""
 
 THIS_PROCESS = f"process:{clock.new_id()}"
 
@@ -56,6 +60,8 @@ async def credentials_block(credentials: Credentials) -> OpenAICredentials | Azu
         )
     if not isinstance(credentials, str):
         return credentials
+    if fault := _fault_of_name(credentials):
+        raise InvalidRequest(f"credentials={quoted(credentials)} is not possible: {fault}. Nothing was sent")
     return await once_per_run(f"credentials:{credentials}", lambda: _saved_credentials(credentials))
 
 
@@ -69,7 +75,7 @@ async def _saved_credentials(credentials: str) -> OpenAICredentials | AzureOpenA
         except ValueError:
             continue
     raise InvalidRequest(
-        f"there is no saved block {credentials!r} of the types openai-media-credentials and "
+        f"there is no saved block {quoted(credentials)} of the types openai-media-credentials and "
         "azure-openai-media-credentials; save one, or see prefect block ls"
     )
 
@@ -84,6 +90,8 @@ async def storage_for(store: Store | None) -> Storage:
 
 async def store_block(store: Store) -> MediaStore | str:
     """The block of a store that is given by the name of a saved one, loaded once per flow run; else what was given."""
+    if isinstance(store, str | Path) and (fault := _fault_of_name(str(store))):
+        raise InvalidRequest(f"store={quoted(str(store))} is not possible: {fault}. Nothing was sent")
     if isinstance(store, Path):
         return str(store.absolute())
     if not isinstance(store, str | MediaStore):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -111,11 +119,14 @@ async def terms_of(
 ) -> Terms:
     """The terms of a purchase made by the task that is running now."""
     usual = ("run", "forever")
-    if not scope or (scope.lower() in usual and scope not in usual):
-        raise InvalidRequest(f'scope={scope!r} is not possible; pass "run", "forever" or a name of your own')
+    named = isinstance(scope, str) and scope  # pyright: ignore[reportUnnecessaryIsInstance]
+    fault = fault_of(scope)
+    if not named or fault or (scope.lower() in usual and scope not in usual):
+        why = f": {fault}" if fault else ""
+        raise InvalidRequest(f'scope={quoted(scope)} is not possible{why}; pass "run", "forever" or a name of your own')
     seconds = _seconds("timeout", timeout)
     if on_doubt not in ("raise", "resubmit"):
-        raise InvalidRequest(f'on_doubt={on_doubt!r} is not possible; pass "raise" or "resubmit"')
+        raise InvalidRequest(f'on_doubt={quoted(on_doubt)} is not possible; pass "raise" or "resubmit"')
     run_id = await root_flow_run_id()
     return Terms(
         scope=_scope(scope, run_id),
@@ -133,10 +144,16 @@ async def terms_of(
     )
 
 
+def _fault_of_name(name: str) -> str | None:
+    """Why something can be neither a path nor the name of a block."""
+    too_long = f"it has {len(name):,} characters; at most {LONGEST_NAME:,} are possible"
+    return fault_of(name) or (too_long if len(name) > LONGEST_NAME else None)
+
+
 def _seconds(name: str, time: timedelta | float) -> float:
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     if not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidRequest(f"{name}={time!r} is not a time to wait; pass seconds or a timedelta above 0")
+        raise InvalidRequest(f"{name}={quoted(time)} is not a time to wait; pass seconds or a timedelta above 0")
     return float(seconds)
 
 
@@ -173,7 +190,7 @@ def _budget(budget: Budget | float | None) -> Budget | None:
         return Budget(usd=budget)
     except ValidationError:
         raise InvalidRequest(
-            f"budget={budget!r} is not possible; pass a Budget, or USD as a number of 0 or more"
+            f"budget={quoted(budget)} is not possible; pass a Budget, or USD as a number of 0 or more"
         ) from None
 
 

@@ -74,7 +74,7 @@ def png(path, size=(64, 64)):
     ("image", "said"),
     [
         ("no-such-file.png", "no-such-file.png can't be read: No such file"),
-        ("/", "can't be read: Is a directory"),
+        ("/", "is a folder; give a regular file"),
         (b"this is no image", "is not an image"),
         (b"", "is not an image"),
         ("data:image/png;base64", "data URL without content"),

@@ -121,7 +121,7 @@ async def test_a_list_with_rows_that_name_no_job_is_none(simulator):
     rows = [{"id": "video_1", "status": "queued"}, {"id": "", "status": "queued"}]
     simulator.faults.append(Fault("GET", "/videos$", "answer", status=200, body={"data": rows, "has_more": False}))
     with pytest.raises(InvalidRequest, match="without an id"):
-        _ = [state async for state in videos.recent(connection(simulator), since=0)]
+        _ = [state async for state in videos.recent(connection(simulator), since=lambda: None)]
 
 
 # A look that shows another job.

@@ -173,7 +173,7 @@ async def test_text_to_video(simulator, seen, place, fields):
 
 @pytest.mark.parametrize(
     ("ratio", "size"),
-    [("16:9", "1280x720"), ("9:16", "720x1280"), ("1:1", "1024x1024"), ("16:10", "1280x800"), ("10:16", "800x1280")],
+    [("16:9", "1280x720"), ("9:16", "720x1280"), ("1:1", "1024x1024"), ("16:10", "1792x1024"), ("10:16", "1024x1792")],
 )
 async def test_aspect_ratios(simulator, seen, place, ratio, size):
     request = VideoRequest(prompt="waves", model="sora-2", seconds=4, aspect_ratio=ratio)

@@ -71,7 +71,7 @@ class Asset(BaseModel):
     seconds: float | None = Field(default=None, description="Duration in seconds, read from the file.")
     codec: str | None = Field(default=None, description="A video's codec in FFmpeg's words, read from the file.")
     source: AssetSource | None = Field(default=None, description="Where it came from.")
-    warnings: tuple[str, ...] = Field(default=(), description="Where the file is not what was asked for.")
+    warnings: tuple[str, ...] = Field(default=(), description="Where the file is damaged, or not what was asked for.")
 
     async def aread_bytes(self) -> bytes:
         """All bytes of the asset. Raises `errors.StoreError` when it can't be read."""

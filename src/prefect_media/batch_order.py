@@ -23,6 +23,7 @@ from .record import Record
 from .requests import ImageEditRequest, ImageRequest, MediaRequest
 from .storage import Storage
 from .terms import Terms
+from .user_input import parse_json
 
 TOLD = 20
 """Complaints that are told one by one."""
@@ -166,7 +167,7 @@ async def kept(storage: Storage, key: str) -> list[Ordered]:
         errors.StoreError: It is not there, or can't be read.
     """
     try:
-        rows = [json.loads(line) for line in (await storage.read(_path(key))).splitlines()]
+        rows = [parse_json(line) for line in (await storage.read(_path(key))).splitlines()]
         return [Ordered(ImageRequest.model_validate(row["request"]), tuple(row["keys"])) for row in rows]
     except (ValueError, KeyError) as error:
         raise StoreError(f"the list of the batch {key} can't be read: {error}", transient=False) from error

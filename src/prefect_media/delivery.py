@@ -176,6 +176,8 @@ async def store_images(
             index = len(assets) + 1
             picture = await _fetched(connection, request, picture)
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
+            for warning in assets[-1].warnings:
+                terms.logger.warning("%s: %s", assets[-1].uri, warning)
     host, family = connection.catalog_host, request.model_family or connection.model_family
     usd = costs.of_images(request.model, host, reply.usage, family)
     estimated = costs.estimate(request, host, family)
@@ -231,6 +233,7 @@ async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
         sha256=stored.sha256,
         width=facts.width,
         height=facts.height,
+        warnings=facts.warnings,
         source=source,
     )
 

@@ -63,17 +63,19 @@ def _picture(data: bytes, number: int) -> tuple[Upload, tuple[int, int]]:
             f"picture {number} has {len(content):,} bytes as {kind}; it has to be smaller than "
             f"{reference.MAX_BYTES:,} bytes: make it smaller, or give a JPEG. Nothing was sent"
         )
-    return (f"image-{number}.{name.rpartition('.')[2]}", content, kind), _upright_size(_opened(content))
+    return (f"image-{number}.{name.rpartition('.')[2]}", content, kind), reference.upright_size(
+        reference.opened(content)
+    )
 
 
 def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Upload:
     """A mask or markup as PNG with an alpha channel."""
-    image = _opened(data)
+    image = reference.opened(data)
     if image.format != "PNG":
         raise InvalidRequest(
             f"the {name} ({shown}) is a {image.format}; possible is only PNG: save it as PNG. Nothing was sent"
         )
-    if _upright_size(image) != size:
+    if reference.upright_size(image) != size:
         raise InvalidRequest(
             f"the {name} ({shown}) is {image.width}x{image.height}, but the first picture is {size[0]}x{size[1]}; "
             f"resize the {name}. Nothing was sent"
@@ -99,19 +101,6 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
             "save it with stronger compression, or paint it in one colour. Nothing was sent"
         )
     return f"{name}.png", data, "image/png"
-
-
-def _opened(data: bytes) -> Image:
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(data))
-    image.load()
-    return image
-
-
-def _upright_size(image: Image) -> tuple[int, int]:
-    turned = image.getexif().get(0x0112, 1) >= 5
-    return (image.height, image.width) if turned else image.size
 
 
 def _png(image: Image) -> bytes:

@@ -176,3 +176,25 @@ class StoreError(MediaError):
     """The store can't be read or written."""
 
     transient = True
+
+
+ERRORS: dict[str, type[MediaError]] = {
+    kind.__name__: kind
+    for kind in (
+        InvalidRequest,
+        ModelRetired,
+        AuthenticationFailed,
+        ContentRejected,
+        QuotaExceeded,
+        BudgetExceeded,
+        RateLimited,
+        ProviderUnavailable,
+        SubmissionInDoubt,
+        JobFailed,
+        JobExpired,
+        JobTimedOut,
+        DownloadCorrupt,
+        StoreError,
+    )
+}
+"""The errors that a record may name: what else stands there is text."""

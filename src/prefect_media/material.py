@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from . import reference
 from .assets import Asset
+from .catalog import plain_name, rules_of
 from .errors import InvalidRequest
 from .providers import videos
 from .providers.client import Connection
 from .providers.dialects import Route, dialect_of
 from .providers.wire import Upload
 from .requests import VideoRequest, VideoVariation
+from .sizes import closest
 from .storage import Storage
+from .user_input import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Material:
         key: Where in the store it is to be kept; None where it need not be.
         note: Where in the store its hash is to be noted, for when the original is gone; None where it can't go.
         gone: Why the original can't be read.
+        size: The size to send where the request names none: that of the model which is closest to the image's shape.
     """
 
     identity: dict[str, str] = field(default_factory=dict[str, str])
@@ -42,6 +47,16 @@ class Material:
     key: str | None = None
     note: str | None = None
     gone: InvalidRequest | None = None
+    size: str | None = None
+
+    def explain(self, refusal: InvalidRequest, request: VideoRequest | VideoVariation) -> InvalidRequest:
+        """A server's refusal, with what to do where it may be about the size of the image."""
+        asked = not isinstance(request, VideoRequest) or request.size or self.upload is None
+        if asked or not re.search(r"size|width|height|resolution", refusal.message, re.IGNORECASE):
+            return refusal
+        told = refusal.message.removesuffix("; nothing was bought")
+        hint = "pass size=WIDTHxHEIGHT, and the reference is fitted to it; nothing was bought"
+        return type(refusal)(f"{told}; {hint}", **refusal.details)
 
     async def ready(self, storage: Storage) -> Upload | None:
         """What to send, put where it is found again. To be called before anything is paid.
@@ -72,10 +87,12 @@ async def material_of(
         errors.InvalidRequest: It can't be read and was not bought with before, is no image or video, or is not
             possible here; nothing was sent.
     """
+    sizes = ()
     if isinstance(request, VideoRequest):
         given = request.image
         if given is None:
             return Material()
+        sizes = _sizes_to_choose_from(connection, request)
     else:
         given = await _footage(connection, request)
         if given is None:
@@ -85,23 +102,45 @@ async def material_of(
     note = None if lasting else _note(connection, request, given, scope)
     try:
         if isinstance(request, VideoRequest):
-            return await _image(request, given, storage, note)
+            return await _image(request, given, storage, note, sizes)
         upload = await reference.load_video(given)
     except InvalidRequest as error:
-        if note and error.details.get("missing") and (known := await _known(storage, note, error)):
+        if note and error.details.get("missing") and (known := await _known(storage, note, error, sizes)):
             return known
         raise
     uri = given.uri if isinstance(given, Asset) else None
     return Material({"footage": await _sha256(upload[1])}, upload, uri, note=note)
 
 
+def _sizes_to_choose_from(connection: Connection, request: VideoRequest) -> tuple[str, ...]:
+    """The model's sizes where the request names none: servers refuse a reference of another size than the video."""
+    if request.size:
+        return ()
+    family = request.model_family or connection.model_family
+    rules = rules_of(plain_name(request.model), "video", connection.catalog_host, family)
+    return rules.sizes if rules else ()
+
+
 async def _image(
-    request: VideoRequest, given: Asset | str | bytes | Any, storage: Storage, note: str | None
+    request: VideoRequest,
+    given: Asset | str | bytes | Any,
+    storage: Storage,
+    note: str | None,
+    sizes: tuple[str, ...],
 ) -> Material:
     data = await reference.load(given)
-    upload = await asyncio.to_thread(reference.fitted, data, request.size, request.fit, alpha=False)
+    size = await asyncio.to_thread(_closest, data, sizes)
+    upload = await asyncio.to_thread(reference.fitted, data, request.size or size, request.fit, alpha=False)
     key = f"references/{await _sha256(upload[1])}.{upload[0].rpartition('.')[2]}"
-    return Material({"image": await _sha256(data)}, upload, storage.uri(key), key, note)
+    return Material({"image": await _sha256(data)}, upload, storage.uri(key), key, note, size=size)
+
+
+def _closest(data: bytes, sizes: tuple[str, ...]) -> str | None:
+    """The size whose shape is closest to that of an image."""
+    if not sizes:
+        return None
+    width, height = reference.upright_size(reference.opened(data))
+    return f"{width}x{height}" if f"{width}x{height}" in sizes else closest(sizes, width / height)
 
 
 async def _footage(connection: Connection, request: VideoVariation) -> Asset | str | None:
@@ -127,18 +166,24 @@ def _note(connection: Connection, request: VideoRequest | VideoVariation, given:
     return f"references/notes/{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}.json"
 
 
-async def _known(storage: Storage, note: str, gone: InvalidRequest) -> Material | None:
+async def _known(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple[str, ...] = ()) -> Material | None:
     """What was noted of a file that can't be read any more."""
     found = await storage.fetch(note)
     if found is None:
         return None
-    told: dict[str, Any] = json.loads(found.data)
-    key = told.pop("key", None)
+    try:
+        told: dict[str, Any] = parse_json(found.data)
+        key = told.pop("key", None)
+    except (ValueError, AttributeError, TypeError):
+        return None  # damaged: then it is as if there were none
+    if not isinstance(key, str | None) or not told or not all(isinstance(value, str) for value in told.values()):
+        return None
     if key is None or await storage.size(key) is None:
         return Material(told, gone=gone)
     suffix = key.rpartition(".")[2]
-    upload = (f"reference.{suffix}", await storage.read(key), f"image/{suffix}")
-    return Material(told, upload, storage.uri(key), key, note, gone)
+    data = await storage.read(key)
+    upload = (f"reference.{suffix}", data, f"image/{suffix}")
+    return Material(told, upload, storage.uri(key), key, note, gone, await asyncio.to_thread(_closest, data, sizes))
 
 
 async def _sha256(data: bytes) -> str:

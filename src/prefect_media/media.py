@@ -5,22 +5,32 @@ from __future__ import annotations
 import io
 from collections import deque
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import DownloadCorrupt
+from .image_structure import MOST_PIXELS, structure_of
 from .mp4 import index_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 POSTER_WIDTH = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Width and height in pixels, duration in seconds, FFmpeg's name of a video's codec."""
+    """Width and height in pixels, duration in seconds, FFmpeg's name of a codec; what is wrong with an image."""
 
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
     codec: str | None = None
+    fault: str | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with an image, as a sentence."""
+        return (f"The image is damaged or too large: {self.fault}.",) if self.fault else ()
 
 
 def sniff(head: bytes) -> str | None:
@@ -136,14 +146,9 @@ class Whole:
 
 
 def image_facts(data: bytes) -> Facts:
-    """Width and height of an image; nothing is known of formats that can't be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return Facts(picture.width, picture.height)
-    except (UnidentifiedImageError, OSError):
-        return Facts()
+    """Width and height of an image and what is wrong with it, read without decoding it; never raises."""
+    width, height, fault = structure_of(data, sniff(data[:64]))
+    return Facts(width, height, fault=fault)
 
 
 def indexed_facts(head: bytes) -> Facts | None:
@@ -155,7 +160,6 @@ def indexed_facts(head: bytes) -> Facts | None:
 def video_facts(file: IO[bytes]) -> Facts:
     """Width, height, duration and codec of a video; nothing is known of files that can't be read."""
     import av
-    from av.error import FFmpegError
 
     try:
         with av.open(file, "r") as container:
@@ -163,7 +167,7 @@ def video_facts(file: IO[bytes]) -> Facts:
             length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             codec = stream.codec_context
             return Facts(codec.width, codec.height, round(float(length), 3) or None, codec.codec.canonical_name)
-    except (FFmpegError, IndexError):
+    except Exception:  # a broken file brings up more than FFmpeg's own errors, and it is paid for all the same
         return Facts()
 
 
@@ -193,24 +197,27 @@ def last_frame(file: IO[bytes]) -> bytes:
         errors.DownloadCorrupt: The file can't be read.
     """
     import av
-    from av.error import FFmpegError
 
     last: deque[Any] = deque(maxlen=1)
     try:
         with av.open(file, "r") as container:
             stream = container.streams.video[0]
+            _refuse_large(stream.width, stream.height)
             for start in (container.duration or 0, 0):  # from the last key frame, else all of it
                 container.seek(start)
                 last.extend(container.decode(stream))
                 if last:
                     break
-    except (FFmpegError, IndexError) as error:
-        raise DownloadCorrupt(f"no frame can be read from the video: {error}", transient=False) from None
-    if not last:
-        raise DownloadCorrupt("there is no frame in the video", transient=False)
-    out = io.BytesIO()
-    last[0].to_image().save(out, "PNG")
-    return out.getvalue()
+        if not last:
+            raise DownloadCorrupt("there is no frame in the video", transient=False)
+        out = io.BytesIO()
+        last[0].to_image().save(out, "PNG")
+        return out.getvalue()
+    except DownloadCorrupt:
+        raise
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise DownloadCorrupt(f"no frame can be read from the video: {why}", transient=False) from None
 
 
 def poster(kind: str, file: IO[bytes]) -> bytes:
@@ -219,17 +226,24 @@ def poster(kind: str, file: IO[bytes]) -> bytes:
     Raises:
         errors.DownloadCorrupt: The file can't be read.
     """
+    try:
+        picture = _still(file) if kind == "image" else _frame(file)
+        picture = picture.convert("RGB")
+        picture.thumbnail((POSTER_WIDTH, POSTER_WIDTH))
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=80)
+        return out.getvalue()
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        raise DownloadCorrupt(f"no picture can be read from the {kind}: {why}") from None
+
+
+def _still(file: IO[bytes]) -> Image:
     from PIL import Image
 
-    try:
-        picture = Image.open(file) if kind == "image" else _frame(file)
-    except (OSError, IndexError, StopIteration, ValueError) as error:
-        raise DownloadCorrupt(f"no picture can be read from the {kind}: {error}") from None
-    picture = picture.convert("RGB")
-    picture.thumbnail((POSTER_WIDTH, POSTER_WIDTH))
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=80)
-    return out.getvalue()
+    picture = Image.open(file)
+    _refuse_large(picture.width, picture.height)
+    return picture
 
 
 def _frame(file: IO[bytes]) -> Any:
@@ -237,7 +251,14 @@ def _frame(file: IO[bytes]) -> Any:
 
     with av.open(file, "r") as container:
         stream = container.streams.video[0]
+        _refuse_large(stream.width, stream.height)
         if container.duration:
             container.seek(container.duration // 3)
         frame: Any = next(container.decode(stream))
         return frame.to_image()
+
+
+def _refuse_large(width: int, height: int) -> None:
+    """Refuse to decode what would fill the memory."""
+    if width * height > MOST_PIXELS:
+        raise DownloadCorrupt(f"it is {width}x{height}, too large to be decoded", transient=False)

@@ -44,7 +44,7 @@ from .providers.images import Reply
 from .providers.server_time import server_time
 from .providers.wire import Upload
 from .reconcile import reconcile
-from .record import Record, failure_of, remembered
+from .record import Failure, Record, failure_of, remembered
 from .requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from .sidecar import write_sidecars
 from .storage import Storage
@@ -53,6 +53,11 @@ from .terms import Terms
 from .watch import watch
 
 T = TypeVar("T")
+
+NO_REASON = Failure(
+    error="JobFailed",
+    message="the purchase failed, and its record does not say why; pass retry_failed=True to buy it again",
+)
 
 
 async def buy_images(
@@ -163,14 +168,19 @@ async def order_video(
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
     order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    # Only what is sent: the purchase stays the one that was asked for.
+    sent = request.model_copy(update={"size": material.size}) if material.size else request
     upload: Upload | None = None
 
     async def submit(ready: Ready) -> VideoJob:
-        await reserve(ledger.storage, claim, lambda: quote(request, host, family), terms)
+        await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms)
         image, footage = (upload, None) if given == "image" else (None, upload)
-        return await videos.submit(
-            connection, request, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
-        )
+        try:
+            return await videos.submit(
+                connection, sent, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
+            )
+        except InvalidRequest as refusal:
+            raise material.explain(refusal, sent) from refusal
 
     async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
         return await reconcile(connection, claim, ledger, terms, error)
@@ -322,8 +332,8 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
     while claim.record.state == "in_doubt":
         claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
     record = claim.record
-    if record.state == "failed" and record.failure:
-        raise remembered(record.failure)
+    if record.state == "failed":
+        raise remembered(record.failure or NO_REASON)
     if not claim.ours:
         terms.logger.info(
             "Bought before in this scope (%s %s, %s); variant=%s makes another",
@@ -336,6 +346,14 @@ async def _settled(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
 
 
 async def still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+    if not record.assets:
+        raise StoreError(
+            f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged. "
+            f"To have it bought again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
+            transient=False,
+            missing=True,
+            key=record.key,
+        )
     for asset in record.assets:
         key = storage.key_of(asset.uri)
         if key is None or await storage.size(key) != asset.size_bytes:

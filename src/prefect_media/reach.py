@@ -143,9 +143,9 @@ def shown(url: str) -> str:
     """A URL as a message may show it: without a login, a signed query or a fragment."""
     scheme, mark, rest = url.partition("?")[0].partition("#")[0].partition("://")
     if not mark:
-        return scheme
+        return shortened(scheme)
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return shortened(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
 
 
 def _unwrapped(address: Address) -> Address:

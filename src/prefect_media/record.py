@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .assets import Asset
-from .errors import MediaError
+from .errors import ERRORS, MediaError
 from .image_batch import ImageBatch
 from .jobs import VideoJob
 
@@ -84,11 +84,17 @@ class Record(BaseModel):
 
 
 def remembered(failure: Failure) -> MediaError:
-    """The error that a failed purchase ended with, to be raised again."""
-    from . import errors
+    """The error that a failed purchase ended with, to be raised again; a plain one where its name is not known."""
+    kind = ERRORS.get(failure.error, MediaError)
+    return kind(failure.message, **{name: value for name, value in failure.details.items() if _is_detail(name, value)})
 
-    kind = getattr(errors, failure.error, errors.JobFailed)
-    return kind(failure.message, **failure.details)
+
+def _is_detail(name: str, value: object) -> bool:
+    """Whether something on record can be an attribute of an error, and changes nothing of how errors work."""
+    if name == "transient":
+        return value is False  # what is on record is final
+    reserved = name in ("self", "message", "details") or name.startswith("_") or hasattr(BaseException, name)
+    return name.isidentifier() and not reserved
 
 
 def failure_of(error: MediaError) -> Failure:

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import binascii
 import io
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -13,8 +15,11 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from . import media, reach, web
 from .assets import Asset
 from .errors import InvalidRequest, StoreError
+from .image_structure import MOST_PIXELS
 from .settings import settings
 from .storage import storage_of
+from .storage_address import parse_address
+from .user_input import fault_of, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +46,7 @@ async def load(image: Given) -> bytes:
     if isinstance(image, Asset) and image.kind != "image":
         raise InvalidRequest(f"the reference has to be an image, but {image.uri} is a {image.kind}")
     data = await bytes_of(image, "the reference image", MAX_BYTES)
-    await asyncio.to_thread(_opened, data, shown(image))
+    await asyncio.to_thread(opened, data, shown(image))
     return data
 
 
@@ -89,7 +94,7 @@ def shown(image: Given) -> str:
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
     text = image.uri if isinstance(image, Asset) else str(image)
-    return f"{text[:24]}..." if text.startswith("data:") else reach.shown(text)
+    return f"{text[:24]}..." if text.startswith("data:") else shortened(reach.shown(text))
 
 
 def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tuple[str, bytes, str]:
@@ -109,11 +114,16 @@ def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tu
     """
     from PIL import Image, ImageOps
 
-    picture = _opened(data, "the reference")
+    picture = opened(data, "the reference")
     upright = ImageOps.exif_transpose(picture)
     kind = picture.format or ""
     suffix = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}.get(kind)
     wanted = (int(size.split("x")[0]), int(size.split("x")[1])) if size else upright.size
+    if wanted[0] * wanted[1] > MOST_PIXELS:
+        raise InvalidRequest(
+            f"a reference can't be fitted to size={size!r}, which is more than {MOST_PIXELS // 1_000_000} megapixels; "
+            "pass a smaller size. Nothing was sent"
+        )
     flat = alpha or not _transparent(upright)
     if suffix and flat and picture.size == upright.size == wanted and picture.getexif().get(0x0112, 1) == 1:
         return f"reference.{suffix}", data, f"image/{suffix}"
@@ -121,7 +131,7 @@ def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tu
         have = f"{upright.width}x{upright.height}"
         raise InvalidRequest(
             f'the reference image is {have} but the video is to be {size}; pass fit="crop" or fit="pad", '
-            f"or resize the image. Nothing was sent"
+            f"pass size={have} if the model has it, or resize the image. Nothing was sent"
         )
     if upright.size != wanted:
         colour = upright.convert("RGBA" if "A" in upright.getbands() else "RGB")
@@ -142,39 +152,85 @@ def _transparent(picture: Image) -> bool:
     return picture.convert("RGBA").getchannel("A").getextrema()[0] != 255
 
 
-def _opened(data: bytes, name: str) -> Image:
-    from PIL import Image, UnidentifiedImageError
+def upright_size(picture: Image) -> tuple[int, int]:
+    """Width and height of a picture once it is turned as its EXIF data say."""
+    turned = picture.getexif().get(0x0112, 1) >= 5
+    return (picture.height, picture.width) if turned else picture.size
 
+
+def opened(data: bytes, name: str = "the reference") -> Image:
+    """A picture, decoded.
+
+    Raises:
+        errors.InvalidRequest: It can't be read, or has more than 100 megapixels.
+    """
+    from PIL import Image
+
+    facts = media.image_facts(data)  # before Pillow, which has a limit of its own
+    _refuse_large(name, facts.width or 0, facts.height or 0)
     try:
         picture = Image.open(io.BytesIO(data))
+        _refuse_large(name, picture.width, picture.height)
         picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except InvalidRequest:
+        raise
+    except Exception as error:  # decoders of broken files raise whatever they stumble over
+        why = str(error).partition("<")[0].strip() or type(error).__name__
         raise InvalidRequest(
-            f"the reference ({name}) is not an image that can be read: {str(error).partition('<')[0].strip()}. "
+            f"the reference ({name}) is not an image that can be read: {why}. "
             "Give a PNG, JPEG or WebP. Nothing was sent"
         ) from None
     return picture
 
 
+def _refuse_large(name: str, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise InvalidRequest(
+            f"the reference ({name}) is {width}x{height}, more than {MOST_PIXELS // 1_000_000} megapixels; "
+            "make it smaller. Nothing was sent"
+        )
+
+
 async def _from_text(text: str, what: str, limit: int) -> bytes:
     if not text:
         raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes. Nothing was sent")
-    scheme = urlsplit(text).scheme
+    if fault := fault_of(text):
+        raise InvalidRequest(f"{what} {shown(text)} is no path and no URL: {fault}. Nothing was sent")
+    scheme = text.partition(":")[0].lower() if text.startswith("data:") else urlsplit(text).scheme
     if scheme == "data":
         return _from_data_url(text, what)
     if scheme in ("http", "https"):
         return await web.fetch(text, limit=limit, private=settings().allow_private_urls, what=what)
-    if "://" in text:
+    if "://" in text and scheme != "file":
         return await _from_store(text, what, limit)
     try:
-        return await asyncio.to_thread(_from_file, Path(text).expanduser(), limit)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise InvalidRequest(f"{what} {text} can't be read: {why}. Nothing was sent", missing=True) from None
+        path = Path(parse_address(text)[1]) if scheme == "file" else Path(text).expanduser()
+        return await asyncio.to_thread(_from_file, path, limit)
+    except _NoFile as special:
+        raise InvalidRequest(f"{what} {shown(text)} is {special}; give a regular file. Nothing was sent") from None
+    except (OSError, RuntimeError, StoreError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidRequest(f"{what} {shown(text)} can't be read: {why}. Nothing was sent", missing=True) from None
+
+
+class _NoFile(Exception):
+    """A path that leads to something else than a file; says to what."""
+
+
+_SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def _from_file(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
+    if kind := _SPECIAL.get(stat.S_IFMT(path.stat().st_mode)):
+        raise _NoFile(kind)
+    # Also where it became a pipe meanwhile, opening it waits for nobody.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         return file.read(limit + 1)
 
 

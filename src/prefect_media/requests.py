@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from pydantic import (
 
 from .assets import Asset
 from .jobs import VideoJob
+from .user_input import fault_of, quoted, shortened
 
 Operation = Literal["generate", "edit", "remix", "extend"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
@@ -38,6 +40,18 @@ def _plain(value: Any) -> Any:
         return "data:application/octet-stream;base64," + base64.b64encode(value).decode()
     return value
 
+
+LONGEST_ID = 2_000
+"""Characters of a job id at most; gateways pack several ids into one."""
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch("auto|[0-9]{1,5}x[0-9]{1,5}", value):
+        raise ValueError(f'{quoted(value)} is no size; write WIDTHxHEIGHT with the digits 0 to 9, such as "1280x720"')
+    return value
+
+
+Size = Annotated[str, BeforeValidator(_size)]
 
 MediaInput = Annotated[Asset | str | Path | bytes, BeforeValidator(_plain, json_schema_input_type=str | Asset)]
 """A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
@@ -67,6 +81,13 @@ class MediaRequest(BaseModel):
         default_factory=dict,
         description='Sent to the server as it is, for example {"seed": 7, "num_inference_steps": 30}.',
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_what_is_no_text(cls, value: Any) -> Any:
+        if fault := fault_of(str(value) if isinstance(value, Path) else value):
+            raise ValueError(fault)
+        return value
 
     @field_validator("prompt")
     @classmethod
@@ -100,7 +121,7 @@ class MediaRequest(BaseModel):
             unknown = [name for name in cast(dict[str, Any], data) if name not in cls.model_fields]
             if unknown:
                 raise ValueError(
-                    f"{cls.__name__} has no field {', '.join(unknown)}; its fields are "
+                    f"{cls.__name__} has no field {shortened(', '.join(map(str, unknown)))}; its fields are "
                     f"{', '.join(cls.model_fields)}. What only your server knows goes into extra={{...}}"
                 )
         return data  # pyright: ignore[reportUnknownVariableType]
@@ -109,7 +130,8 @@ class MediaRequest(BaseModel):
 def problems_of(error: ValidationError) -> str:
     """What is wrong with a request, or whatever else was validated: fields and reasons, in one line."""
     problems = (
-        (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")) for problem in error.errors()
+        (shortened(".".join(map(str, problem["loc"]))), problem["msg"].removeprefix("Value error, "))
+        for problem in error.errors()
     )
     return "; ".join(": ".join(filter(None, problem)) for problem in problems)
 
@@ -122,8 +144,8 @@ class ImageOptions(MediaRequest):
         default=None,
         description='Whose rules and prices hold for a name of your own, for example "gpt-image-2"; never sent.',
     )
-    size: str | None = Field(
-        default=None, pattern=r"^(auto|\d+x\d+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
+    size: Size | None = Field(
+        default=None, pattern="^(auto|[0-9]+x[0-9]+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
     )
     aspect_ratio: AspectRatio | None = Field(
         default=None, description="Turned into the best size the model has; give this or size."
@@ -214,7 +236,7 @@ class VideoRequest(MediaRequest):
         description='Whose rules and prices hold for a name of your own, for example "sora-2"; never sent.',
     )
     seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.")
-    size: str | None = Field(default=None, pattern=r"^\d+x\d+$", description='"WIDTHxHEIGHT" in pixels.')
+    size: Size | None = Field(default=None, pattern="^[0-9]+x[0-9]+$", description='"WIDTHxHEIGHT" in pixels.')
     aspect_ratio: AspectRatio | None = Field(
         default=None, description="Turned into the best size the model has; give this or size."
     )
@@ -245,6 +267,15 @@ FootageInput = Annotated[
 """A finished video by its Asset, VideoJob or job id; or a file: path, http(s) or `s3://` URL, data URL, bytes."""
 
 
+def job_id_of(video: Asset | VideoJob | str | Path | bytes) -> str | None:
+    """The provider's id of the job that made a video; None for a file, and an Asset that no job made."""
+    if isinstance(video, Asset):
+        return video.source.job_id if video.source else None
+    if isinstance(video, VideoJob):
+        return video.id
+    return None if is_file(str(video)) else str(video)
+
+
 class VideoVariation(MediaRequest):
     """What remixes, edits and extensions of a finished video share."""
 
@@ -252,14 +283,21 @@ class VideoVariation(MediaRequest):
         description="The finished video: an Asset, a VideoJob or a job id; to be edited or extended also a file."
     )
 
+    @field_validator("video")
+    @classmethod
+    def _refuse_what_is_no_job_id(cls, video: Asset | VideoJob | str | Path | bytes) -> Any:
+        job_id = job_id_of(video)
+        if job_id and (not job_id.isprintable() or " " in job_id or len(job_id) > LONGEST_ID):
+            raise ValueError(
+                f"{quoted(job_id)} is no job id: those have no blanks and no control characters, and at most "
+                f"{LONGEST_ID:,} characters; the path of a file begins with / or ./, or ends in .mp4"
+            )
+        return video
+
     @property
     def source_job_id(self) -> str | None:
         """The provider's id of the video to start from; None for a file, and an Asset that no job made."""
-        if isinstance(self.video, Asset):
-            return self.video.source.job_id if self.video.source else None
-        if isinstance(self.video, VideoJob):
-            return self.video.id
-        return None if is_file(str(self.video)) else str(self.video)
+        return job_id_of(self.video)
 
     def footage_for(self, host: str) -> Asset | str | None:
         """What has to be sent along to a server; None where the video is known by the id of a job there.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .catalog import Family, Host, catalog
 from .sizes import GENERIC_SIZES, closest, parsed, ratio_of
+from .user_input import quoted, shortened
 
 if TYPE_CHECKING:
     from .requests import ImageEditRequest, ImageOptions, VideoRequest
@@ -43,9 +44,12 @@ def complaints(
     """
     from .requests import VideoRequest
 
+    name = shortened(name)
     said: list[str] = []
     if request.size and request.aspect_ratio:
-        said.append(f"size={request.size!r} and aspect_ratio={request.aspect_ratio!r} exclude each other; give one")
+        said.append(
+            f"size={quoted(request.size)} and aspect_ratio={quoted(request.aspect_ratio)} exclude each other; give one"
+        )
     said += _misplaced(request)
     if isinstance(request, VideoRequest):
         return said + (_video(request, name, rules) if rules else [])
@@ -76,7 +80,7 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
         if value is None or value in allowed:
             continue
         said.append(
-            f"{name} can't make {field}={value!r}; possible are {_listed(allowed)}"
+            f"{name} can't make {field}={quoted(value)}; possible are {_listed(allowed)}"
             if allowed
             else _not_taken(name, field, value)
         )
@@ -89,7 +93,7 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
         if size[0] * size[1] * frames > rules.gif_pixels:
             most = rules.gif_pixels // (size[0] * size[1])
             said.append(
-                f"{name} can't make frame_count={frames} of size={request.size!r}: all frames together may have "
+                f"{name} can't make frame_count={frames} of size={quoted(request.size)}: all frames together may have "
                 f"{rules.gif_pixels:,} pixels; possible are {max(most, 0)} frames of this size, or smaller ones"
             )
     return said
@@ -115,7 +119,7 @@ def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> l
     said: list[str] = []
     gif = getattr(request, "output_format", None) == "gif"
     if complaint := _size_complaint(request.size, rules, gif=gif):
-        said.append(f"{name} can't make size={request.size!r}: {complaint}")
+        said.append(f"{name} can't make size={quoted(request.size)}: {complaint}")
     if len(request.prompt) > rules.prompt_max:
         said.append(
             f"{name} takes a prompt of at most {rules.prompt_max:,} characters, this one has {len(request.prompt):,}; "
@@ -139,7 +143,8 @@ def _misplaced(request: ImageOptions | VideoRequest) -> list[str]:
         fields = tuple(type(request).model_fields)
     own = [name for name in request.extra if name in fields]
     return said + [
-        f"extra={{{name!r}: {request.extra[name]!r}}} is a field of its own; pass {name}=..." for name in own
+        f"extra={{{quoted(name)}: {quoted(request.extra[name])}}} is a field of its own; pass {name}=..."
+        for name in own
     ]
 
 
@@ -152,7 +157,7 @@ def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host)
     if request.output_format is not None and (rules or row.formats) and request.output_format not in allowed:
         where = f" on {row.name}" if row.formats else ""
         said.append(
-            f"{name} can't make output_format={request.output_format!r}{where}; possible are {_listed(allowed)}"
+            f"{name} can't make output_format={quoted(request.output_format)}{where}; possible are {_listed(allowed)}"
             if allowed
             else _not_taken(name, "output_format", request.output_format)
         )
@@ -161,7 +166,7 @@ def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host)
         value = getattr(request, need.field, None)
         if value is None or (need.value is not None and value != need.value) or output_format in need.output_format:
             continue
-        shown = f"{need.field}={value!r}" if isinstance(value, str | int) and need.field != "mask" else need.field
+        shown = f"{need.field}={quoted(value)}" if isinstance(value, str | int) and need.field != "mask" else need.field
         possible = [each for each in need.output_format if each in allowed] or list(need.output_format)
         said.append(f"{shown} needs output_format {' or '.join(possible)}, not {output_format}")
     return said
@@ -202,7 +207,9 @@ def size_for(aspect_ratio: str, rules: Family | None) -> str:
 
 def _not_taken(name: str, field: str, value: object) -> str:
     instead = catalog().instead.get(field)
-    return f"{name} does not take {field} (given: {value!r}); leave it out" + (f", and {instead}" if instead else "")
+    return f"{name} does not take {field} (given: {quoted(value)}); leave it out" + (
+        f", and {instead}" if instead else ""
+    )
 
 
 def _listed(values: Any) -> str:

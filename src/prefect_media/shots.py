@@ -25,6 +25,7 @@ from .providers.client import Connection
 from .providers.dialects import dialect_named, spoken
 from .reference import bytes_of, shown
 from .requests import ImageEditRequest, ImageRequest, VideoRequest, problems_of
+from .user_input import parse_json, quoted
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -116,12 +117,12 @@ def _rows(text: str) -> Iterator[tuple[str, Any]]:
     """The rows of a file, each with its place in it; what kind of file it is shows in how it begins."""
     begin = text.lstrip()[:1]
     if begin == "[":
-        yield from ((f"item {number}", row) for number, row in enumerate(json.loads(text), 1))
+        yield from ((f"item {number}", row) for number, row in enumerate(parse_json(text), 1))
     elif begin == "{":
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 try:
-                    yield f"line {number}", json.loads(line)
+                    yield f"line {number}", parse_json(line)
                 except json.JSONDecodeError as error:
                     raise json.JSONDecodeError(f"line {number}: {error.msg}", line, error.pos) from None
     else:
@@ -136,15 +137,15 @@ def _rows(text: str) -> Iterator[tuple[str, Any]]:
 
 def _request(row: Any, defaults: Mapping[str, Any]) -> ImageRequest | ImageEditRequest | VideoRequest:
     if not isinstance(row, dict):
-        raise ValueError(f"{row!r} is not an object with the fields of a request")
+        raise ValueError(f"{quoted(row)} is not an object with the fields of a request")
     fields = cast(dict[str | None, Any], row).copy()
     if None in fields:
         raise ValueError("more cells than the first line has columns; put text with separators into quotes")
     kind = fields.pop("kind", None) or defaults.get("kind", "video")
     if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not possible; choose from {', '.join(KINDS)}")
+        raise ValueError(f"kind={quoted(kind)} is not possible; choose from {', '.join(KINDS)}")
     if isinstance(fields.get("extra"), str):
-        fields["extra"] = json.loads(fields["extra"])
+        fields["extra"] = parse_json(fields["extra"])
     made = KINDS[kind]
     return made.model_validate({name: value for name, value in defaults.items() if name in made.model_fields} | fields)
 

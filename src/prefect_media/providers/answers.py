@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -42,6 +43,11 @@ MODERATION_CODES = {
     "ResponsibleAIPolicyViolation",
 }
 
+LONGEST_MESSAGE = 100_000
+"""Characters of a message that is searched for the error of a provider behind a gateway."""
+
+_OBJECT = re.compile(r"""\{\s*["']error["']""")
+
 
 class explained:
     """Turns what the SDK raises into the tree of errors.py."""
@@ -68,7 +74,7 @@ def connection_error(error: APIConnectionError, paid: bool) -> MediaError:
     import httpx2
 
     cause = error.__cause__
-    host = error.request.url.host
+    host = _place(error.request)
     if isinstance(cause, httpx2.LocalProtocolError) and "Illegal header" in str(cause):  # whose value is the key
         return AuthenticationFailed(f"the key for {host} can't be sent: it has a letter that no key has; copy it anew")
     what = f"{type(cause).__name__}: {cause}" if cause else str(error)
@@ -121,7 +127,7 @@ def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaEr
 
 
 def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
-    status, headers, host = response.status_code, response.headers, response.request.url.host
+    status, headers, host = response.status_code, response.headers, _place(response.request)
     code = _string(fields.get("code")) or _string(fields.get("type"))
     said = sentence(_string(fields.get("message")) or "no explanation")
     request_id = request_id_of(headers)
@@ -175,7 +181,7 @@ def _redirect(response: httpx2.Response, paid: bool, about: Mapping[str, Any]) -
 def not_json(response: httpx2.Response, paid: bool) -> MediaError:
     """What an answer means that should have been JSON."""
     kind = sentence(response.headers.get("content-type", "nothing"), 100)
-    said = f"{response.request.url.host} answered HTTP {response.status_code} with {kind} where JSON was expected"
+    said = f"{_place(response.request)} answered HTTP {response.status_code} with {kind} where JSON was expected"
     about: dict[str, Any] = {"status_code": response.status_code, "request_id": request_id_of(response.headers)}
     return SubmissionInDoubt(said, **about) if paid else ProviderUnavailable(said, **about)
 
@@ -225,7 +231,7 @@ def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
         if isinstance(row.get("error"), Mapping):
             row = cast(Mapping[str, Any], row["error"])
         if "message" in row:
-            return row
+            return _unwrapped(row)
         if detail := row.get("detail") or row.get("error"):
             return {**row, "message": detail if isinstance(detail, str) else json.dumps(detail)}
         return row
@@ -233,19 +239,47 @@ def _fields(body: object, response: httpx2.Response) -> Mapping[str, Any]:
     return {"message": text[:300]} if text else {}
 
 
+def _unwrapped(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error itself, where a gateway (LiteLLM) packed that of the provider behind it into words or fields."""
+    inside = _error_in(row["message"]) or row.get("provider_specific_fields")
+    if not isinstance(inside, Mapping):
+        return row
+    return {**row, **{name: value for name, value in cast(Mapping[str, Any], inside).items() if value is not None}}
+
+
+def _error_in(message: object) -> Mapping[str, Any] | None:
+    """The `error` of a JSON object that stands in a message, as JSON has it or as Python prints it."""
+    if not isinstance(message, str) or len(message) > LONGEST_MESSAGE or (start := _OBJECT.search(message)) is None:
+        return None
+    body: object = None
+    try:
+        body, _ = json.JSONDecoder().raw_decode(message, start.start())
+    except (ValueError, RecursionError):
+        with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            body = ast.literal_eval(message[start.start() : message.rfind("}") + 1])
+    error = cast(Mapping[str, Any], body).get("error") if isinstance(body, Mapping) else None
+    return cast(Mapping[str, Any], error) if isinstance(error, Mapping) else None
+
+
 def _moderation(fields: Mapping[str, Any], said: str, code: str | None) -> dict[str, Any] | None:
     """Stage and categories of what moderation objected to; None where it was not moderation."""
     inner = _row(fields.get("innererror") or fields.get("inner_error"))
-    words = {code, _string(fields.get("type")), _string(inner.get("code"))}
-    if not words & {*MODERATION_CODES, "image_generation_user_error"}:
+    codes = {code, *(_string(value) for value in (fields.get("type"), inner.get("code")))}
+    if not codes & {*MODERATION_CODES, "image_generation_user_error"} and "ContentPolicyViolationError" not in said:
         return None
-    details, filters = _row(fields.get("moderation_details")), _row(inner.get("content_filter_result"))
-    named = details.get("categories")
-    categories = [str(each) for each in cast(list[object], named)] if isinstance(named, list) else []
-    categories = categories or [name for name, result in filters.items() if _row(result).get("filtered")]
+    details = _row(fields.get("moderation_details"))
+    filters = _row(inner.get("content_filter_result") or inner.get("content_filter_results"))
+    listed = details.get("categories")
+    categories = [str(name) for name in cast(list[object], listed)] if isinstance(listed, list) else []
+    categories = categories or [name for name, result in filters.items() if _row(result).get("filtered") is True]
     if not categories and (match := re.search(r"safety_violations=\[([^\]]*)\]", said)):
         categories = [word.strip() for word in match[1].split(",") if word.strip()]
     return {"stage": _string(details.get("moderation_stage")), "categories": tuple(categories)}
+
+
+def _place(request: httpx2.Request) -> str:
+    """The server a request went to: its name, with the port if that is unusual."""
+    return request.url.netloc.decode("ascii", "replace")
 
 
 def cleaner_for(response: httpx2.Response) -> Cleaner:

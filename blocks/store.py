@@ -12,6 +12,7 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.storage import StorageOptions, storage_at
 from prefect_media.storage_address import parse_address
 from prefect_media.sync import run_sync
+from prefect_media.user_input import quoted, shortened
 
 from .unknown_fields import warn_of_unknown_fields
 
@@ -175,17 +176,17 @@ async def saved_store(name: str) -> MediaStore:
         errors.InvalidRequest: There is none, or it is of another type.
     """
     kind, _, plain = name.rpartition("/")
-    folder = f"A bucket is s3://{plain}, a folder ./{name}"
+    folder = f"A bucket is s3://{shortened(plain)}, a folder ./{shortened(name)}"
     if kind not in ("", MediaStore.get_block_type_slug()):
         raise InvalidRequest(
-            f"store={name!r} names a block of the type {kind!r}, which is no store; pass the name of a saved "
+            f"store={quoted(name)} names a block of the type {quoted(kind)}, which is no store; pass the name of a saved "
             f"MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
         )
     try:
         return await MediaStore.aload(plain)
     except ValueError:
         raise InvalidRequest(
-            f"there is no saved block {name!r} of the type media-store; save one, or see prefect block ls. {folder}"
+            f"there is no saved block {quoted(name)} of the type media-store; save one, or see prefect block ls. {folder}"
         ) from None
 
 

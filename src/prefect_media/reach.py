@@ -16,6 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from .user_input import shortened
+
 REDIRECTS = 5
 """Redirects followed at most, each one checked like the first URL."""
 

@@ -179,14 +179,15 @@ async def saved_store(name: str) -> MediaStore:
     folder = f"A bucket is s3://{shortened(plain)}, a folder ./{shortened(name)}"
     if kind not in ("", MediaStore.get_block_type_slug()):
         raise InvalidRequest(
-            f"store={quoted(name)} names a block of the type {quoted(kind)}, which is no store; pass the name of a saved "
-            f"MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
+            f"store={quoted(name)} names a block of the type {quoted(kind)}, which is no store; "
+            f"pass the name of a saved MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
         )
     try:
         return await MediaStore.aload(plain)
     except ValueError:
         raise InvalidRequest(
-            f"there is no saved block {quoted(name)} of the type media-store; save one, or see prefect block ls. {folder}"
+            f"there is no saved block {quoted(name)} of the type media-store; save one, or see prefect block "
+            f"ls. {folder}"
         ) from None
 
 

@@ -5,9 +5,9 @@ For servers whose list can't tell which job is whose, and for a person who knows
 
 from __future__ import annotations
 
-from .adopted import take_job, taker_of
 from .claim import Claim
 from .errors import InvalidRequest, JobExpired
+from .job_owners import owner_of, take_job
 from .jobs import JobState, VideoJob
 from .ledger import Ledger
 from .likeness import differences
@@ -44,7 +44,7 @@ async def adopt(connection: Connection, key: str, job_id: str, ledger: Ledger) -
             if job_id in other.job_ids and other.account == record.account:
                 raise _taken(job_id, record, other.key)
         if not await take_job(ledger.storage, record, job_id):
-            raise _taken(job_id, record, await taker_of(ledger.storage, record, job_id))
+            raise _taken(job_id, record, await owner_of(ledger.storage, record, job_id))
         job = videos.job_of(
             connection, state, fingerprint=record.fingerprint, model=record.request.get("model", "")
         ).model_copy(update={"purchase": record.key})

@@ -1,85 +1,68 @@
-"""Which purchase a job belongs to, by the job's id: one small object in the store for each.
+"""Which purchase a provider's job belongs to: one small object per job, created once, by the job's id.
 
-A server that answers two orders with one id is broken, and whoever believed it would fetch another's film. The ledger
-has the ids in its records; finding one there takes reading them all.
+The records can't say it alone: finding an id there takes reading them all, and two purchases that look the same at the
+provider could each find a job free and both write it down.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 
-from .errors import StoreError, SubmissionInDoubt
-from .jobs import VideoJob
-from .ledger import Ledger
+from .errors import StoreError
 from .record import Record
+from .storage import Storage
 
-FOLDER = "ledger/jobs/"
-
-TRIES = 3
-"""How often an entry that changes under our eyes is read again."""
-
-_logger = logging.getLogger("prefect_media")
+FOLDER = "ledger/by-job/"
 
 
-async def refuse_another_purchases_job(ledger: Ledger, record: Record, job: VideoJob) -> None:
-    """Make sure that a job which a server says it made for a purchase is no other purchase's, and note whose it is.
+async def take_job(storage: Storage, record: Record, job_id: str) -> bool:
+    """Take a job for a purchase, so that no other purchase takes it; False where one has it."""
+    if await storage.create(path_of(record, job_id), entry_of(record, job_id)) is not None:
+        return True
+    return await owner_of(storage, record, job_id) == record.key
 
-    A store that can't say it keeps nothing from being paid that isn't paid already: then the job is believed.
+
+async def owner_of(storage: Storage, record: Record, job_id: str) -> str | None:
+    """Key of the purchase that a job at the provider of `record` belongs to; None where none took it.
 
     Raises:
-        errors.SubmissionInDoubt: It belongs to another purchase of the same account, or to an earlier attempt.
+        errors.StoreError: The entry can't be read.
     """
-    if job.id in record.other_jobs:
-        raise _mixed_up(record, job, "an earlier attempt at this purchase")
+    path = path_of(record, job_id)
+    if (found := await storage.fetch(path)) is None:
+        return None
+    if (key := key_in(found.data)) is None:
+        raise StoreError(
+            f"{path} can't be read; delete it if no purchase has the job {job_id}",
+            transient=False,
+            key=record.key,
+            job_id=job_id,
+        )
+    return key
+
+
+async def release_jobs(storage: Storage, record: Record) -> None:
+    """Let go of the jobs of a purchase that is forgotten."""
+    for job_id in record.job_ids:
+        await storage.delete(path_of(record, job_id))
+
+
+def entry_of(record: Record, job_id: str) -> bytes:
+    """What the store keeps for a job of a purchase."""
+    return json.dumps({"purchase": record.key, "job": job_id}, indent=2).encode()
+
+
+def key_in(entry: bytes) -> str | None:
+    """Key of the purchase that an entry names; None where it can't be read."""
     try:
-        owner = await _owner(ledger, record, job)
-    except StoreError as error:
-        _logger.warning("Whose job %s is could not be noted: %s", job.id, error)
-        return
-    if owner != record.key:
-        raise _mixed_up(record, job, f"the purchase {owner[:12]}")
-
-
-async def _owner(ledger: Ledger, record: Record, job: VideoJob) -> str:
-    """Key of the purchase that a job belongs to: the first that noted it and still is on the ledger."""
-    path, entry = _path(record, job.id), json.dumps({"key": record.key, "job": job.id}).encode()
-    for _ in range(TRIES):
-        if await ledger.storage.create(path, entry) is not None:
-            return record.key
-        if (found := await ledger.storage.fetch(path)) is None:
-            continue
-        owner = _key_in(found.data)
-        if owner == record.key:
-            return record.key
-        other = await ledger.get(owner) if owner else None
-        # One without a job has perhaps been given this id and is about to write it down.
-        if other and (job.id in other[0].job_ids or not other[0].job_ids):
-            return other[0].key
-        if await ledger.storage.replace(path, entry, found.version) is not None:
-            return record.key
-    return record.key
-
-
-def _key_in(data: bytes) -> str | None:
-    try:
-        key = json.loads(data)["key"]
+        key = json.loads(entry)["purchase"]
     except (ValueError, KeyError, TypeError):
         return None
     return key if isinstance(key, str) else None
 
 
-def _path(record: Record, job_id: str) -> str:
-    """By the account, too: two servers may count from one."""
+def path_of(record: Record, job_id: str) -> str:
+    """Where the entry of a job lies: by the account, too, as two servers may both count from one."""
     whose = json.dumps([record.account, job_id], sort_keys=True)
     return f"{FOLDER}{hashlib.sha256(whose.encode()).hexdigest()}.json"
-
-
-def _mixed_up(record: Record, job: VideoJob, whose: str) -> SubmissionInDoubt:
-    return SubmissionInDoubt(
-        f"{record.account.get('host')} answered an order with the id of another one: job {job.id} belongs to {whose}; "
-        "whether there is a new job can't be known. Look at the provider's dashboard; run the same again to have its "
-        "list searched",
-        key=record.key,
-    )

@@ -30,13 +30,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import clock
-from .adopted import release_jobs
 from .budget import settle
 from .claim import Claim, Overtaken
 from .clock import Moment
 from .conflicts import back_off, tries
 from .errors import InvalidRequest, StoreError
 from .image_batch import ImageBatch
+from .job_owners import release_jobs
 from .lease_watch import LeaseWatch
 from .record import Lease, Record
 from .record_merge import merge

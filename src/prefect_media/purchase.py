@@ -30,10 +30,10 @@ from .errors import (
     SubmissionInDoubt,
 )
 from .experience import recall, remember
-from .job_owners import refuse_another_purchases_job
 from .jobs import VideoJob
 from .ledger import Claim, Ledger, Overtaken
 from .material import material_of
+from .own_job import refuse_another_purchases_job
 from .parts import Part, joined, split
 from .poller import poller_of
 from .providers import images, videos

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import clock
-from .adopted import take_job, taker_of
 from .claim import Claim
 from .errors import InvalidRequest, JobExpired, ProviderUnavailable, RateLimited, SubmissionInDoubt
+from .job_owners import owner_of, take_job
 from .jobs import JobState, VideoJob
 from .lease_watch import LeaseWatch
 from .ledger import Ledger
@@ -140,7 +140,7 @@ class _Search:
         others = [other async for other in self.ledger.purchases() if other.account == record.account]
         on_record = {job_id for other in others for job_id in other.job_ids}
         takers = {
-            state.id: await taker_of(storage, record, state.id) for state, _ in alike if state.id not in on_record
+            state.id: await owner_of(storage, record, state.id) for state, _ in alike if state.id not in on_record
         }
         for state, _ in alike:
             if takers.get(state.id) == record.key:

@@ -77,6 +77,16 @@ def kept() -> list[History]:
     return [History.from_json(line) for line in KEPT.read_text().splitlines() if line.strip()]
 
 
+def twice(histories: list[History]) -> int:
+    """Whether each history is the same a second time, after others than before."""
+    traces = {history.seed: play(history, trace=True).trace for history in histories}
+    differing = [
+        history.seed for history in reversed(histories) if play(history, trace=True).trace != traces[history.seed]
+    ]
+    say(f"{len(histories)} histories twice, {len(differing)} differ: {differing[:10]}")
+    return 1 if differing else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: %(default)s)")
@@ -86,6 +96,7 @@ def main() -> int:
     parser.add_argument("--show", type=int, metavar="SEED", help="print one history as a list of steps")
     parser.add_argument("--keep-going", action="store_true", help="count violations in place of ending with the first")
     parser.add_argument("--kept", action="store_true", help="play the histories that failed once, and no others")
+    parser.add_argument("--twice", action="store_true", help="play each history twice, and see whether it is the same")
     arguments = parser.parse_args()
     if arguments.show is not None:
         say(told(draw(arguments.show, skew=arguments.skew)))
@@ -103,6 +114,8 @@ def main() -> int:
         return 0
     first = secrets.randbelow(10**12) if arguments.seed is None else arguments.seed
     say(f"first seed: {first}")
+    if arguments.twice:
+        return twice([draw(seed, skew=arguments.skew) for seed in range(first, first + (arguments.histories or 200))])
     end = time.monotonic() + arguments.seconds
     for seed in range(first, first + (arguments.histories or 10**12)):
         if not arguments.histories and time.monotonic() > end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
+from collections.abc import MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -447,14 +448,52 @@ class _ByProcess:
         return iter(())
 
 
+class _Own(MutableMapping[Any, Any]):
+    """In place of a dict or a set at the top of a module: each simulated process has its own."""
+
+    def _mine(self) -> dict[Any, Any]:
+        process = PROCESS.get(None)
+        return {} if process is None else process.things.setdefault(self, {})
+
+    def __getitem__(self, key):
+        return self._mine()[key]
+
+    def __setitem__(self, key, value):
+        self._mine()[key] = value
+
+    def __delitem__(self, key):
+        del self._mine()[key]
+
+    def __iter__(self):
+        return iter(self._mine())
+
+    def __len__(self):
+        return len(self._mine())
+
+    def __hash__(self):
+        return id(self)
+
+    def add(self, key):
+        self._mine()[key] = True
+
+
 _PATCHES: list[tuple[Any, str, Any]] = [
     (per_loop, "_by_loop", _ByProcess()),
+    (experience, "_of", _Own()),
+    (experience, "_recalled", _Own()),
     (storage, "moved", moved),
     (wire, "wire_client", lambda connection: Client()),
     (images, "wire_client", lambda connection: Client()),
     (content, "Content", Content),
     (batches_wire, "Content", Content),
 ]
+
+try:
+    from prefect_media.providers import server_time
+except ImportError:
+    pass
+else:
+    _PATCHES.append((server_time, "_readings", _Own()))
 
 
 @contextmanager
@@ -465,8 +504,6 @@ def _living_in(world: World):
     known = dialects.dialects()
     if "simulated-billed" not in known:
         known["simulated-billed"] = replace(known["openai"], name="simulated-billed", cost="usage.cost")
-    experience._of.clear()
-    experience._recalled.clear()
     collecting = gc.isenabled()
     gc.disable()  # what died must not be collected, and so end, in the middle of a history
     try:

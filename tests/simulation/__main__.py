@@ -1,0 +1,135 @@
+"""`python -m simulation`, in tests/: plays histories for some minutes and says what came of them. See --help."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import secrets
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+SETTINGS = {
+    "PYTHONHASHSEED": "0",  # sets have the same order every time
+    "PREFECT_MEDIA_LEASE_SECONDS": "10",  # waiting for a lease is most of the work otherwise
+}
+
+if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
+    os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], {**os.environ, **SETTINGS})
+
+from .history import History, draw  # noqa: E402
+from .shrink import shrink, told  # noqa: E402
+from .world import play  # noqa: E402
+
+KEPT = Path(__file__).with_name("kept.jsonl")
+
+
+def say(text: str) -> None:
+    """Write a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+class Tally:
+    """What came of many histories."""
+
+    def __init__(self) -> None:
+        self.histories = self.steps = 0
+        self.faults: Counter[str] = Counter()
+        self.transitions: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.broken: Counter[str] = Counter()
+        self.began = time.process_time()
+
+    def add(self, history: History) -> list[str]:
+        outcome = play(history)
+        self.histories += 1
+        self.steps += outcome.steps
+        self.faults.update(outcome.faults)
+        self.transitions.update(outcome.transitions)
+        self.ends.update(outcome.ends)
+        if outcome.violations:
+            self.broken[outcome.violations[0].partition(":")[0]] += 1
+        if self.histories % 500 == 0:
+            gc.collect()
+        return outcome.violations
+
+    def report(self) -> str:
+        seconds = time.process_time() - self.began
+        lines = [
+            f"{self.histories:,} histories, {self.steps:,} steps, {seconds:,.0f} s of one core, "
+            f"{self.histories / seconds:,.0f} histories/s, {sum(self.broken.values())} violations"
+        ]
+        for title, counts in (
+            ("faults", self.faults),
+            ("transitions of records", self.transitions),
+            ("how buyers ended", self.ends),
+        ):
+            lines.append(f"{title}: {sum(counts.values()):,} of {len(counts)} kinds")
+            lines += [f"  {count:>9,}  {name}" for name, count in sorted(counts.items(), key=lambda row: -row[1])]
+        return "\n".join(lines)
+
+
+def kept() -> list[History]:
+    """Histories that failed once."""
+    return [History.from_json(line) for line in KEPT.read_text().splitlines() if line.strip()]
+
+
+def twice(histories: list[History]) -> int:
+    """Whether each history is the same a second time, after others than before."""
+    traces = {history.seed: play(history, trace=True).trace for history in histories}
+    differing = [
+        history.seed for history in reversed(histories) if play(history, trace=True).trace != traces[history.seed]
+    ]
+    say(f"{len(histories)} histories twice, {len(differing)} differ: {differing[:10]}")
+    return 1 if differing else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: %(default)s)")
+    parser.add_argument("--histories", type=int, help="how many, in place of --seconds")
+    parser.add_argument("--seed", type=int, help="the first seed; the others follow it (default: a new one)")
+    parser.add_argument("--skew", type=float, default=3600.0, help="how far clocks are off at most, in seconds")
+    parser.add_argument("--show", type=int, metavar="SEED", help="print one history as a list of steps")
+    parser.add_argument("--keep-going", action="store_true", help="count violations in place of ending with the first")
+    parser.add_argument("--kept", action="store_true", help="play the histories that failed once, and no others")
+    parser.add_argument("--twice", action="store_true", help="play each history twice, and see whether it is the same")
+    arguments = parser.parse_args()
+    if arguments.show is not None:
+        say(told(draw(arguments.show, skew=arguments.skew)))
+        return 0
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    tally = Tally()
+    for history in kept():
+        if tally.add(history):
+            say(told(history))
+            return 1
+    if arguments.kept:
+        say(f"{tally.histories} kept histories, 0 violations")
+        return 0
+    first = secrets.randbelow(10**12) if arguments.seed is None else arguments.seed
+    say(f"first seed: {first}")
+    if arguments.twice:
+        return twice([draw(seed, skew=arguments.skew) for seed in range(first, first + (arguments.histories or 200))])
+    end = time.monotonic() + arguments.seconds
+    for seed in range(first, first + (arguments.histories or 10**12)):
+        if not arguments.histories and time.monotonic() > end:
+            break
+        history = draw(seed, skew=arguments.skew)
+        if (violations := tally.add(history)) and not arguments.keep_going:
+            say(f"seed {seed} breaks {violations[0]}; it is made smaller ...")
+            say(told(shrink(history)))
+            return 1
+        if violations:
+            say(f"seed {seed}: {violations[0]}")
+    say(tally.report())
+    return 1 if tally.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

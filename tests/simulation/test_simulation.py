@@ -1,0 +1,41 @@
+"""Simulated histories of purchases: a minute of new ones, and all that failed once. See docs/bought-once.md."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+def simulate(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the simulation in a process of its own, which decides the order of sets."""
+    return subprocess.run(
+        [sys.executable, "-m", "simulation", *arguments],
+        cwd=TESTS,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_MEDIA_")},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def test_what_failed_once_never_fails_again():
+    run = simulate("--kept")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_minute_of_new_histories():
+    run = simulate("--seconds", os.environ.get("SIMULATION_SECONDS", "60"), timeout=900)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " 0 violations" in run.stdout
+
+
+def test_a_seed_decides_everything():
+    run = simulate("--twice", "--histories", "150", "--seed", "4711")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "150 histories twice, 0 differ" in run.stdout
+    first, second = (simulate("--show", "4711").stdout for _ in range(2))
+    assert first == second
+    assert "what happened:" in first
+    assert simulate("--show", "4712").stdout != first

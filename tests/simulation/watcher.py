@@ -1,0 +1,221 @@
+"""What has to hold in every history, checked with every step and at the end of time.
+
+1. Nothing is bought twice.  2. Nothing that was taken vanishes.  3. What was returned once stays.
+4. Budgets tell the truth.  5. Nobody waits for ever.  6. Every record can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from prefect_media.assets import Asset
+from prefect_media.budget import Account
+from prefect_media.errors import SubmissionInDoubt
+from prefect_media.record import Record
+
+from .loop import Process
+from .media import name_of
+from .provider import IMAGE_USD, LISTED_USD, Unit
+
+if TYPE_CHECKING:
+    from .world import Run, World
+
+CENT = 1e-6
+
+
+class Watcher:
+    """Looks at one history while it happens."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        self.transitions: Counter[str] = Counter()
+        self.records: dict[str, dict[str, Any]] = {}
+        self.on_record: dict[str, str] = {}
+        """Job ids that stand on a record, and the key of that."""
+        self.doubts: dict[str, float] = {}
+        """When a doubt about a purchase was last raised to somebody."""
+        self.forgotten: dict[str, float] = {}
+        self.returned: dict[str, tuple[str, str]] = {}
+        """URI of an asset that a buyer got: its purchase and its hash."""
+        self._by_purchase: dict[str, list[Unit]] = {}
+
+    def violated(self, number: int, what: str) -> None:
+        self.violations.append(f"{number}: {what}")
+        self.world.note(None, f"VIOLATION {number}: {what}")
+        self.world.loop.stopped = True
+
+    # With every step.
+
+    def took(self, unit: Unit, process: Process) -> None:
+        """The provider took something."""
+        self.world.note(process, f"the provider takes {unit.id} for {unit.purchase} ({unit.fate})")
+        earlier = self._by_purchase.setdefault(unit.purchase, [])
+        for other in earlier:
+            if self._counts(other) and self._counts(unit) and not self._may_be_bought_again(other, unit):
+                self.violated(1, f"{unit.id} is bought for {unit.purchase}, which had {other.id} already")
+        earlier.append(unit)
+        limit = self.world.history.trait("budget")
+        if limit is not None and not self.forgotten:
+            units = [each for each in self.world.provider.units if each.run]
+            images = sum(each.kind != "video" for each in units)
+            excused = sum(each.usd for each in units if each.excused)
+            if sum(each.usd for each in units) > limit + excused + images * (IMAGE_USD - LISTED_USD) + CENT:
+                self.violated(4, f"{unit.id} passes the budget of {limit} USD")
+
+    @staticmethod
+    def _counts(unit: Unit) -> bool:
+        """A line of a batch that is not made costs nothing, and is free to be bought again."""
+        return unit.kind != "line" or unit.usd > 0
+
+    def _may_be_bought_again(self, other: Unit, unit: Unit) -> bool:
+        assert unit.run is not None and other.run is not None
+        action = unit.run.action
+        if action.resubmit:
+            other.excused = unit.excused = "resubmitted"
+            return True
+        if self._was_forgotten(other) or self._was_forgotten(unit):
+            return True
+        if action.retry_failed and (other.is_void(self.world.loop.moment) or other.excused):
+            return True
+        # The same request in two scopes, both with a lost reply: it does not matter which takes which.
+        holder = self.on_record.get(other.id)
+        return holder is not None and self.world.purchase_of_key(holder) != unit.purchase
+
+    def _was_forgotten(self, unit: Unit) -> bool:
+        """Whether somebody had a purchase forgotten while it was made, or after that."""
+        return unit.run is not None and self.forgotten.get(unit.purchase, -1.0) >= unit.run.began
+
+    def wrote(self, key: str, before: bytes | None, after: bytes) -> None:
+        """Something was written to the ledger."""
+        if key.startswith("ledger/purchases/"):
+            self._record(key[17:-5], after)
+        elif key.startswith("ledger/budgets/"):
+            self._account(json.loads(after))
+
+    def _record(self, key: str, data: bytes) -> None:
+        old, new = self.records.get(key), json.loads(data)
+        self.records[key] = new
+        was, now = _tag(old) if old else "nothing", _tag(new)
+        self.transitions[f"{was} > {now}"] += 1
+        if self.world.trace is not None:
+            name = self.world.purchase_of_key(key)
+            self.world.note(
+                None, f"record of {name}: {was} > {now} (attempt {new['attempt']}, ids {sorted(_ids(new))})"
+            )
+        ids = _ids(new)
+        for each in ids:
+            self.on_record[each] = key
+        if old is None:
+            return
+        if missing := _ids(old) - ids:
+            self.violated(2, f"{sorted(missing)} are off the record of {self.world.purchase_of_key(key)}")
+        if old["state"] == "done" and new["state"] != "done" and new["operation"] != "batch":
+            self.violated(3, f"{self.world.purchase_of_key(key)} was done and is {new['state']}")
+
+    def _account(self, account: dict[str, Any]) -> None:
+        amounts = [account["spent_usd"], *(each["usd"] for each in account["reserved"].values())]
+        if not all(math.isfinite(amount) and amount >= 0 for amount in amounts):
+            self.violated(4, f"the account has amounts that can't be: {amounts}")
+        self.world.note(None, f"account: {account['spent_usd']} spent, {len(account['reserved'])} set aside")
+
+    def forgot(self, key: str) -> None:
+        """Somebody had a purchase forgotten. Of one that is being made at that moment, nothing can be said any more."""
+        purchase = self.world.purchase_of_key(key)
+        self.records.pop(key, None)
+        self.forgotten[purchase] = self.world.loop.moment
+        if any(purchase in run.purchases and not run.over and run.action.kind != "forget" for run in self.world.runs):
+            self.forgotten[purchase] = math.inf
+        self.world.note(None, f"{purchase} is forgotten")
+
+    def ended(self, run: Run) -> None:
+        """A buyer got something, or an error."""
+        if isinstance(run.error, SubmissionInDoubt):
+            for purchase in run.purchases:
+                self.doubts[purchase] = self.world.loop.moment
+        for purchase, asset in run.assets:
+            self._returned(purchase, asset)
+
+    def _returned(self, purchase: str, asset: Asset) -> None:
+        place = asset.uri.partition("//sim/")[2]
+        stored = self.world.store.objects.get(place)
+        if stored is None or hashlib.sha256(stored[0]).hexdigest() != asset.sha256:
+            self.violated(3, f"{asset.uri} was returned for {purchase}, and is not whole in the store")
+            return
+        unit = self.world.provider.unit(name_of(stored[0]))
+        if unit is None or unit.purchase.partition("@")[0] != purchase.partition("@")[0]:
+            self.violated(3, f"{asset.uri} was returned for {purchase}, and is that of {unit and unit.purchase}")
+        self.returned[place] = purchase, asset.sha256
+
+    # At the end of time.
+
+    def finish(self) -> None:
+        """Check what has to be true when all is over."""
+        for place, (purchase, sha256) in self.returned.items():
+            stored = self.world.store.objects.get(place)
+            if stored is None or hashlib.sha256(stored[0]).hexdigest() != sha256:
+                self.violated(3, f"{place}, returned once for {purchase}, is gone or another")
+        kept = self._kept()
+        for unit in self.world.provider.units:
+            if unit.run and not self._is_known(unit, kept):
+                self.violated(2, f"{unit.id}, taken for {unit.purchase}, is on no record and nobody was told")
+        for key, (data, _) in self.world.store.objects.items():
+            if key.startswith("ledger/purchases/"):
+                Record.model_validate_json(data)
+            elif key.startswith("ledger/budgets/"):
+                self._settled(Account.model_validate_json(data))
+
+    def _kept(self) -> set[str]:
+        """Names of everything that lies in the store and on a record."""
+        places = [asset["uri"].partition("//sim/")[2] for row in self.records.values() for asset in row["assets"]]
+        return {name_of(found[0]) for place in places if (found := self.world.store.objects.get(place))}
+
+    def _is_known(self, unit: Unit, kept: set[str]) -> bool:
+        record = self.records.get(self.world.key_of(unit.purchase))
+        if unit.usd == 0 or unit.excused or unit.id in kept:
+            return True
+        if self.doubts.get(unit.purchase, -1.0) >= unit.taken or self._was_forgotten(unit):
+            return True
+        if unit.kind == "video":
+            return unit.id in self.on_record
+        if record is None:
+            return False
+        if unit.kind == "line" and unit.batch in self.on_record:
+            return record["state"] in ("failed", "submitted") or self.world.may_wait(unit)
+        return record["state"] == "in_doubt"
+
+    def _settled(self, account: Account) -> None:
+        if self.forgotten:
+            return
+        units = [unit for unit in self.world.provider.units if unit.run]
+        charged = sum(unit.usd for unit in units)
+        open_keys = {key for key, row in self.records.items() if row["state"] in ("in_doubt", "submitted", "intent")}
+        if left := set(account.reserved) - open_keys:
+            self.violated(4, f"{len(left)} purchases that are over stay set aside")
+        images = sum(unit.kind != "video" for unit in units)
+        known = account.spent_usd + account.reserved_usd
+        if charged > known + images * (IMAGE_USD - LISTED_USD) + CENT:
+            self.violated(4, f"{charged:.5f} USD are charged, and the account knows of {known:.5f}")
+        doubles = any(action.resubmit for action in self.world.history.actions)
+        if account.spent_usd > charged + CENT and not doubles:
+            self.violated(4, f"{account.spent_usd:.5f} USD are said to be spent, and {charged:.5f} were")
+
+
+def _tag(row: dict[str, Any]) -> str:
+    """The state of a record as the diagrams in ledger.py know it."""
+    whose = "batch " if row["operation"] == "batch" else "in a batch " if row["batch"] else ""
+    lease = "" if row["state"] != "intent" else " leased" if row["lease"] else " free"
+    return f"{whose}{row['state']}{lease}{' doubtful' if row['doubtful'] else ''}"
+
+
+def _ids(row: dict[str, Any]) -> set[str]:
+    ids = set(row["other_jobs"])
+    if row["job"]:
+        ids.add(row["job"]["id"])
+    elif row["operation"] == "batch" and row["batch"] and row["batch"]["id"]:
+        ids.add(row["batch"]["id"])
+    return ids

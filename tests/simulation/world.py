@@ -1,0 +1,519 @@
+"""The world of one history: our real code, on virtual time, with a store and a provider that break."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from prefect_media import (
+    batch_results,
+    batches,
+    clock,
+    experience,
+    ledger,
+    per_loop,
+    purchase,
+    steps,
+    storage,
+)
+from prefect_media.assets import Asset
+from prefect_media.budget import Budget
+from prefect_media.errors import MediaError
+from prefect_media.jobs import VideoJob
+from prefect_media.providers import batches as batches_wire
+from prefect_media.providers import content, dialects, images, wire
+from prefect_media.providers.client import Connection
+from prefect_media.requests import ImageRequest, VideoRequest
+from prefect_media.terms import Terms
+
+from .history import IMAGES, VIDEOS, Action, Fault, History
+from .loop import PROCESS, Clocks, Machine, Process, VirtualLoop
+from .provider import RUN, Provider, Unit
+from .store import NOBODY, Place, Store, moved
+from .watcher import Watcher
+from .wire import ROOT, Client, Content
+
+LONGEST = 40_000.0
+"""Seconds after which everything must be over while things break."""
+
+CALM = 5_000.0
+"""Seconds after which everything must be over once nothing breaks any more."""
+
+MOST_STEPS = 60_000
+"""Callbacks of one history; more means that something turns in circles."""
+
+REQUESTS: dict[str, VideoRequest | ImageRequest] = {
+    **{name: VideoRequest(prompt=f"the {name}", model="sora-2", seconds=4, size="1280x720") for name in VIDEOS},
+    **{
+        name: ImageRequest(prompt=f"the {name}", model="gpt-image-2", size="1024x1024", quality="low")
+        for name in IMAGES
+    },
+}
+NAMES = {request.prompt: name for name, request in REQUESTS.items()}
+
+
+class Silent:
+    """A logger that says nothing, and costs nothing."""
+
+    def debug(self, *_: object, **__: object) -> None: ...
+    def info(self, *_: object, **__: object) -> None: ...
+    def warning(self, *_: object, **__: object) -> None: ...
+    def error(self, *_: object, **__: object) -> None: ...
+
+
+@dataclass
+class Run:
+    """One attempt at an action in one process."""
+
+    action: Action
+    process: Process
+    purchases: tuple[str, ...]
+    began: float
+    over: bool = False
+    error: BaseException | None = None
+    assets: list[tuple[str, Asset]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a history."""
+
+    history: History
+    violations: list[str]
+    steps: int
+    faults: Counter[str]
+    transitions: Counter[str]
+    trace: list[str] | None
+    ends: Counter[str]
+
+
+class World:
+    """One history under way."""
+
+    def __init__(self, history: History, *, trace: bool = False) -> None:
+        self.history = history
+        self.loop = VirtualLoop()
+        self.loop.on_death = self._died
+        self.dice = Random(history.seed)
+        self.clocks = Clocks(self.loop, self.dice)
+        self.trace: list[str] | None = [] if trace else None
+        self.faults = {(fault.where, fault.nth): fault for fault in history.faults}
+        self.injected: Counter[str] = Counter()
+        self.calm = self.over = False
+        self.machines = [Machine(f"m{number}", offset) for number, offset in enumerate(history.trait("offsets"))]
+        for machine in self.machines:
+            machine.world = self
+        self.watcher = Watcher(self)
+        self.store = Store(self)
+        self.provider = Provider(self)
+        self.processes: dict[str, Process] = {}
+        self.runs: list[Run] = []
+        self.restarts: dict[str, int] = {}
+        self._latency = history.trait("latency")
+        self._random = self.dice.random
+        self._away = {
+            fault.where[5:]: (fault.arg, fault.arg + fault.nth)
+            for fault in history.faults
+            if fault.where.startswith("away.")
+        }
+        name = history.trait("dialect")
+        self.connection = Connection("openai", ROOT, "sk-simulated", dialect=_dialect(name), request_timeout=45.0)
+        limit = history.trait("budget")
+        self.budget = None if limit is None else Budget(usd=limit, period="forever")
+
+    # What the world does.
+
+    def jitter(self) -> tuple[float, bool]:
+        """How long a message takes, and whether it takes effect at the beginning of that."""
+        dice = self._random()
+        return self._latency * (0.3 + dice), dice * 64 % 1 < 0.5
+
+    def pause(self, seconds: float) -> asyncio.Future[None]:
+        """Let time pass."""
+        future = self.loop.create_future()
+        self.loop.call_later(seconds, _done, future, None, context=NOBODY)
+        return future
+
+    def landing(self, seconds: float, effect, *args):
+        """A message that arrives after some time, whatever becomes of who sent it."""
+        future = self.loop.create_future()
+        self.loop.call_later(seconds, _land, future, effect, args, context=NOBODY)
+        return future
+
+    def is_away(self, whose: str) -> bool:
+        if not self._away or self.calm:
+            return False
+        window = self._away.get(whose)
+        return window is not None and window[0] <= self.loop.moment < window[1]
+
+    def inject(self, kind: str) -> None:
+        self.injected[kind] += 1
+
+    def note(self, process: Process | None, what: str) -> None:
+        if self.trace is not None:
+            self.trace.append(f"{self.loop.moment:9.3f}  {process.name if process else '-':6} {what}")
+
+    def _died(self, process: Process, how: str) -> None:
+        self.note(process, how)
+        self.inject("killed" if process.dead else "stands still")
+        if not process.dead:
+            return
+        for run in [run for run in self.runs if run.process is process and not run.over]:
+            run.over = True
+            left = self.restarts.get(run.action.name, run.action.restarts)
+            if left > 0:
+                self.restarts[run.action.name] = left - 1
+                again = replace(run.action, process=f"{process.name}r", machine=(run.action.machine + left) % 3)
+                self.loop.call_later(1.0, self._start, again, context=NOBODY)
+
+    # What buyers do.
+
+    def process(self, name: str, machine: int) -> Process:
+        found = self.processes.get(name)
+        if found is None or found.dead:
+            while name in self.processes:
+                name += "r"
+            found = self.processes[name] = Process(name, self.machines[machine])
+            found.place = Place(self, found)
+            found.storage = storage.Storage("s3://sim")
+            found.storage._opened = found.place
+            if not self.calm:
+                for fault in self.history.faults:
+                    if fault.where == f"kill.{name}":
+                        found.kill_at = fault.nth
+                    elif fault.where == f"freeze.{name}":
+                        found.freeze_at, found.freeze_for = fault.nth, fault.arg
+        return found
+
+    def _start(self, action: Action) -> None:
+        process = self.process(action.process, action.machine)
+        run = Run(action, process, tuple(f"{name}@{action.scope}" for name in action.what), self.loop.moment)
+        self.runs.append(run)
+        self.note(process, f"begins {action.name}: {action.kind} {', '.join(run.purchases)}")
+        process.context.run(self._begin, run)
+
+    def _begin(self, run: Run) -> None:
+        token = RUN.set(run)
+        run.task = self.loop.create_task(self._perform(run))
+        RUN.reset(token)
+
+    async def _perform(self, run: Run) -> None:
+        try:
+            for left in range(run.action.tries, 0, -1):
+                try:
+                    await self._do(run)
+                    break
+                except MediaError as error:
+                    self.note(PROCESS.get(), f"{run.action.name}: {type(error).__name__}: {error.message[:90]}")
+                    if left == 1 or not error.transient:
+                        raise
+                    await clock.sleep(3.0)
+        except (MediaError, asyncio.CancelledError) as error:
+            if self.over:
+                raise  # buried with its process
+            run.error = error
+        except BaseException as error:
+            if self.over:
+                raise
+            run.error = error
+            self.watcher.violated(0, f"{run.action.name} ended with {type(error).__name__}: {error}")
+        run.over = True
+        self.note(PROCESS.get(), f"ends {run.action.name}: {_name(run.error) if run.error else 'well'}")
+        self.watcher.ended(run)
+
+    async def _do(self, run: Run) -> None:
+        action, at, place = run.action, self.connection, run.process.storage
+        terms = self._terms(action)
+        first = run.purchases[0]
+        match action.kind:
+            case "video":
+                run.assets = [(first, await purchase.buy_video(at, REQUESTS[action.what[0]], place, terms))]
+            case "image":
+                found = await purchase.buy_images(at, REQUESTS[action.what[0]], place, terms)
+                run.assets = [(first, asset) for asset in found]
+            case "batch":
+                wanted = [REQUESTS[name] for name in action.what]
+                ordered = await batches.submit(at, wanted, place, terms)
+                made = await batch_results.fetch(at, ordered, place, terms)
+                run.assets = [
+                    (name, asset) for name, each in zip(run.purchases, made, strict=True) for asset in each.assets
+                ]
+            case "split":
+                job = await steps.submit(at, REQUESTS[action.what[0]], place, terms)
+                text = job.model_dump_json()
+                await self._elsewhere(run, "w", steps.wait, VideoJob.model_validate_json(text), terms)
+                asset = await self._elsewhere(run, "f", steps.fetch, VideoJob.model_validate_json(text), terms)
+                run.assets = [(first, asset)]
+            case "forget":
+                await ledger.Ledger(place).forget(self.key_of(first))
+            case "cancel":
+                found = await ledger.Ledger(place).get(self.key_of(first))
+                if found and found[0].job:
+                    await steps.cancel(at, found[0].job, place)
+            case other:
+                raise AssertionError(other)
+
+    async def _elsewhere(self, run: Run, suffix: str, step, job: VideoJob, terms: Terms):
+        """A step in a process of its own, which has nothing but the job."""
+        process = self.process(run.process.name + suffix, (run.action.machine + 1) % 3)
+        outcome = self.loop.create_future()
+
+        async def work() -> None:
+            try:
+                _done(outcome, await step(self.connection, job, process.storage, terms))
+            except BaseException as error:
+                if not outcome.done():
+                    outcome.set_exception(error)
+
+        process.context.run(lambda: self.loop.create_task(work()))
+        while not outcome.done():
+            await asyncio.wait([outcome], timeout=30.0)
+            if process.dead:
+                raise MediaError("the process of this step was killed")
+        return outcome.result()
+
+    def _terms(self, action: Action) -> Terms:
+        return Terms(
+            scope=action.scope,
+            timeout=action.timeout,
+            on_doubt="resubmit" if action.resubmit else "raise",
+            budget=self.budget,
+            retry_failed=action.retry_failed,
+            cancel_remote=action.cancel_remote,
+            flow_run_id="run",
+            logger=Silent(),
+        )
+
+    # Names.
+
+    def key_of(self, name: str) -> str:
+        request, _, scope = name.partition("@")
+        return _key(self.connection, request, scope)
+
+    def purchase_of_key(self, key: str) -> str:
+        return _names(self.connection).get(key) or f"batch {key[:6]}"
+
+    @staticmethod
+    def purchase_named(prompt: str, run: Run) -> str:
+        return f"{NAMES[prompt]}@{run.action.scope}"
+
+    def may_wait(self, unit: Unit) -> bool:
+        """Whether a line of a batch may still be on its way: the batch itself is in doubt, and somebody was told."""
+        return self.watcher.doubts.get(unit.purchase, -1.0) >= unit.taken
+
+    # The history.
+
+    def run(self) -> Outcome:
+        with _living_in(self):
+            for action in self.history.actions:
+                self.loop.call_at(action.at, self._start, action, context=NOBODY)
+            for fault in self.history.faults:
+                self._plan(fault)
+            self._let_run("while things break", LONGEST)
+            if not self.watcher.violations:
+                self.calm = True
+                self._restart_all(("batch",))
+                self._restart_all(("video", "split", "image"))
+            if not self.watcher.violations:
+                self.watcher.finish()
+            self.over = True
+            self._bury()
+        ends = Counter(
+            f"{run.action.kind}: {_name(run.error) if run.error else 'well'}" for run in self.runs if run.over
+        )
+        return Outcome(
+            self.history,
+            self.watcher.violations,
+            self.loop.steps,
+            self.injected,
+            self.watcher.transitions,
+            self.trace,
+            ends,
+        )
+
+    def _plan(self, fault: Fault) -> None:
+        group, _, whom = fault.where.partition(".")
+        if group == "cancel":
+            self.loop.call_at(fault.arg, self._cancel, whom, context=NOBODY)
+        elif group == "clock":
+            self.loop.call_at(fault.arg, self._set_clock, whom, fault.what, context=NOBODY)
+
+    def _cancel(self, name: str) -> None:
+        for run in self.runs:
+            if run.action.name == name and not run.over and run.task:
+                self.note(run.process, f"{name} is cancelled")
+                self.inject("cancelled")
+                run.process.context.run(run.task.cancel)
+
+    def _set_clock(self, name: str, how: str) -> None:
+        machine = next(machine for machine in self.machines if machine.name == name)
+        machine.offset += 600.0 if how == "forward" else -600.0
+        self.inject(f"clock goes {how}")
+        self.note(None, f"the clock of {name} goes {how} by 600 s")
+
+    def _restart_all(self, kinds: tuple[str, ...]) -> None:
+        """Every buyer once more, with nothing that breaks."""
+        done: set[tuple[object, ...]] = set()
+        for action in self.history.actions:
+            kind = "video" if action.kind == "split" else action.kind
+            if action.kind not in kinds or (kind, action.what, action.scope) in done:
+                continue
+            done.add((kind, action.what, action.scope))
+            number = len(self.runs)
+            self._start(
+                Action(f"z{number}", f"z{number}", self.loop.moment, kind, action.what, action.scope, timeout=900.0)
+            )
+        if done and not self.watcher.violations:
+            self._let_run("once nothing breaks any more", CALM)
+
+    def _let_run(self, when: str, seconds: float) -> None:
+        why = self.loop.run(until=self.loop.moment + seconds, most_steps=MOST_STEPS)
+        waiting = [run.action.name for run in self.runs if not (run.over or run.task.done())]
+        if why == "busy":
+            self.watcher.violated(5, f"{MOST_STEPS} steps {when}, and no end; {waiting} are at work")
+        elif why != "stopped" and waiting:
+            self.watcher.violated(5, f"{waiting} wait for ever {when}")
+
+    def _bury(self) -> None:
+        """End what is left of processes that were killed; nothing of it counts any more."""
+        for process in self.processes.values():
+            for task in process.tasks:
+                if not task.done():
+                    task._log_destroy_pending = False
+                    try:
+                        task.get_coro().close()
+                    except BaseException:
+                        continue
+
+
+def play(history: History, *, trace: bool = False) -> Outcome:
+    """Let a history happen."""
+    return World(history, trace=trace).run()
+
+
+def _done(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _land(future: asyncio.Future[Any], effect, args) -> None:
+    result = effect(*args)
+    if not future.done():
+        future.set_result(result)
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _dialect(name: str) -> str:
+    return "openai" if name == "openai" else "simulated-billed" if name == "billed" else name
+
+
+@lru_cache(maxsize=1024)
+def _key(connection: Connection, request: str, scope: str) -> str:
+    """Key of a purchase, as the real code makes it."""
+    asked = REQUESTS[request]
+    given = {"image"} if isinstance(asked, VideoRequest) else {"images", "mask", "markup"}
+    with_clock = clock.source
+    clock.source = clock.System()
+    try:
+        terms = Terms(scope=scope, timeout=1.0)
+        return purchase.order_of(connection, asked, asked.model_dump(mode="json", exclude=given), terms).key
+    finally:
+        clock.source = with_clock
+
+
+@lru_cache(maxsize=8)
+def _names(connection: Connection) -> dict[str, str]:
+    """The purchases of all requests, by their keys."""
+    return {_key(connection, request, scope): f"{request}@{scope}" for request in REQUESTS for scope in ("a", "b")}
+
+
+class _ByProcess:
+    """In place of `per_loop._by_loop`: what is shared is shared within a simulated process."""
+
+    def setdefault(self, loop: object, default: object) -> dict[object, object]:
+        return PROCESS.get().things
+
+    def __iter__(self):
+        return iter(())
+
+
+class _Own(MutableMapping[Any, Any]):
+    """In place of a dict or a set at the top of a module: each simulated process has its own."""
+
+    def _mine(self) -> dict[Any, Any]:
+        process = PROCESS.get(None)
+        return {} if process is None else process.things.setdefault(self, {})
+
+    def __getitem__(self, key):
+        return self._mine()[key]
+
+    def __setitem__(self, key, value):
+        self._mine()[key] = value
+
+    def __delitem__(self, key):
+        del self._mine()[key]
+
+    def __iter__(self):
+        return iter(self._mine())
+
+    def __len__(self):
+        return len(self._mine())
+
+    def __hash__(self):
+        return id(self)
+
+    def add(self, key):
+        self._mine()[key] = True
+
+
+_PATCHES: list[tuple[Any, str, Any]] = [
+    (per_loop, "_by_loop", _ByProcess()),
+    (experience, "_of", _Own()),
+    (experience, "_recalled", _Own()),
+    (storage, "moved", moved),
+    (wire, "wire_client", lambda connection: Client()),
+    (images, "wire_client", lambda connection: Client()),
+    (content, "Content", Content),
+    (batches_wire, "Content", Content),
+]
+
+try:
+    from prefect_media.providers import server_time
+except ImportError:
+    pass
+else:
+    _PATCHES.append((server_time, "_readings", _Own()))
+
+
+@contextmanager
+def _living_in(world: World):
+    """Replace everything that is outside of our code by the world."""
+    before = [(place, name, getattr(place, name)) for place, name, _ in _PATCHES]
+    source = clock.source
+    known = dialects.dialects()
+    if "simulated-billed" not in known:
+        known["simulated-billed"] = replace(known["openai"], name="simulated-billed", cost="usage.cost")
+    collecting = gc.isenabled()
+    gc.disable()  # what died must not be collected, and so end, in the middle of a history
+    try:
+        for place, name, value in _PATCHES:
+            setattr(place, name, value)
+        clock.source = world.clocks
+        yield
+    finally:
+        clock.source = source
+        for place, name, value in before:
+            setattr(place, name, value)
+        if collecting:
+            gc.enable()

@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 LOCK := requirements.lock
 BIN := $(VENV)/bin
-SOURCES := $(wildcard src/prefect_media/*.py src/prefect_media/*/*.py src/prefect_media/*.toml src/prefect_media/*/*.toml \
-	blocks/*.py tasks/*.py flows/*.py)
+SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
 .PHONY: demo test test-oldest test-prefect chaos bench lint lock build clean
 .DEFAULT_GOAL := demo
@@ -23,8 +22,8 @@ test-prefect: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile -m prefect
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
-	$(BIN)/python tests/chaos.py --kills 200 --store folder
-	$(BIN)/python tests/chaos.py --kills 200 --store s3
+	$(BIN)/python tests/support/chaos.py --kills 200 --store folder
+	$(BIN)/python tests/support/chaos.py --kills 200 --store s3
 
 bench: $(VENV)/installed  ## the figures of docs/performance.md, half an hour; for a few minutes: benchmarks/suite.py --quick
 	$(BIN)/python benchmarks/suite.py --write docs/performance.md

@@ -13,11 +13,12 @@ def prepared(plan: Plan) -> Run:
     import openai  # noqa: F401
     import urllib3  # noqa: F401
 
-    from prefect_media.providers.client import Connection
-    from prefect_media.purchase import buy_images, buy_video
+    from prefect_media.providers.connection import Connection
+    from prefect_media.purchase_options import Terms
+    from prefect_media.purchases.orders import buy_images, buy_video
     from prefect_media.requests import ImageRequest, VideoRequest
-    from prefect_media.storage import StorageOptions, storage_at
-    from prefect_media.terms import Terms
+    from prefect_media.storage.base import StorageOptions
+    from prefect_media.storage.store import storage_at
 
     async def run() -> Done:
         connection = Connection("openai", f"{plan.provider}/v1", "key", dialect="auto", max_concurrency=plan.at_once)

@@ -19,9 +19,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from prefect_media.experience import Experience, read, written
-from prefect_media.jobs import Done, JobState, LookAgain, Patience, Watch
-from prefect_media.pace import Pace, Page, Single
+from prefect_media.jobs import JobState
+from prefect_media.waiting.deadlines import Done, LookAgain, Patience, Watch
+from prefect_media.waiting.durations import Experience, read, written
+from prefect_media.waiting.schedule import Pace, Page, Single
 
 ROUND_TRIP = 0.1
 KIND = ("sora-2", "x", "4")

@@ -10,10 +10,10 @@ import time
 
 from prefect_media.jobs import VideoJob
 from prefect_media.providers import videos
+from prefect_media.purchase_options import Terms
 from prefect_media.requests import VideoRequest
 from prefect_media.simulator import Simulator
-from prefect_media.terms import Terms
-from prefect_media.watch import watch
+from prefect_media.waiting.wait import watch
 
 JOBS = 300
 

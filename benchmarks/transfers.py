@@ -29,7 +29,7 @@ from typing import Any
 from certificates import write_certificates
 from client import ENGINES, Plan
 
-from prefect_media.demo_servers import PrefectServer
+from prefect_media.cli.demo_servers import PrefectServer
 
 HERE = Path(__file__).parent
 MB = 1_000_000

@@ -10,8 +10,8 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
-from prefect_media.providers.client import Connection, async_client, sync_client
-from prefect_media.web import shown
+from prefect_media.media.safe_fetch import shown
+from prefect_media.providers.connection import Connection, async_client, sync_client
 
 from .unknown_fields import warn_of_unknown_fields
 

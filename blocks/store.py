@@ -9,15 +9,16 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_media.errors import InvalidRequest
-from prefect_media.storage import StorageOptions, storage_at
-from prefect_media.storage_address import parse_address
-from prefect_media.sync import run_sync
+from prefect_media.runtime.sync import run_sync
+from prefect_media.storage.address import parse_address
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.store import storage_at
 from prefect_media.user_input import quoted, shortened
 
 from .unknown_fields import warn_of_unknown_fields
 
 if TYPE_CHECKING:
-    from prefect_media.storage import Storage
+    from prefect_media.storage.store import Storage
 
 
 class MediaStore(Block):

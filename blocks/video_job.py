@@ -9,19 +9,19 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from pydantic import Field, HttpUrl, model_validator
 
-from prefect_media import steps
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
-from prefect_media.providers.client import Connection
-from prefect_media.purchase import connection_of
+from prefect_media.providers.connection import Connection
+from prefect_media.purchase_options import Terms
+from prefect_media.purchases import video_steps as steps
+from prefect_media.purchases.orders import connection_of
 from prefect_media.requests import RemixRequest, VideoRequest
+from prefect_media.runtime.sync import run_sync
 from prefect_media.settings import settings
-from prefect_media.storage import Storage, storage_at
-from prefect_media.storage_address import is_address
-from prefect_media.sync import run_sync
-from prefect_media.terms import Terms
+from prefect_media.storage.address import is_address
+from prefect_media.storage.store import Storage, storage_at
 
 from .credentials import AzureOpenAICredentials, OpenAICredentials
 from .store import MediaStore, saved_store

@@ -19,9 +19,9 @@ from prefect_media import (
     VideoRequest,
     apublish,
 )
-from prefect_media.costs import total
-from prefect_media.reference import shown
-from prefect_media.shots import Shot, quotes_of, read_shots
+from prefect_media.catalog.prices import total
+from prefect_media.media.load import shown
+from prefect_media.purchases.shot_list import Shot, quotes_of, read_shots
 
 SHOWN = 24
 """Pictures in the gallery at most: they all are in one artifact."""

@@ -8,8 +8,8 @@ from prefect_media.tasks import show_table
 from prefect_media.tasks.context import connection_to, run_logger, storage_for
 
 from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
-from prefect_media.endings import endings
-from prefect_media.ledger import Ledger
+from prefect_media.catalog.retirements import endings
+from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers.models import listed
 
 

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from prefect import task
 
-from prefect_media import batch_results, batches
 from prefect_media.budget import Budget
 from prefect_media.image_batch import ImageBatch
+from prefect_media.purchase_options import OnDoubt
+from prefect_media.purchases.batch_fetch import fetch, is_finished
+from prefect_media.purchases.batch_submit import submit
 from prefect_media.requests import ImageRequest
-from prefect_media.terms import OnDoubt
 
 from .context import Credentials, Store, checked, connection_to, storage_for, terms_of
 from .images import IMAGE_TIMEOUT
@@ -74,7 +75,7 @@ async def asubmit_image_batch(
     terms = await terms_of(
         scope=scope, timeout=IMAGE_TIMEOUT, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
     )
-    return await batches.submit(connection, requests, storage, terms)
+    return await submit(connection, requests, storage, terms)
 
 
 @task(name="image_batch_is_finished", **RETRIED)
@@ -97,7 +98,7 @@ async def aimage_batch_is_finished(credentials: Credentials, batch: ImageBatch, 
         errors.MediaError: The look failed.
     """
     batch = checked(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
-    return await batch_results.is_finished(await connection_to(credentials), batch, await storage_for(store))
+    return await is_finished(await connection_to(credentials), batch, await storage_for(store))
 
 
 @task(name="fetch_image_batch", **RETRIED)
@@ -138,7 +139,7 @@ async def afetch_image_batch(
     connection = await connection_to(credentials)
     storage = await storage_for(store)
     terms = await terms_of(scope="forever", timeout=timeout)
-    made = await batch_results.fetch(connection, batch, storage, terms)
+    made = await fetch(connection, batch, storage, terms)
     return [Generation(index, each.request, each.assets, each.error) for index, each in enumerate(made)]
 
 

@@ -18,15 +18,15 @@ from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICrede
 from prefect_media.blocks.store import saved_store
 from pydantic import BaseModel, ValidationError
 
-from prefect_media import clock
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
-from prefect_media.providers.client import Connection
+from prefect_media.providers.connection import Connection
+from prefect_media.purchase_options import OnDoubt, OnProgress, OnStall, Terms
 from prefect_media.requests import problems_of
+from prefect_media.runtime import clock
 from prefect_media.settings import settings
-from prefect_media.storage import Storage, storage_at
-from prefect_media.storage_address import is_address
-from prefect_media.terms import OnDoubt, OnProgress, OnStall, Terms
+from prefect_media.storage.address import is_address
+from prefect_media.storage.store import Storage, storage_at
 from prefect_media.user_input import fault_of, quoted
 
 from .per_run import once_per_run

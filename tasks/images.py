@@ -10,9 +10,9 @@ from prefect import task
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
-from prefect_media.purchase import buy_images
+from prefect_media.purchase_options import OnDoubt, OnPartial, Terms
+from prefect_media.purchases.orders import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
-from prefect_media.terms import OnDoubt, OnPartial, Terms
 
 from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
 from .preview import Preview

@@ -15,6 +15,7 @@ from prefect.context import AsyncClientContext
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
+from prefect_media.purchase_options import OnDoubt
 from prefect_media.requests import (
     ImageEditRequest,
     ImageOptions,
@@ -25,8 +26,7 @@ from prefect_media.requests import (
     VideoExtendRequest,
     VideoRequest,
 )
-from prefect_media.sync import on_background_loop, run_sync
-from prefect_media.terms import OnDoubt
+from prefect_media.runtime.sync import on_background_loop, run_sync
 
 from .context import Credentials, Store, a_kind, credentials_block, storage_for, store_block, terms_of
 from .images import aedit_images, agenerate_images

@@ -14,10 +14,10 @@ from prefect import get_client
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from prefect_media import media
 from prefect_media.assets import Asset
+from prefect_media.media.facts import poster
+from prefect_media.purchase_options import OnPartial
 from prefect_media.requests import ImageOptions
-from prefect_media.terms import OnPartial
 
 from .context import in_run, run_logger
 
@@ -58,7 +58,7 @@ class Preview:
     async def _show(self, picture: bytes, said: str) -> None:
         if not in_run():
             return
-        small = await asyncio.to_thread(media.poster, "image", io.BytesIO(picture))
+        small = await asyncio.to_thread(poster, "image", io.BytesIO(picture))
         text = (
             f"![{escape(said)}](data:image/jpeg;base64,{b64encode(small).decode()})\n\n{said} · {self._request.model}"
         )

@@ -13,10 +13,10 @@ from prefect.runtime import flow_run
 from prefect_media.assets import Asset
 from prefect_media.errors import InvalidRequest, StoreError
 from prefect_media.manifest import NAME, Manifest, hash_of
-from prefect_media.naming import short_id
+from prefect_media.purchases.media_keys import short_id
 from prefect_media.settings import settings
-from prefect_media.storage import Storage, storage_of
-from prefect_media.storage_attributes import Attributes, check
+from prefect_media.storage.attributes import Attributes, check
+from prefect_media.storage.store import Storage, storage_of
 
 from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
 from .retried import RETRIED, sync_twin

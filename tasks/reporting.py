@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.events import emit_event
 
-from prefect_media import clock, media
 from prefect_media.assets import Asset
 from prefect_media.errors import DownloadCorrupt
 from prefect_media.jobs import JobState, VideoJob
-from prefect_media.storage import storage_of
-from prefect_media.terms import OnProgress, OnStall
+from prefect_media.media import facts as media
+from prefect_media.purchase_options import OnProgress, OnStall
+from prefect_media.runtime import clock
+from prefect_media.storage.store import storage_of
 
 from .context import in_run, run_logger
 

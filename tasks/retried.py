@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from prefect_media.errors import MediaError
-from prefect_media.sync import run_sync
+from prefect_media.runtime.sync import run_sync
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -24,8 +24,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from prefect.utilities.collections import StopVisiting, visit_collection
 
-from prefect_media import clock
-from prefect_media.sync import CLEAN_UP_SECONDS, background_loop, on_background_loop
+from prefect_media.runtime import clock
+from prefect_media.runtime.sync import CLEAN_UP_SECONDS, background_loop, on_background_loop
 
 from .retried import async_form
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from prefect import task
 
-from prefect_media import steps
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.jobs import VideoJob
+from prefect_media.purchase_options import OnDoubt
+from prefect_media.purchases.video_steps import fetch, is_finished, submit, wait
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
-from prefect_media.terms import OnDoubt
 
 from .context import MANY, Credentials, Store, checked, connection_to, storage_for
 from .retried import RETRIED, sync_twin
@@ -57,7 +57,7 @@ async def asubmit_video(
     connection, storage, terms = await means_of(
         credentials, store, scope, timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
     )
-    return await steps.submit(connection, request, storage, terms)
+    return await submit(connection, request, storage, terms)
 
 
 @task(name="wait_for_video", **RETRIED)
@@ -86,7 +86,7 @@ async def await_for_video(
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage, terms = await means_of(credentials, store, "forever", timeout, queue_timeout)
-    return await steps.wait(connection, job, storage, terms)
+    return await wait(connection, job, storage, terms)
 
 
 @task(name="video_is_finished", **RETRIED)
@@ -99,7 +99,7 @@ async def avideo_is_finished(credentials: Credentials, job: VideoJob, *, store: 
         store: The store it was submitted with.
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
-    return await steps.is_finished(await connection_to(credentials), job, await storage_for(store))
+    return await is_finished(await connection_to(credentials), job, await storage_for(store))
 
 
 @task(name="fetch_video", **RETRIED)
@@ -125,7 +125,7 @@ async def afetch_video(
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage, terms = await means_of(credentials, store, "forever", timeout)
-    return await steps.fetch(connection, job, storage, terms)
+    return await fetch(connection, job, storage, terms)
 
 
 submit_video = sync_twin(asubmit_video, **RETRIED)

@@ -8,12 +8,12 @@ from prefect import task
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
-from prefect_media.continuation import Fallback, buy_remix
-from prefect_media.providers.client import Connection
-from prefect_media.purchase import buy_video
+from prefect_media.providers.connection import Connection
+from prefect_media.purchase_options import OnDoubt, Terms
+from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.remix_fallback import Fallback, buy_remix
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
-from prefect_media.storage import Storage
-from prefect_media.terms import OnDoubt, Terms
+from prefect_media.storage.store import Storage
 
 from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
 from .reporting import progress_log, stall_event

@@ -65,7 +65,7 @@ def prefect_server():
     Has `url`, `api_url`, `home`, `env` for the subprocesses of a test, and `run("deploy", "--all")` for the
     `prefect` command. It has nothing to do with the engine in this process.
     """
-    from prefect_media.demo_servers import PrefectServer
+    from prefect_media.cli.demo_servers import PrefectServer
 
     with PrefectServer() as server:
         yield server
@@ -145,7 +145,7 @@ class Buckets:
 @pytest.fixture(scope="session")
 def s3():
     """An S3 server behind a real socket; `s3.store()` is a `MediaStore` in a bucket of its own."""
-    from prefect_media.demo_servers import BucketServer
+    from prefect_media.cli.demo_servers import BucketServer
 
     with BucketServer() as server:
         yield Buckets(server)

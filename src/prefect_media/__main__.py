@@ -1,5 +1,5 @@
 """`python -m prefect_media` is the same as `prefect-media`."""
 
-from .cli import main
+from .cli.app import main
 
 main()

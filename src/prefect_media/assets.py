@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .sync import run_sync
+from .runtime.sync import run_sync
 
 if TYPE_CHECKING:
-    from .storage import Storage
+    from .storage.store import Storage
 
 Kind = Literal["image", "video"]
 
@@ -113,6 +113,6 @@ class Asset(BaseModel):
         return run_sync(self.aurl(expires_in))
 
     def _place(self) -> tuple[Storage, str]:
-        from .storage import storage_of
+        from .storage.store import storage_of
 
         return storage_of(self.uri)

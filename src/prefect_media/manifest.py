@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import clock
 from .assets import Asset
 from .errors import StoreError
+from .runtime import clock
+from .runtime.sync import run_sync
 from .settings import settings
-from .storage import Storage, storage_of
-from .sync import run_sync
+from .storage.store import Storage, storage_of
 
 NAME = "manifest.json"
 

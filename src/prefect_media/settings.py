@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .naming import DEFAULT_TEMPLATE, checked_template
+from .key_template import DEFAULT_TEMPLATE, checked_template
 
 
 class Settings(BaseSettings):

@@ -14,13 +14,11 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import hostile
 import pytest
+from hostile import KEY, LIES, Hostile
 
 from prefect_media import errors
-
-sys.path.insert(0, str(Path(__file__).parent))
-import hostile
-from hostile import KEY, LIES, Hostile
 
 MEMORY = 200.0
 """MiB that the buyer may take at its peak, with three liars at once."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from buyer import clip, connection, terms
 
-from prefect_media import batch_results, batches, steps
 from prefect_media.errors import InvalidRequest
-from prefect_media.ledger import Claim, Ledger
-from prefect_media.providers.client import Connection
-from prefect_media.purchase import buy_video, cancel
+from prefect_media.ledger.ledger import Claim, Ledger
+from prefect_media.providers.connection import Connection
+from prefect_media.purchases import video_steps as steps
+from prefect_media.purchases.batch_fetch import fetch, is_finished
+from prefect_media.purchases.batch_submit import submit
+from prefect_media.purchases.orders import buy_video, cancel
 from prefect_media.requests import ImageRequest, RemixRequest, VideoEditRequest, VideoExtendRequest
 from prefect_media.simulator import Simulator
-from prefect_media.storage import storage_at
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from buyer import clip, connection, terms
+from prefect_media.storage.store import storage_at
 
 KEY = "sk-for-one-server-alone"
 
@@ -145,20 +143,20 @@ async def test_the_same_server_by_another_prefix_or_spelling_is_the_same(servers
 async def test_a_batch_of_another_server_is_refused_before_anything_is_sent(servers, storage, verb):
     own, stranger = servers
     request = ImageRequest(prompt="a paper boat", model="gpt-image-2")
-    batch = await batches.submit(means(own), [request], storage, terms())
+    batch = await submit(means(own), [request], storage, terms())
     moved_batch = batch.model_copy(update={"base_url": stranger.url})
     asked = len(own.requests)
     with refused(own, stranger):
         if verb == "fetch":
-            await batch_results.fetch(means(own), moved_batch, storage, terms())
+            await fetch(means(own), moved_batch, storage, terms())
         else:
-            await batch_results.is_finished(means(own), moved_batch, storage)
+            await is_finished(means(own), moved_batch, storage)
     assert not stranger.requests
     assert len(own.requests) == asked
 
 
 async def test_ending_a_job_by_hand_asks_no_stranger(servers, storage):
-    from prefect_media.purchase import connection_of
+    from prefect_media.purchases.orders import connection_of
 
     own, stranger = servers
     job = await moved(storage, await ordered(own, storage), stranger.url)
@@ -188,7 +186,7 @@ async def test_resume_on_the_command_line_picks_credentials_by_origin(servers, s
     import io
     from contextlib import redirect_stderr
 
-    from prefect_media.jobs_cli import _resume_one
+    from prefect_media.cli.jobs import _resume_one
 
     own, _ = servers
     job = await moved(storage, await ordered(own, storage), own.url.replace("http://", "https://"))

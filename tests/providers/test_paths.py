@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
+from buyer import clip, connection, terms
 from pydantic import ValidationError
 
-from prefect_media import steps
 from prefect_media.errors import InvalidRequest, ProviderUnavailable, SubmissionInDoubt
-from prefect_media.ledger import Ledger
+from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import batches as batch_wire
 from prefect_media.providers import videos
 from prefect_media.providers.address import objection_to, origin_of, segment
-from prefect_media.providers.client import Connection
-from prefect_media.purchase import buy_images, buy_video
+from prefect_media.providers.connection import Connection
+from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.video_steps import fetch, job_at, wait
 from prefect_media.requests import ImageEditRequest, ImageRequest, RemixRequest, VideoExtendRequest, VideoRequest
 from prefect_media.simulator import Fault, Simulator
-from prefect_media.storage import storage_at
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from buyer import clip, connection, terms
+from prefect_media.storage.store import storage_at
 
 ODD = [
     "../../files",
@@ -92,12 +87,12 @@ def test_a_model_with_a_line_break_is_no_model(kind, name):
 async def test_an_odd_job_id_is_refused_before_anything_is_sent(simulator, storage, odd):
     at = connection(simulator, dialect="openai")
     with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
-        steps.job_at(at, odd)
-    job = steps.job_at(at, "video_1").model_copy(update={"id": odd})
+        job_at(at, odd)
+    job = job_at(at, "video_1").model_copy(update={"id": odd})
     for verb in (videos.look, videos.delete):
         with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
             await verb(at, odd)
-    for step in (steps.wait, steps.fetch):
+    for step in (wait, fetch):
         with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
             await step(at, job, storage, terms())
     for made in (RemixRequest(video=job, prompt="x"), VideoExtendRequest(video=job, prompt="x", seconds=4)):

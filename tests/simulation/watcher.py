@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from prefect_media.assets import Asset
-from prefect_media.budget import Account
 from prefect_media.errors import SubmissionInDoubt
-from prefect_media.record import Record
+from prefect_media.ledger.accounts import Account
+from prefect_media.ledger.record import Record
 
 from .loop import Process
 from .media import name_of

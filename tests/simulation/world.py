@@ -12,26 +12,24 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from prefect_media import (
-    batch_results,
-    batches,
-    clock,
-    experience,
-    ledger,
-    per_loop,
-    purchase,
-    steps,
-    storage,
-)
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import MediaError
 from prefect_media.jobs import VideoJob
+from prefect_media.ledger import ledger
 from prefect_media.providers import batches as batches_wire
-from prefect_media.providers import content, dialects, images, wire
-from prefect_media.providers.client import Connection
+from prefect_media.providers import dialects, images, wire
+from prefect_media.providers import download as content
+from prefect_media.providers.connection import Connection
+from prefect_media.purchase_options import Terms
+from prefect_media.purchases import video_steps as steps
+from prefect_media.purchases.batch_fetch import fetch
+from prefect_media.purchases.batch_submit import submit
+from prefect_media.purchases.orders import buy_images, buy_video, order_of
 from prefect_media.requests import ImageRequest, VideoRequest
-from prefect_media.terms import Terms
+from prefect_media.runtime import clock, per_loop
+from prefect_media.storage import store as storage
+from prefect_media.waiting import durations as experience
 
 from .history import IMAGES, VIDEOS, Action, Fault, History
 from .loop import PROCESS, Clocks, Machine, Process, VirtualLoop
@@ -235,14 +233,14 @@ class World:
         first = run.purchases[0]
         match action.kind:
             case "video":
-                run.assets = [(first, await purchase.buy_video(at, REQUESTS[action.what[0]], place, terms))]
+                run.assets = [(first, await buy_video(at, REQUESTS[action.what[0]], place, terms))]
             case "image":
-                found = await purchase.buy_images(at, REQUESTS[action.what[0]], place, terms)
+                found = await buy_images(at, REQUESTS[action.what[0]], place, terms)
                 run.assets = [(first, asset) for asset in found]
             case "batch":
                 wanted = [REQUESTS[name] for name in action.what]
-                ordered = await batches.submit(at, wanted, place, terms)
-                made = await batch_results.fetch(at, ordered, place, terms)
+                ordered = await submit(at, wanted, place, terms)
+                made = await fetch(at, ordered, place, terms)
                 run.assets = [
                     (name, asset) for name, each in zip(run.purchases, made, strict=True) for asset in each.assets
                 ]
@@ -427,7 +425,7 @@ def _key(connection: Connection, request: str, scope: str) -> str:
     clock.source = clock.System()
     try:
         terms = Terms(scope=scope, timeout=1.0)
-        return purchase.order_of(connection, asked, asked.model_dump(mode="json", exclude=given), terms).key
+        return order_of(connection, asked, asked.model_dump(mode="json", exclude=given), terms).key
     finally:
         clock.source = with_clock
 

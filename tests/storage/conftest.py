@@ -1,17 +1,14 @@
 """A folder and a bucket of a real S3 server, to store things in."""
 
-import sys
 import uuid
-from pathlib import Path
 
 import boto3
 import pytest
-
-from prefect_media.demo_servers import BucketServer
-from prefect_media.storage import StorageOptions, storage_at
-
-sys.path.insert(0, str(Path(__file__).parent))
 from stores import KEY, SECRET, path_of
+
+from prefect_media.cli.demo_servers import BucketServer
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.store import storage_at
 
 
 @pytest.fixture(scope="session")

@@ -4,25 +4,21 @@ import asyncio
 import base64
 import os
 import signal
-import sys
 import uuid
-from pathlib import Path
 
 import pytest
-
-from prefect_media.errors import StoreError
-from prefect_media.ledger import Ledger
-from prefect_media.purchase import buy_images, buy_video
-from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
-from prefect_media.simulator import Simulator
-from prefect_media.storage import Storage, StorageOptions
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from azurite import ACCOUNT, KEY, Azurite, Missing, install
 from buyer import MODEL, Nursery, clip, connection, plan, terms
 from stores import MB, address, body, child, complaint, keys, whole
+
+from prefect_media.errors import StoreError
+from prefect_media.ledger.ledger import Ledger
+from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.requests import ImageRequest
+from prefect_media.settings import settings
+from prefect_media.simulator import Simulator
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.store import Storage
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import sys
 import threading
 import time
 import urllib.request
@@ -13,13 +12,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-
-from prefect_media import storage_folder
-from prefect_media.errors import StoreError
-from prefect_media.storage import Storage, StorageOptions
-
-sys.path.insert(0, str(Path(__file__).parent))
 from stores import KEY, MB, SECRET, TOKEN, address, body, child, complaint, keys, path_of
+
+from prefect_media.errors import StoreError
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.folder import explain
+from prefect_media.storage.store import Storage
 
 
 async def test_check(store, nothing_left):
@@ -185,9 +183,9 @@ def test_disk_full(tmp_path):
     """The kernel's own word for a full device."""
     with pytest.raises(OSError) as caught, Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"film")
-    error = storage_folder.explain(caught.value, tmp_path / "v.mp4")
+    error = explain(caught.value, tmp_path / "v.mp4")
     assert "no room left" in str(error) and not error.transient
-    assert "try again" in str(storage_folder.explain(OSError(errno.EIO, "Input/output error"), tmp_path))
+    assert "try again" in str(explain(OSError(errno.EIO, "Input/output error"), tmp_path))
 
 
 async def test_pour_that_meets_a_limit(in_folder):

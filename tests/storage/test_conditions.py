@@ -3,27 +3,23 @@
 import asyncio
 import json
 import re
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from buyer import MODEL, clip, connection, terms
+from stores import KEY, SECRET, complaint
 
-from prefect_media import storage_mounts
-from prefect_media.doctor import examine_store
+from prefect_media.cli.doctor import examine_store
 from prefect_media.errors import StoreError
-from prefect_media.ledger import Ledger
-from prefect_media.purchase import buy_images, buy_video
+from prefect_media.ledger.ledger import Ledger
+from prefect_media.purchases.orders import buy_images, buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
-from prefect_media.storage import Storage, StorageOptions
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from buyer import MODEL, clip, connection, terms
-from stores import KEY, SECRET, complaint
+from prefect_media.storage import mounts as storage_mounts
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.store import Storage
 
 IMAGE = ImageRequest(prompt="a paper boat", model=MODEL, size="64x64")
 

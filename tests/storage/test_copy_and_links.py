@@ -2,18 +2,14 @@
 
 import asyncio
 import hashlib
-import sys
 import urllib.request
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from stores import KEY, MB, SECRET, body, keys
 
 from prefect_media.errors import DownloadCorrupt, StoreError
-from prefect_media.storage import Storage, storage_at, storage_of
-
-sys.path.insert(0, str(Path(__file__).parent))
-from stores import KEY, MB, SECRET, body, keys
+from prefect_media.storage.store import Storage, storage_at, storage_of
 
 
 @pytest.mark.parametrize("known", [True, False])

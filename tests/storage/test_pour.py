@@ -1,16 +1,12 @@
 """A body that is not whole, not what was asked for, or called off: nothing of it is kept, in bounded memory."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import anyio
 import pytest
+from stores import MB, Stalled, address, body, child, keys, whole
 
 from prefect_media.errors import DownloadCorrupt
-
-sys.path.insert(0, str(Path(__file__).parent))
-from stores import MB, Stalled, address, body, child, keys, whole
 
 
 @pytest.mark.parametrize("size", [200_000, 20 * MB])

@@ -3,18 +3,14 @@
 import asyncio
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-from prefect_media import storage_folder
-from prefect_media.errors import StoreError
-from prefect_media.storage import Storage
-
-sys.path.insert(0, str(Path(__file__).parent))
 from stores import address, body, child, keys, path_of
+
+from prefect_media.errors import StoreError
+from prefect_media.storage import folder as storage_folder
+from prefect_media.storage.store import Storage
 
 # Compare-and-swap
 
@@ -111,7 +107,7 @@ async def test_killed_while_holding_the_lock(in_folder):
     script = """
 import time
 from pathlib import Path
-from prefect_media.storage_folder import _locked
+from prefect_media.storage.folder import _locked
 with _locked(Path(sys.argv[2])):
     print("locked", flush=True)
     time.sleep(60)

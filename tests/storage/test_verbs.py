@@ -3,16 +3,12 @@
 import asyncio
 import hashlib
 import os
-import sys
-from pathlib import Path
 
 import pytest
+from stores import MB, body, keys, whole
 
 from prefect_media.errors import StoreError
-from prefect_media.storage import storage_at
-
-sys.path.insert(0, str(Path(__file__).parent))
-from stores import MB, body, keys, whole
+from prefect_media.storage.store import storage_at
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, MB, 5 * MB, 8 * MB, 8 * MB + 1, 12_345_678])

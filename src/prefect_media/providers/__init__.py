@@ -1,0 +1,1 @@
+"""One HTTP request to a server, in its dialect; imports catalog, media, runtime and the nouns."""

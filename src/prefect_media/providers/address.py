@@ -15,7 +15,7 @@ from ..cleaning import HIDDEN
 from ..errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from .client import Connection
+    from .connection import Connection
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

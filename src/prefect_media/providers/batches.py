@@ -27,12 +27,12 @@ from ..errors import (
 from ..image_batch import FREE, MARK, BatchState
 from ..requests import ImageRequest
 from .address import objection_to, segment, shortened
-from .answers import answer_error
-from .arriving import LineReader
-from .client import Connection, headers_of
-from .content import Content
+from .connection import Connection, headers_of
+from .download import Content
+from .error_mapping import answer_error
 from .images import OnPreview, Picture, body_of, link_in, told
 from .limits import image_bytes, images_at_most
+from .picture_stream import LineReader
 from .server_time import Oldest
 from .wire import ask, fields_of
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 from openai import DefaultAsyncHttpxClient
 
-from .. import clock
+from ..runtime import clock
 
 T = TypeVar("T")
 

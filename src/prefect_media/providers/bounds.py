@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import httpx
 import httpx2
 
-from ..reach import Home, Origin
-from ..unpacking import Unpacker
-from .answers import REDIRECTED_TO
+from ..media.reach import Home, Origin
+from ..runtime.unpacking import Unpacker
+from .error_mapping import REDIRECTED_TO
 from .limits import BOUND, ERROR_BYTES, JSON_BYTES, Bound
 
 SECRET_HEADERS = ("Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project", "Cookie")

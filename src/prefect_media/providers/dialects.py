@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from ..errors import InvalidRequest, MediaError
-from ..per_loop import shared
+from ..media.upload import Upload
+from ..runtime.per_loop import shared
 from .address import segment
-from .wire import Upload, ask, beside, fields_of
+from .wire import ask, beside, fields_of
 
 if TYPE_CHECKING:
-    from .client import Connection
+    from .connection import Connection
 
 AUTO = "auto"
 """In place of a dialect's name: find out."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ..reach import REDIRECTS, Home, Origin, Refused, shown, way_to
+from ..media.reach import REDIRECTS, Home, Origin, Refused, shown, way_to
+from ..runtime.transfers import BLOCK_BYTES, connections, fill, pinned_connections
+from ..runtime.unpacking import Unpacker
 from ..settings import settings
-from ..transport import BLOCK_BYTES, connections, fill, pinned_connections
-from ..unpacking import Unpacker
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin
 
-from ..catalog import catalog, plain_name
+from ..catalog.data import catalog, plain_name
 from ..cleaning import cleaner_of, sentence
 from ..errors import SubmissionInDoubt
+from ..media.upload import Upload
 from ..requests import ImageEditRequest, ImageRequest
-from .answers import cleaner_for, explained, hidden_error, not_json, request_id_of
-from .arriving import NotBase64, PictureReader
-from .client import Connection, paid_slots, wire_client
+from .connection import Connection, paid_slots, wire_client
+from .error_mapping import cleaner_for, explained, hidden_error, not_json, request_id_of
 from .limits import JSON_BYTES, TooLarge, bound_of, image_bytes, images_at_most
-from .wire import Upload, fields_of
+from .picture_stream import NotBase64, PictureReader
+from .wire import fields_of
 
 if TYPE_CHECKING:
     import httpx2

@@ -6,9 +6,9 @@ from typing import cast
 from urllib.parse import urlencode
 
 from ..jobs import JobState
-from .answers import look_again_after
-from .client import Connection
+from .connection import Connection
 from .dialects import dialect_of
+from .error_mapping import look_again_after
 from .wire import ask, fields_of
 
 PAGE = 100

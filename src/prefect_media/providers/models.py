@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import cast
 
-from .client import Connection
+from .connection import Connection
 from .wire import ask, fields_of
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from ..clock import Moment
+from ..runtime.clock import Moment
 
 Oldest = Callable[[], float | None]
 """Unix time by a server's clock before which nothing on its list matters; None where all of it does."""

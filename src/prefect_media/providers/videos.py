@@ -11,23 +11,19 @@ from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from .. import clock
-from ..errors import (
-    InvalidRequest,
-    MediaError,
-    ProviderUnavailable,
-    SubmissionInDoubt,
-)
+from ..errors import InvalidRequest, MediaError, ProviderUnavailable, SubmissionInDoubt
 from ..jobs import JobState, VideoJob
+from ..media.upload import Upload
 from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
+from ..runtime import clock
 from .address import base_url_at, objection_to, segment, shortened
-from .answers import look_again_after
-from .client import Connection
+from .connection import Connection
 from .dialects import Dialect, Route, dialect_of, spoken
+from .error_mapping import look_again_after
 from .job_ids import is_same_job, parts_of
 from .limits import parse_json
 from .server_time import Oldest
-from .wire import Upload, ask, beside, fields_of
+from .wire import ask, beside, fields_of
 
 PAGE = 100
 """Jobs asked for in one page of a list."""

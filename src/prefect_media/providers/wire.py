@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import InvalidRequest
-from .answers import cleaner_for, explained, hidden_error, not_json, request_id_of
-from .client import Connection, paid_slots, wire_client
+from .connection import Connection, paid_slots, wire_client
+from .error_mapping import cleaner_for, explained, hidden_error, not_json, request_id_of
 from .limits import parse_json
 from .server_time import note_date
 
 if TYPE_CHECKING:
     import httpx2
-
-Upload = tuple[str, bytes, str]
-"""A file in a multipart body: file name, content, MIME type."""
+from ..media.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)

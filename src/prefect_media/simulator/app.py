@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .answers import ApiError, bad_key, is_azure, refuse
+from .api_errors import ApiError, bad_key, is_azure, refuse
 from .batches import Batches
-from .desk import FrontDesk
+from .fault_middleware import FrontDesk
 from .images import Images
 from .models import Models
 from .profiles import PROFILES, Profile

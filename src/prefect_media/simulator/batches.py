@@ -8,10 +8,10 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .answers import ApiError, invalid, missing
-from .bodies import Body, Upload
+from .api_errors import ApiError, invalid, missing
 from .images import Images
-from .ranges import partial_content
+from .range_requests import partial_content
+from .request_bodies import Body, Upload
 from .state import Batch, State
 
 ENDPOINTS = ["/v1/images/generations", "/v1/images/edits"]

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from .answers import ApiError, invalid, is_azure, missing, moderated, unknown
-from .bodies import Body
-from .pictures import Picture, drafts, draw, open_picture
-from .references import files_of, picture_bytes
+from .api_errors import ApiError, invalid, is_azure, missing, moderated, unknown
+from .drawing.pictures import Picture, drafts, draw, open_picture
+from .reference_inputs import files_of, picture_bytes
+from .request_bodies import Body
 from .rules import ImageFamily, image_family
 from .state import ImagePurchase, State
 

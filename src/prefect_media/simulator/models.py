@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from .answers import no_such_model
+from .api_errors import no_such_model
 from .rules import SHUTDOWN_DATES
 from .state import State
 

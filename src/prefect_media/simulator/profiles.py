@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
-from . import shapes
-from .answers import ApiError, no_such_model
+from . import dialect_answers as shapes
+from .api_errors import ApiError, no_such_model
 from .state import Job, Operation
 
 ALL = frozenset({"create", "look", "list", "content", "delete", "remix", "edit", "extend"})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .answers import ApiError, bad_value, invalid
+from .api_errors import ApiError, bad_value, invalid
 
 SHUTDOWN_DATES: dict[str, str | None] = {
     "dall-e-2": "2026-05-12",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from .app import build_app
 from .faults import Fault
-from .line import Switchboard
 from .profiles import profile_of
+from .server_thread import Switchboard
 from .state import Batch, ImagePurchase, Job, SeenRequest, State
 
 if TYPE_CHECKING:

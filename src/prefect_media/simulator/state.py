@@ -8,9 +8,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .answers import no_such_model
+from .api_errors import no_such_model
+from .drawing.film import Film
 from .faults import Fault
-from .film import Film
 
 if TYPE_CHECKING:
     from .profiles import Profile

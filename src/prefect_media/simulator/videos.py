@@ -8,12 +8,12 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .answers import ApiError, bad_value, invalid, is_azure, missing, not_found_here
-from .bodies import Body, Upload
-from .film import Film, measure, shoot, spritesheet, thumbnail
-from .pictures import open_picture
-from .ranges import partial_content
-from .references import picture_bytes
+from .api_errors import ApiError, bad_value, invalid, is_azure, missing, not_found_here
+from .drawing.film import Film, measure, shoot, spritesheet, thumbnail
+from .drawing.pictures import open_picture
+from .range_requests import partial_content
+from .reference_inputs import picture_bytes
+from .request_bodies import Body, Upload
 from .rules import EXTENSION_SECONDS, LONGEST_PROMPT, reference_size_mismatch, video_family
 from .state import Job, Operation, State
 

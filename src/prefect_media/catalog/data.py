@@ -1,0 +1,365 @@
+"""What each model can do, what it costs, and when it is gone: catalog.toml, read and looked things up in.
+
+`check` is the way in for a request: it resolves the model's name and the aspect ratio, refuses a model that is
+gone and everything `rules.py` knows can't work, and warns, once, of a model that is going.
+"""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from ..errors import InvalidRequest, ModelRetired
+from ..runtime import clock
+from ..settings import settings
+from ..user_input import quoted
+from .sizes import FreeSizes
+
+if TYPE_CHECKING:
+    from ..requests import ImageOptions, VideoRequest
+
+R = TypeVar("R", bound="ImageOptions | VideoRequest")
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+Host = Literal["openai", "azure", "other"]
+"""Whose servers these are: OpenAI's own, Azure's own, or anybody's who speaks the same protocol."""
+Kind = Literal["image", "video"]
+Status = Literal["alive", "retiring", "retired", "unknown"]
+
+HOSTS: tuple[Host, ...] = ("openai", "azure", "other")
+NEAR = 30
+"""Days before the end of a model from which on its use is warned of."""
+
+RETIRING = 183
+"""Days before the end of a model from which on it counts as retiring: providers name a date for every model."""
+
+N_MAX = 10
+"""Images in one purchase where the catalog knows no other number."""
+
+_default_logger = logging.getLogger(__name__)
+_warned: set[tuple[str, Host]] = set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What every row says of itself."""
+
+    source: str
+    checked: date
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRow(Row):
+    """What is the same for all models of one host. Empty `formats` means: what the model has."""
+
+    name: str
+    formats: tuple[str, ...] = ()
+    closed: bool = False
+    default_quality: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need(Row):
+    """A field (or one value of it) that only works with certain output formats."""
+
+    field: str
+    value: str | None = None
+    output_format: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(Row):
+    """USD: tokens per million, images by size and quality, videos per second by size. None: unknown.
+
+    `batch` is the part of it that the same costs in a batch.
+    """
+
+    name: str
+    text_in: float | None = None
+    text_cached: float | None = None
+    image_in: float | None = None
+    image_cached: float | None = None
+    image_out: float | None = None
+    text_out: float | None = None
+    per_image: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    per_second: dict[str, float] | float | None = None
+    batch: float = 0.5
+    hosts: tuple[Host, ...] = HOSTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family(Row):
+    """The rules that models of one family share. An empty tuple means: the field is not taken."""
+
+    name: str
+    kind: Kind
+    sizes: tuple[str, ...] = ()
+    free_sizes: FreeSizes | None = None
+    seconds: tuple[int, ...] = ()
+    n_max: int = 1
+    prompt_max: int = 32_000
+    qualities: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    preview_formats: tuple[str, ...] = ()
+    moderations: tuple[str, ...] = ()
+    fidelities: tuple[str, ...] = ()
+    complexities: tuple[str, ...] = ()
+    edit_images: int = 0
+    markup: bool = False
+    streams: bool = False
+    safety_identifier: bool = False
+    url_answers: bool = False
+    gif_pixels: int | None = None
+    refuses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(Row):
+    """One model: its family, its price and its dates."""
+
+    name: str
+    family: Family
+    price: Price | None = None
+    retired: dict[Host, date] = field(default_factory=dict[Host, date])
+    successor: str | None = None
+    unseen: tuple[Host, ...] = ()
+
+    def status(self, host: Host, today: date | None = None) -> Status:
+        """How the model stands on a host; "retiring" when its end is less than half a year away."""
+        end = self.retired.get(host)
+        if end is None:
+            return "unknown" if host in self.unseen else "alive"
+        days = (end - (today or clock.today())).days
+        if days <= 0:
+            return "retired"
+        return "retiring" if days < RETIRING else "alive"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All of catalog.toml."""
+
+    checked: date
+    hosts: dict[Host, HostRow]
+    needs: tuple[Need, ...]
+    instead: dict[str, str]
+    families: dict[str, Family]
+    prices: dict[str, Price]
+    models: dict[str, Model]
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """The catalog as shipped, read once."""
+    data = tomllib.loads(files("prefect_media.catalog").joinpath("catalog.toml").read_text("utf-8"))
+    prices = {name: _price(name, row) for name, row in data["prices"].items()}
+    families: dict[str, Family] = {}
+    for name, row in data["families"].items():
+        values = _frozen(row)
+        like = values.pop("like", None)
+        families[name] = (
+            replace(families[like], **{"name": name, "note": "", **values}) if like else Family(name=name, **values)
+        )
+    models: dict[str, Model] = {}
+    for name, row in data["models"].items():
+        values = _frozen(row)
+        family, price = families[values.pop("family")], prices.get(values.pop("price", ""))
+        models[name] = Model(name=name, family=family, price=price, **values)
+    hosts = {name: HostRow(**_frozen(row)) for name, row in data["hosts"].items()}
+    needs = tuple(Need(**_frozen(row)) for row in data["needs"])
+    return Catalog(data["checked"], cast(dict[Host, HostRow], hosts), needs, data["instead"], families, prices, models)
+
+
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        values[name] = tuple(cast(list[Any], value)) if isinstance(value, list) else value
+    if limits := row.get("free_sizes"):
+        values["free_sizes"] = FreeSizes(**limits)
+    return values
+
+
+def _price(name: str, row: dict[str, Any]) -> Price:
+    return Price(name=name, **_frozen(row))
+
+
+@lru_cache(maxsize=8)
+def own_prices(path: str) -> dict[str, Price]:
+    """Prices of your own, by model name, from a TOML file with `[prices."MODEL"]` rows like the catalog's.
+
+    Raises:
+        errors.InvalidRequest: The file can't be read.
+    """
+    try:
+        rows = tomllib.loads(Path(path).expanduser().read_text("utf-8"))["prices"]
+        known = {"source": path, "checked": clock.today()}
+        return {name: _price(name, {**known, **row}) for name, row in rows.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(
+            f"PREFECT_MEDIA_PRICES={path} can't be read as a price list: {error!r}; it is a TOML file with rows such "
+            'as [prices."my-model"] and per_second = 0.05 in it'
+        ) from None
+
+
+def price_of(model: str, host: Host, family: str | None = None) -> Price | None:
+    """What a model costs on a host; None where that is not known.
+
+    Args:
+        model: Model or deployment; one the catalog doesn't know costs what the model does that `family` names.
+        host: Whose servers it runs on.
+        family: Name of a model or family of the catalog.
+    """
+    if (path := settings().prices) and (own := own_prices(path).get(plain_name(model))):
+        return own
+    known = catalog().models.get(plain_name(model)) or catalog().models.get(family or "")
+    price = known.price if known else catalog().prices.get(family or "")
+    return price if price and host in price.hosts else None
+
+
+def plain_name(model: str) -> str:
+    """The model's name without an `openai/` prefix, where the rest is a model of the catalog."""
+    rest = model.removeprefix("openai/")
+    return rest if rest in catalog().models else model
+
+
+def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Family | None:
+    """The rules of a model; None where nobody told us.
+
+    Raises:
+        errors.InvalidRequest: The family is unknown, the model makes something else, or the host is known not to
+            serve it.
+    """
+    data = catalog()
+    model = data.models.get(name)
+    rules = model.family if model else None
+    if model is None and family is not None:
+        named = data.models.get(family)
+        rules = named.family if named else data.families.get(family)
+        if rules is None:
+            raise InvalidRequest(
+                f"model_family={quoted(family)} is not in the catalog; it knows {', '.join(data.families)}. "
+                "Leave it out for a model of another kind. Nothing was sent"
+            )
+    if rules is not None and rules.kind != kind:
+        alive = [m.name for m in data.models.values() if m.family.kind == kind and m.status(host) != "retired"]
+        others = ", ".join(alive) or "on other servers: give their base_url"
+        raise InvalidRequest(
+            f"model={quoted(name)} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}. "
+            "Nothing was sent"
+        )
+    if rules is None and data.hosts[host].closed and settings().validation == "strict":
+        alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]
+        known = ", ".join(alive) or "no video model since 2026-09-24"
+        raise InvalidRequest(
+            f"model={quoted(name)} is not a model of {data.hosts[host].name}; it serves {known}. Nothing was sent. "
+            "If it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
+        )
+    return rules
+
+
+def most_at_once(request: ImageOptions, host: Host, family: str | None = None) -> int:
+    """How many images of a request one purchase can hold."""
+    if request.output_format == "svg":
+        return 1
+    rules = rules_of(plain_name(request.model), "image", host, request.model_family or family)
+    return rules.n_max if rules else N_MAX
+
+
+def check(
+    request: R,
+    host: Host,
+    *,
+    family: str | None = None,
+    partial_images: int = 0,
+    taken: Collection[str] = (),
+    today: date | None = None,
+    logger: Logger = _default_logger,
+) -> R:
+    """The request as it can be sent: model name and aspect ratio resolved, everything within the rules.
+
+    Args:
+        request: What is wanted.
+        host: Whose servers it goes to; models retire at different dates on different hosts.
+        family: The family whose rules apply, for a model name the catalog doesn't know; the request's own wins.
+        partial_images: How many previews are wanted while an image is made.
+        taken: Further fields that the server takes, whatever its models are known to refuse.
+        today: The date to check against; today's by default.
+        logger: Where to warn.
+
+    Raises:
+        errors.ModelRetired: The model is gone on this host.
+        errors.InvalidRequest: Everything else that can't work, all complaints in one message.
+    """
+    from ..requests import VideoRequest
+    from . import rules as checks
+
+    name = plain_name(request.model)
+    if model := catalog().models.get(name):
+        _check_alive(model, host, today or clock.today(), logger)
+    kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
+    family = request.model_family or family
+    rules = rules_of(name, kind, host, family)
+    if rules and taken:
+        rules = replace(rules, refuses=tuple(field for field in rules.refuses if field not in taken))
+    complaints = checks.complaints(request, name, rules, host, partial_images)
+    if complaints:
+        message = "; ".join(complaints)
+        if settings().validation == "strict":
+            raise InvalidRequest(
+                f"{message}. Nothing was sent. If the model has learned more since {catalog().checked}, "
+                "set PREFECT_MEDIA_VALIDATION=warn"
+            )
+        if settings().validation == "warn":
+            logger.warning("The catalog says this can't work, sent all the same: %s", message)
+    return _resolved(request, name, rules)
+
+
+def resolved(request: R, host: Host, *, family: str | None = None) -> R:
+    """The request as it would be sent, whether or not it could be: what it was called when it was bought."""
+    from ..requests import VideoRequest
+
+    name = plain_name(request.model)
+    kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
+    return _resolved(request, name, rules_of(name, kind, host, request.model_family or family))
+
+
+def _resolved(request: R, name: str, rules: Family | None) -> R:
+    from .rules import size_for
+
+    changes: dict[str, Any] = {"model": name}
+    if request.aspect_ratio and not request.size:
+        changes |= {"size": size_for(request.aspect_ratio, rules), "aspect_ratio": None}
+    return request.model_copy(update=changes)
+
+
+def _check_alive(model: Model, host: Host, today: date, logger: Logger) -> None:
+    end = model.retired.get(host)
+    if end is None:
+        return
+    where = {"openai": "at api.openai.com", "azure": "on Azure", "other": "here"}[host]
+    if today < end:
+        if (end - today).days <= NEAR and (model.name, host) not in _warned:
+            _warned.add((model.name, host))
+            instead = f"move to {model.successor}" if model.successor else "it has no successor there"
+            logger.warning("%s will be switched off %s on %s; %s", model.name, where, end, instead)
+        return
+    instead = (
+        f"use {model.successor} instead"
+        if model.successor
+        else "it has no successor there; point base_url at a server that speaks the OpenAI Videos API "
+        "(vLLM-Omni, SGLang, LiteLLM, ...)"
+    )
+    raise ModelRetired(
+        f"{model.name} was switched off {where} on {end}; {instead}. Nothing was sent",
+        date=end.isoformat(),
+        successor=model.successor,
+    )

@@ -1,0 +1,216 @@
+"""What a request gets told when its model can't do it: the value, what is possible, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..user_input import quoted, shortened
+from .data import Family, Host, catalog
+from .sizes import GENERIC_SIZES, closest, parsed, ratio_of
+
+if TYPE_CHECKING:
+    from ..requests import ImageEditRequest, ImageOptions, VideoRequest
+
+GIF_FRAMES = 9
+"""Frames of a GIF that says nothing of them (openai-python 3.57.0)."""
+
+NOT_EXTRA = {
+    "stream": "pass on_partial or preview to the task",
+    "partial_images": "pass it to the task",
+    "image": "use ImageEditRequest",
+    "image[]": "use ImageEditRequest",
+}
+"""What would change how the answer has to be read, and what to do instead of putting it into `extra`."""
+
+VIDEO_FIELDS = ("prompt", "model", "seconds", "size", "image")
+"""What a request for a video says of itself; in `extra` it would be bought and be unknown to the ledger."""
+
+
+def complaints(
+    request: ImageOptions | VideoRequest,
+    name: str,
+    rules: Family | None,
+    host: Host,
+    partial_images: int = 0,
+) -> list[str]:
+    """Everything about a request that can't work, each as a sentence without a full stop.
+
+    Args:
+        request: What is wanted.
+        name: The model's plain name.
+        rules: What the model takes; None where nobody told us, and then little is refused.
+        host: Whose servers it goes to.
+        partial_images: How many previews are wanted.
+    """
+    from ..requests import VideoRequest
+
+    name = shortened(name)
+    said: list[str] = []
+    if request.size and request.aspect_ratio:
+        said.append(
+            f"size={quoted(request.size)} and aspect_ratio={quoted(request.aspect_ratio)} exclude each other; give one"
+        )
+    said += _misplaced(request)
+    if isinstance(request, VideoRequest):
+        return said + (_video(request, name, rules) if rules else [])
+    said += _formats(request, name, rules, host)
+    if partial_images:
+        said += _previews(request, name, rules)
+    return said + (_image(request, name, rules) if rules else [])
+
+
+def _video(request: VideoRequest, name: str, rules: Family) -> list[str]:
+    said = _common(request, name, rules)
+    if request.seconds is not None and request.seconds not in rules.seconds:
+        said.append(f"{name} can't make seconds={request.seconds}; possible are {_listed(rules.seconds)}")
+    return said
+
+
+def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
+    from ..requests import ImageEditRequest, ImageRequest
+
+    said = _common(request, name, rules)
+    choices = {"quality": rules.qualities, "background": rules.backgrounds, "complexity": rules.complexities}
+    if isinstance(request, ImageRequest):
+        choices |= {"style": rules.styles, "moderation": rules.moderations}
+    else:
+        choices |= {"input_fidelity": rules.fidelities}
+    for field, allowed in choices.items():
+        value = getattr(request, field)
+        if value is None or value in allowed:
+            continue
+        said.append(
+            f"{name} can't make {field}={quoted(value)}; possible are {_listed(allowed)}"
+            if allowed
+            else _not_taken(name, field, value)
+        )
+    if request.safety_identifier is not None and not rules.safety_identifier:
+        said.append(_not_taken(name, "safety_identifier", request.safety_identifier))
+    if isinstance(request, ImageEditRequest):
+        said += _edit(request, name, rules)
+    if request.output_format == "gif" and rules.gif_pixels and request.size and (size := parsed(request.size)):
+        frames = request.frame_count or GIF_FRAMES
+        if size[0] * size[1] * frames > rules.gif_pixels:
+            most = rules.gif_pixels // (size[0] * size[1])
+            said.append(
+                f"{name} can't make frame_count={frames} of size={quoted(request.size)}: all frames together may have "
+                f"{rules.gif_pixels:,} pixels; possible are {max(most, 0)} frames of this size, or smaller ones"
+            )
+    return said
+
+
+def _edit(request: ImageEditRequest, name: str, rules: Family) -> list[str]:
+    if not rules.edit_images:
+        able = [m.name for m in catalog().models.values() if m.family.edit_images and "openai" not in m.retired]
+        return [f"{name} can't edit images; those that can are {_listed(able)}"]
+    said: list[str] = []
+    if len(request.images) > rules.edit_images:
+        said.append(
+            f"{name} takes at most {rules.edit_images} of images, {len(request.images)} were given; leave some out"
+        )
+    if request.markup is not None and not rules.markup:
+        said.append(_not_taken(name, "markup", "an image"))
+    if request.markup is not None and request.mask is not None:
+        said.append("mask and markup exclude each other; give one")
+    return said
+
+
+def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> list[str]:
+    said: list[str] = []
+    gif = getattr(request, "output_format", None) == "gif"
+    if complaint := _size_complaint(request.size, rules, gif=gif):
+        said.append(f"{name} can't make size={quoted(request.size)}: {complaint}")
+    if len(request.prompt) > rules.prompt_max:
+        said.append(
+            f"{name} takes a prompt of at most {rules.prompt_max:,} characters, this one has {len(request.prompt):,}; "
+            "shorten it"
+        )
+    said += [_not_taken(name, field, request.extra[field]) for field in rules.refuses if field in request.extra]
+    return said
+
+
+def _misplaced(request: ImageOptions | VideoRequest) -> list[str]:
+    from ..requests import VideoRequest
+
+    if isinstance(request, VideoRequest):
+        said, fields = [], VIDEO_FIELDS  # servers have fields of their own by other names of ours, such as aspect_ratio
+    else:
+        said = [
+            f"extra={{{name!r}: ...}} can't be sent; {remedy}"
+            for name, remedy in NOT_EXTRA.items()
+            if name in request.extra
+        ]
+        fields = tuple(type(request).model_fields)
+    own = [name for name in request.extra if name in fields]
+    return said + [
+        f"extra={{{quoted(name)}: {quoted(request.extra[name])}}} is a field of its own; pass {name}=..."
+        for name in own
+    ]
+
+
+def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host) -> list[str]:
+    said: list[str] = []
+    row = catalog().hosts[host]
+    allowed = (*rules.formats, *rules.preview_formats) if rules else row.formats
+    if row.formats:
+        allowed = tuple(each for each in allowed if each in row.formats)
+    if request.output_format is not None and (rules or row.formats) and request.output_format not in allowed:
+        where = f" on {row.name}" if row.formats else ""
+        said.append(
+            f"{name} can't make output_format={quoted(request.output_format)}{where}; possible are {_listed(allowed)}"
+            if allowed
+            else _not_taken(name, "output_format", request.output_format)
+        )
+    output_format = request.output_format or "png"
+    for need in catalog().needs:
+        value = getattr(request, need.field, None)
+        if value is None or (need.value is not None and value != need.value) or output_format in need.output_format:
+            continue
+        shown = f"{need.field}={quoted(value)}" if isinstance(value, str | int) and need.field != "mask" else need.field
+        possible = [each for each in need.output_format if each in allowed] or list(need.output_format)
+        said.append(f"{shown} needs output_format {' or '.join(possible)}, not {output_format}")
+    return said
+
+
+def _previews(request: ImageOptions, name: str, rules: Family | None) -> list[str]:
+    said: list[str] = []
+    if rules and not rules.streams:
+        said.append(f"{name} shows no previews while it works; leave on_partial and preview out")
+    if request.n != 1:
+        said.append(f"previews need n=1, not n={request.n}; make several requests, of different variants")
+    [need] = [need for need in catalog().needs if need.field == "partial_images"]
+    if request.output_format and request.output_format not in need.output_format:
+        said.append(f"previews need output_format {' or '.join(need.output_format)}, not {request.output_format}")
+    return said
+
+
+def _size_complaint(size: str | None, rules: Family, *, gif: bool) -> str | None:
+    if size is None or size in rules.sizes:
+        return None
+    edges = parsed(size)
+    if rules.free_sizes and edges:
+        if gif and rules.gif_pixels and all(edges):  # frames are small, so the area of one has no lower limit
+            step = rules.free_sizes.multiple
+            return f"both edges must be multiples of {step}" if edges[0] % step or edges[1] % step else None
+        complaint = rules.free_sizes.complaint(*edges)
+        return f"{complaint}; {rules.free_sizes.nearest(*edges)} is near it" if complaint else None
+    return f"possible are {_listed(rules.sizes)}"
+
+
+def size_for(aspect_ratio: str, rules: Family | None) -> str:
+    """The best size a model has for an aspect ratio such as "16:9"."""
+    ratio = ratio_of(aspect_ratio)
+    if rules and rules.free_sizes:
+        return rules.free_sizes.best(ratio)
+    return closest(rules.sizes if rules else GENERIC_SIZES, ratio)
+
+
+def _not_taken(name: str, field: str, value: object) -> str:
+    instead = catalog().instead.get(field)
+    return f"{name} does not take {field} (given: {quoted(value)}); leave it out" + (
+        f", and {instead}" if instead else ""
+    )
+
+
+def _listed(values: Any) -> str:
+    return ", ".join(str(value) for value in values)

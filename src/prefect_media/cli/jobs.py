@@ -1,0 +1,214 @@
+"""`prefect-media jobs`: the ledger from the command line, and jobs finished without any flow."""
+
+from __future__ import annotations
+
+import asyncio
+from shlex import quote
+from typing import TYPE_CHECKING, get_args
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import InvalidRequest, MediaError, StoreError
+from ..image_batch import ImageBatch
+from ..jobs import VideoJob
+from ..ledger.ledger import Claim, Ledger
+from ..ledger.record import Record, State
+from ..providers.address import origin_of
+from ..purchase_options import Terms
+from ..purchases.adopt_job import adopt
+from ..purchases.batch_fetch import fetch
+from ..purchases.orders import finish_video
+from .targets import connections_of, print_table, storage_of_name
+
+if TYPE_CHECKING:
+    from ..providers.connection import Connection
+
+SHORT = 12
+"""Letters of a key that are shown, and enough to name a purchase by."""
+
+
+def list_purchases(store: str | None, states: list[str]) -> None:
+    """Print a table of the purchases on the ledger, oldest first."""
+    if unknown := set(states) - set(get_args(State)):
+        raise InvalidRequest(f"There is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
+    asyncio.run(_list(store, states))
+
+
+def show_purchase(store: str | None, prefix: str) -> None:
+    """Print the record of one purchase as JSON."""
+    asyncio.run(_show(store, prefix))
+
+
+def resume_purchases(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> None:
+    """Finish what was submitted and never fetched; exit code 1 when any of it could not be."""
+    if not asyncio.run(_resume(store, prefix, credentials, timeout)):
+        raise typer.Exit(1)
+
+
+def adopt_job(store: str | None, prefix: str, job_id: str, credentials: str | None) -> None:
+    """Attach a job of the provider to a purchase in doubt."""
+    asyncio.run(_adopt(store, prefix, job_id, credentials))
+
+
+def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
+    """Take one purchase off the ledger."""
+    asyncio.run(_forget(store, prefix, sure))
+
+
+async def _list(store: str | None, states: list[str]) -> None:
+    ledger = Ledger(await storage_of_name(store))
+    records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
+    if not records:
+        typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
+    for record in sorted(records, key=lambda record: record.created_at):
+        table.add_row(*map(Text, _row(record)))  # not as markup: prompts have brackets
+    print_table(table)
+
+
+def _skipped(unreadable: StoreError) -> None:
+    typer.echo(f"Left out: {unreadable.message}", err=True)
+
+
+def _row(record: Record) -> list[str]:
+    prompt = " ".join(str(record.request.get("prompt", "")).split())
+    model = record.request.get("model") or (record.job.model if record.job else "")
+    job = record.job or record.batch
+    cost = _cost(record)
+    return [
+        record.key[:SHORT],
+        record.state,
+        record.kind if record.operation == "generate" else f"{record.kind} {record.operation}",
+        str(model),
+        (job.id if job else None) or "",
+        prompt if len(prompt) <= 32 else prompt[:31] + "…",
+        "" if cost is None else f"{cost:.3f}",
+        record.assets[0].uri if record.assets else str(record.account.get("host") or ""),
+        f"{record.created_at:%Y-%m-%d %H:%M}",
+    ]
+
+
+def _cost(record: Record) -> float | None:
+    if record.cost_usd is not None or not record.assets:
+        return record.cost_usd
+    costs = [asset.source.cost_usd if asset.source else None for asset in record.assets]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+async def _show(store: str | None, prefix: str) -> None:
+    ledger = Ledger(await storage_of_name(store))
+    typer.echo((await _find(ledger, prefix)).record.model_dump_json(indent=2))
+
+
+async def _resume(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> bool:
+    ledger = Ledger(await storage_of_name(store))
+    if prefix:
+        claims = [await _find(ledger, prefix)]
+    else:
+        keys = [record.key async for record in ledger.purchases(_skipped) if record.state == "submitted"]
+        claims = [Claim(*found) for found in await asyncio.gather(*map(ledger.get, keys)) if found]
+    claims = [claim for claim in claims if claim.record.state == "submitted" and _job_of(claim.record)]
+    if not claims:
+        typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
+        return True
+    connections = await connections_of(credentials)
+    return all(await asyncio.gather(*(_resume_one(ledger, claim, connections, timeout) for claim in claims)))
+
+
+async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection], timeout: float) -> bool:
+    record, job = claim.record, _job_of(claim.record)
+    assert job is not None
+    name = f"{record.key[:SHORT]} job {job.id}"
+    origin = origin_of(job.base_url)
+    fitting = (each for each in connections if each.provider == job.provider and origin_of(each.base_url) == origin)
+    if (connection := next(fitting, None)) is None:
+        place = origin or "an address that can not be read"
+        ours = ", ".join(str(origin_of(each.base_url)) for each in connections)
+        typer.echo(
+            f"{name}: skipped, it was made at {place}, and there are credentials for {ours}; "
+            "pass credentials for that server",
+            err=True,
+        )
+        return False
+    typer.echo(f"{name}: waiting")
+    terms = Terms(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
+    try:
+        if isinstance(job, ImageBatch):
+            made = await fetch(connection, job, ledger.storage, terms)
+            result = f"{sum(not each.error for each in made)} of {len(made)} requests"
+        else:
+            result = (await finish_video(connection, job, ledger, claim, terms)).uri
+    except MediaError as error:
+        typer.echo(f"{name}: {error.message}", err=True)
+        return False
+    typer.echo(f"{name}: done, {result}")
+    return True
+
+
+async def _adopt(store: str | None, prefix: str, job_id: str, credentials: str | None) -> None:
+    ledger = Ledger(await storage_of_name(store))
+    record = (await _find(ledger, prefix)).record
+    connections = await connections_of(credentials)
+    connection = next((each for each in connections if each.account == record.account), connections[0])
+    await adopt(connection, record.key, job_id, ledger)
+    typer.echo(
+        f"{record.key[:SHORT]}: has job {job_id} now; run the same again, or fetch it with: "
+        f"prefect-media jobs resume {record.key[:SHORT]} --store {quote(ledger.storage.url)}"
+    )
+
+
+def _job_of(record: Record) -> VideoJob | ImageBatch | None:
+    """What can be resumed; an image that is made in a batch is resumed with it."""
+    return record.batch if record.operation == "batch" else record.job
+
+
+async def _forget(store: str | None, prefix: str, sure: bool) -> None:
+    ledger = Ledger(await storage_of_name(store))
+    key = await _key(ledger, prefix)
+    if not sure:
+        state, paid = await _state(ledger, key), ""
+        if state == "submitted":
+            paid = " It is paid for and was not fetched yet."
+        if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought anew."):
+            raise typer.Exit(1)
+    await ledger.forget(key)
+    typer.echo(f"Forgotten: {key}. Its media stay where they are.")
+
+
+async def _state(ledger: Ledger, key: str) -> str:
+    try:
+        found = await ledger.get(key)
+    except StoreError:
+        return "unreadable"
+    return found[0].state if found else "gone"
+
+
+async def _find(ledger: Ledger, prefix: str) -> Claim:
+    """The one purchase whose key begins so."""
+    found = await ledger.get(await _key(ledger, prefix))
+    if found is None:
+        raise _none(ledger, prefix)
+    return Claim(*found)
+
+
+async def _key(ledger: Ledger, prefix: str) -> str:
+    if not prefix:
+        raise InvalidRequest("The key is empty; see prefect-media jobs list")
+    paths = [path async for path, _ in ledger.storage.list(f"ledger/purchases/{prefix}") if path.endswith(".json")]
+    keys = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
+    if len(keys) > 1:
+        raise InvalidRequest(f"{len(keys)} purchases begin with {prefix!r}; give more of the key")
+    if not keys:
+        raise _none(ledger, prefix)
+    return keys[0]
+
+
+def _none(ledger: Ledger, prefix: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
+    )

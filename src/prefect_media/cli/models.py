@@ -1,0 +1,117 @@
+"""`prefect-media models` and `prefect-media estimate`: what the catalog knows, for people."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from rich.console import Console
+from rich.table import Table
+
+from ..catalog.data import Host, Kind, Model, Price, Status, catalog, check
+from ..catalog.prices import quote
+from ..requests import ImageRequest, VideoRequest
+from .targets import PIPE_WIDTH
+
+WIDE = 150
+"""Columns of a terminal from which on the details fit."""
+
+COLOURS: dict[Status, str] = {"alive": "green", "retiring": "yellow", "retired": "red", "unknown": "dim"}
+
+
+def list_models(kind: Kind | None = None, *, alive: bool = False, today: date | None = None) -> None:
+    """Print the catalog as a table.
+
+    Args:
+        kind: Only models for "image" or "video".
+        alive: Only models that still work at OpenAI or on Azure.
+        today: The date to reckon from.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    table = Table(title=f"Models, as of {catalog().checked}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "OpenAI", "Azure", "successor", "USD"):
+        table.add_column(heading, no_wrap=heading == "model", overflow="fold")
+    details = console.width >= WIDE
+    for heading in ("sizes", "quality", "formats", "n", "edits") if details else ():
+        table.add_column(heading, overflow="fold")
+    hosts: tuple[Host, ...] = ("openai", "azure")
+    for model in catalog().models.values():
+        gone = all(model.status(host, today) == "retired" for host in hosts)
+        if (kind and model.family.kind != kind) or (alive and gone):
+            continue
+        row = [model.name, *(_standing(model, host, today) for host in hosts), model.successor or ""]
+        table.add_row(*row, _price(model.price), *(_details(model) if details else ()))
+    console.print(table)
+    console.print("Prices of tokens are per million. Sources: catalog.toml", style="dim")
+    if details:
+        console.print("Formats in brackets need access to a preview.", style="dim")
+    else:
+        console.print("Sizes, qualities and formats are shown in a wider window, or through a pipe.", style="dim")
+
+
+def print_estimate(
+    model: str,
+    *,
+    size: str | None = None,
+    quality: str | None = None,
+    n: int = 1,
+    seconds: int | None = None,
+    host: Host = "openai",
+    prompt: str = "-",
+) -> None:
+    """Print what a request would cost, or why that can't be said.
+
+    Args:
+        model: Model or deployment.
+        size: "WIDTHxHEIGHT" in pixels.
+        quality: Of an image.
+        n: How many images.
+        seconds: Length of a video; also makes it one.
+        host: Whose servers it goes to.
+        prompt: The prompt, whose tokens cost too.
+    """
+    known = catalog().models.get(model)
+    request: ImageRequest | VideoRequest
+    if seconds is not None or (known and known.family.kind == "video"):
+        request = VideoRequest(prompt=prompt, model=model, size=size, seconds=seconds)
+    else:
+        request = ImageRequest(prompt=prompt, model=model, size=size, quality=quality, n=n)
+    if not (known and known.status(host) == "retired"):  # of those, the price is history
+        request = check(request, host)
+    offer = quote(request, host)
+    said = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
+    console = Console()
+    console.print(f"{said}: {offer.basis}", highlight=False, markup=False)
+    if known and known.status(host) in ("retired", "retiring"):
+        console.print(f"{model} is {known.status(host)}: {known.retired[host]}", highlight=False)
+
+
+def _standing(model: Model, host: Host, today: date | None) -> str:
+    status = model.status(host, today)
+    end = f"{' until' if status == 'alive' else ''} {model.retired[host]}" if host in model.retired else ""
+    return f"[{COLOURS[status]}]{status}{end}[/]"
+
+
+def _details(model: Model) -> tuple[str, ...]:
+    rules = model.family
+    return (
+        _sizes(model),
+        ", ".join(rules.qualities) or ", ".join(f"{seconds} s" for seconds in rules.seconds),
+        ", ".join((*rules.formats, *(f"({each})" for each in rules.preview_formats))),
+        f"{rules.n_max}" if rules.kind == "image" else "",
+        f"up to {rules.edit_images}" if rules.edit_images else "",
+    )
+
+
+def _sizes(model: Model) -> str:
+    free = model.family.free_sizes
+    return f"free, to {free.max_edge} px" if free else ", ".join(model.family.sizes)
+
+
+def _price(price: Price | None) -> str:
+    if price is None:
+        return ""
+    if isinstance(price.per_second, dict):
+        return ", ".join(sorted({f"{each:g}/s" for each in price.per_second.values()}))
+    return f"in {price.text_in:g}, out {price.image_out:g}" if price.text_in and price.image_out else ""

@@ -1,0 +1,86 @@
+"""`prefect-media simulate`: the simulated provider in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from ..errors import MediaError
+
+if TYPE_CHECKING:
+    from ..simulator.profiles import Profile
+    from ..simulator.server import ProfileName
+
+NEEDED = ("starlette", "uvicorn", "python_multipart")
+
+
+def run(*, host: str, port: int, latency: float, profile: str = "openai", models: str | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        latency: Seconds a video takes.
+        profile: Whose Videos API.
+        models: Names served, separated by commas; None serves any.
+
+    Raises:
+        MediaError: The extra is not installed, the port is taken, there is no such profile, or no model is named.
+    """
+    need_extra("simulate", NEEDED)
+    from ..simulator import Simulator
+    from ..simulator.profiles import PROFILES
+
+    if profile not in PROFILES:
+        raise MediaError(f"--profile {profile} is not known; choose one of {', '.join(PROFILES)}")
+    served = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
+    if served == []:
+        raise MediaError(f"--models {models!r} names no model; give names separated by commas, or leave it out")
+    ended = threading.Event()
+
+    def end(*_: object) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    name = cast("ProfileName", profile)
+    simulator = Simulator(host=host, port=port, latency=latency, models=served, profile=name)
+    try:
+        simulator.start()
+    except OSError as error:
+        raise MediaError(
+            f"The simulator can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
+        ) from error
+    with simulator:
+        typer.echo(_welcome(simulator.url, simulator.azure_url, profile, PROFILES[profile], served))
+        ended.wait()
+    typer.echo(f"Stopped. Accepted: {len(simulator.images)} image requests, {len(simulator.jobs)} video jobs.")
+
+
+def need_extra(command: str, modules: tuple[str, ...]) -> None:
+    """Refuse to start a command whose extra is not installed."""
+    if not all(find_spec(module) for module in modules):
+        raise MediaError(f"prefect-media {command} needs an extra: pip install 'prefect-media[simulator]'")
+
+
+def _welcome(url: str, azure_url: str, name: str, profile: Profile, models: list[str] | None) -> str:
+    manner = f"Videos as by {name}: {profile.version}, looked at on {profile.checked}."
+    served = "Any model is served." if models is None else f"Served: {', '.join(models)}; other models are refused."
+    return f"""\
+Images and videos, simulated. Nothing leaves this machine and nothing is paid for.
+{manner} {served}
+
+  OpenAI   {url}
+  Azure    {azure_url}
+
+Any key will do:
+
+  export OPENAI_BASE_URL={url} OPENAI_API_KEY=simulated
+
+or OpenAICredentials(base_url="{url}", api_key="simulated").
+Prompts with the word "forbidden" are refused, videos of an "explode" fail. Ctrl-C ends it.
+"""

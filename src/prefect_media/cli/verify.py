@@ -1,0 +1,55 @@
+"""`prefect-media verify`: whether what was published is still as it was, byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..manifest import Manifest, Verification
+
+PIPE_WIDTH = 400
+"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
+
+
+def verify(url: str) -> None:
+    """Read and hash everything in a manifest again and print a table; exit code 1 when anything is wrong.
+
+    Args:
+        url: Address of a manifest, or of the folder it is in.
+    """
+    manifest, found = asyncio.run(_verify(url))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(_table(manifest, found))
+    if found.ok:
+        total = sum(asset.size_bytes for asset in manifest.assets)
+        console.print(f"{len(manifest.assets)} assets, {total / 1e6:.1f} MB: all as published", highlight=False)
+        return
+    console.print(f"{len(found.wrong)} of {len(manifest.assets)} assets are not as published", highlight=False)
+    raise typer.Exit(1)
+
+
+async def _verify(url: str) -> tuple[Manifest, Verification]:
+    manifest = await Manifest.aload(url)
+    return manifest, await manifest.averify(strict=False)
+
+
+def _table(manifest: Manifest, found: Verification) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("asset", "bytes", "SHA-256", "found", "what is wrong"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "found")
+    folder = found.uri.rpartition("/")[0] + "/"
+    for asset, finding in zip(manifest.assets, found.findings, strict=True):
+        table.add_row(
+            Text(asset.uri.removeprefix(folder)),  # as text: a name may look like markup
+            str(asset.size_bytes),
+            asset.sha256[:12],
+            Text(finding.problem or "ok", style="red" if finding.problem else "green"),
+            Text(finding.detail),
+        )
+    return table

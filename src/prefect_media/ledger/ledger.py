@@ -1,0 +1,378 @@
+"""Bought once: every purchase on record before it is paid for.
+
+One small readable JSON object per purchase, in the same store as the media. Every step is a compare-and-swap, so
+any number of processes and machines agree on who submits, and a process that dies leaves nothing locked.
+
+    intent ──────► submitted ──────► done
+      │  lease        │ job id          assets
+      │               └────────────► failed     the reason, raised again instead of paying again
+      └──────────────────────────► in_doubt     the reply was lost and nobody can say what became of it
+
+An image that is bought in a batch is submitted with the batch's name on it before the batch is ordered; the batch is a
+record of its own and goes the same way.
+
+An intent carries a lease, renewed while the paid request is in the air. A lease that was watched unchanged for its
+whole length means that the process died with the request somewhere between here and the provider: the next one asks
+the provider what it has. No wall clock takes part in that.
+
+An intent with a lease that is not doubtful may have its request in the air; a doubtful one has not, its owner is
+looking for what became of an earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import InvalidRequest, StoreError
+from ..image_batch import ImageBatch
+from ..requests import problems_of
+from ..runtime import clock
+from ..runtime.clock import Moment
+from ..settings import settings
+from ..storage.store import Storage
+from .accounts import settle
+from .claim import Claim, Overtaken
+from .conflicts import back_off, tries
+from .job_owners import release_jobs
+from .lease_watch import LeaseWatch
+from .record import Lease, Record
+from .record_merge import merge
+
+
+class Ledger:
+    """The purchases of one store."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    async def claim(self, order: Record, *, retry_failed: bool = False, batch: ImageBatch | None = None) -> Claim:
+        """Find the purchase, or write it down as intended, and wait while somebody else is submitting it.
+
+        Returns a claim that is either ours to submit, or already submitted, done, failed or in doubt. With
+        `retry_failed` a failed purchase becomes ours to submit again. With `batch` one that would be ours goes on
+        record as bought in that batch, in one step; one in which somebody died before is still ours, and doubtful.
+
+        Raises:
+            errors.InvalidRequest: The key belongs to another request.
+            errors.StoreError: The ledger can't be read or written.
+        """
+        await self.storage.ensure_conditional()
+        owner, watch = clock.new_id(), LeaseWatch()
+        found: tuple[Record, str] | None = None
+        for number in tries():
+            await back_off(number)
+            if found is None:  # most purchases are new: written without a look
+                record, when = _stamped(order, **_taken(owner, batch)), Moment.now()
+                writing = self.storage.create(_path(order.key), _json(record))
+                version = await self._claiming(writing, record)
+                if version is not None:
+                    return await self._indexed(Claim(record, version, when))
+            found = await self._idle(order, owner, watch)
+            if found is None:
+                continue
+            record, version = found
+            if record.state in ("submitted", "done", "in_doubt") or (record.state == "failed" and not retry_failed):
+                await self.settle(record)
+                return Claim(record, version)
+            if record.lease and record.lease.owner == owner:
+                return Claim(record, version)
+            # An intent nobody is working on any more, or a failure that is to be bought again.
+            try:
+                await settle(self.storage, record)  # before its next attempt takes its place in the account
+            except StoreError as error:
+                if error.transient:
+                    raise
+            doubtful = record.doubtful or (record.state == "intent" and record.lease is not None)
+            taken = self._take(
+                Claim(record, version),
+                owner,
+                batch,
+                doubtful=doubtful,
+                budget=order.budget or record.budget,
+                server_time=record.server_time if doubtful else order.server_time,
+            )
+            if claim := await taken:
+                return claim
+        raise _never_matched(order)
+
+    async def _idle(self, order: Record, owner: str, watch: LeaseWatch) -> tuple[Record, str] | None:
+        """The purchase once nobody else is alive who submits it; None when there is none."""
+        while (found := await self.get(order.key)) is not None:
+            record = found[0]  # somebody's, or ours where the store took it and its reply was lost
+            if record.fingerprint != order.fingerprint:
+                raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
+            await self._index(record, order.flow_run_id)
+            theirs = record.lease if record.state == "intent" else None
+            if theirs is None or theirs.owner == owner or watch.seconds_left(record.key, theirs) <= 0:
+                return found
+            await clock.sleep(min(0.5, settings().lease_seconds / 10))
+        return None
+
+    async def _indexed(self, claim: Claim) -> Claim:
+        """A claim that was just made, with its entry in the index; without one it is given up again."""
+        try:
+            await self._index(claim.record)
+        except BaseException:
+            with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
+                await asyncio.shield(self.move(claim, state="intent"))
+            raise
+        return claim
+
+    async def take_doubt(self, claim: Claim) -> Claim | None:
+        """Make a purchase in doubt ours to clear up; None when somebody else was faster."""
+        return await self._take(claim, clock.new_id(), doubtful=True)
+
+    async def reopen(self, claim: Claim) -> Claim | None:
+        """Make a batch that is done ours to submit once more; None when somebody else was faster."""
+        return await self._take(claim, clock.new_id(), doubtful=False)
+
+    async def _take(
+        self, claim: Claim, owner: str, batch: ImageBatch | None = None, *, doubtful: bool, **changes: Any
+    ) -> Claim | None:
+        return await self.swap(
+            claim,
+            **changes,
+            job=None,
+            other_jobs=claim.record.job_ids,  # still ours: never to be taken for the job of a lost reply
+            failure=None,
+            attempt=claim.record.attempt + 1,
+            doubtful=doubtful,
+            **_taken(owner, None if doubtful else batch),
+        )
+
+    async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
+        """Change a purchase exactly as it was found; None when it is another by now. A budget follows."""
+        record, when = _stamped(claim.record, **changes), Moment.now()
+        writing = self.storage.replace(_path(record.key), _json(record), claim.version)
+        if (version := await self._claiming(writing, record)) is None:
+            return None
+        with suppress(StoreError):
+            await settle(self.storage, record)
+        return Claim(record, version, when)
+
+    async def settle(self, record: Record) -> None:
+        """Book a purchase that is done or failed, where whoever put that on record could not."""
+        if record.state in ("done", "failed"):
+            with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+                await settle(self.storage, record)
+
+    async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
+        """Write a claim. When that fails or is cancelled, what may have arrived of it is given up: nothing was sent."""
+        write = asyncio.ensure_future(writing)
+        try:
+            return await asyncio.shield(write)
+        except BaseException:
+            with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
+                await asyncio.shield(self._given_up(write, mine))
+            raise
+
+    async def _given_up(self, write: asyncio.Future[str | None], mine: Record) -> None:
+        await asyncio.wait([write])
+        found = await self.get(mine.key)
+        if found and found[0].lease and found[0].lease == mine.lease:
+            await self.move(Claim(*found), state="intent")
+
+    @asynccontextmanager
+    async def held(self, claim: Claim) -> AsyncGenerator[None]:
+        """Keep the lease alive while a paid request is in the air."""
+
+        stop = asyncio.Event()
+
+        async def renew() -> None:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), settings().lease_seconds / 3)
+                    return
+                with suppress(StoreError):  # the next renewal may work; if none does, others take it for a doubt
+                    if not await self._renew(claim):
+                        return  # moved on, or taken over: `confirm` and `move` find out
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            stop.set()  # not cancelled: a renewal cut off half-way would leave us with the wrong version
+            await renewal
+
+    async def confirm(self, claim: Claim) -> None:
+        """Make sure, right before paying, that the purchase is still ours to make.
+
+        Raises:
+            Overtaken: It no longer is: this process slept, or could not reach the store, for too long.
+        """
+        if not claim.fresh:
+            await self.renew(claim)
+
+    async def renew(self, claim: Claim) -> None:
+        """Write our lease and what we know of a doubt.
+
+        Raises:
+            Overtaken: The purchase is ours no more.
+            errors.StoreError: It could not be written.
+        """
+        if not await self._renew(claim):
+            raise Overtaken
+
+    async def _renew(self, claim: Claim) -> bool:
+        """Prolong our lease; False when it is ours no more."""
+        async with claim.busy:
+            owner = claim.owner
+            if owner is None or not claim.ours:
+                return False
+            for number in tries():
+                await back_off(number)
+                renewals = claim.record.lease.renewals + 1 if claim.record.lease else 0
+                record, when = _stamped(claim.record, lease=_lease(owner, renewals)), Moment.now()
+                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                if version is not None:
+                    claim.record = claim.record.model_copy(update={"lease": record.lease})
+                    claim.note_written(record, version, when)
+                    return True
+                found = await self.get(record.key)
+                if found is None or not found[0].lease or found[0].lease.owner != owner:
+                    return False
+                claim.version = found[1]  # our own write, the reply to which was lost
+            raise _never_matched(claim.record)
+
+    async def move(self, claim: Claim, **changes: Any) -> Record:
+        """Move a purchase on to another state, and return what the ledger says afterwards.
+
+        When somebody else changed the record meanwhile, what is known for certain (a job id, an asset) is
+        written over what is only intended, and never the other way round. A budget it was bought on follows.
+        """
+        record = await self._moved(claim, changes)
+        with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+            await settle(self.storage, record)
+        return record
+
+    async def _moved(self, claim: Claim, changes: dict[str, Any]) -> Record:
+        async with claim.busy:
+            doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
+            record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
+            for number in tries():
+                await back_off(number)
+                when = Moment.now()
+                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                if version is not None:
+                    claim.record = record
+                    claim.note_written(record, version, when)
+                    return record
+                found = await self.get(record.key)
+                if found is None:
+                    raise StoreError(
+                        f"the purchase {record.key} vanished from the ledger",
+                        transient=False,
+                        key=record.key,
+                        job_id=record.job.id if record.job else None,
+                    )
+                theirs, claim.version = found
+                if theirs.lease and theirs.lease.owner == claim.owner:
+                    continue  # our own renewal, the reply to which was lost
+                merged = merge(record, theirs)
+                if merged is theirs:
+                    claim.record = theirs
+                    return theirs
+                record = merged
+            raise _never_matched(record)
+
+    async def get(self, key: str) -> tuple[Record, str] | None:
+        """A purchase and the version of its record; None when there is none."""
+        found = await self.storage.fetch(_path(key))
+        if found is None:
+            return None
+        try:
+            return Record.model_validate_json(found.data), found.version
+        except ValueError as error:
+            why = problems_of(error) if isinstance(error, ValidationError) else error
+            raise StoreError(
+                f"the purchase {key} on the ledger can't be read ({why}); it may come from a newer prefect-media: "
+                f"update this one, or let it be bought anew with prefect-media jobs forget {key[:12]}",
+                transient=False,
+            ) from error
+
+    async def purchases(self, unreadable: Callable[[StoreError], None] | None = None) -> AsyncIterator[Record]:
+        """All purchases on the ledger, in no particular order.
+
+        Args:
+            unreadable: Told of what can't be read, which is then left out. By default it is raised.
+        """
+        async for path, _ in self.storage.list("ledger/purchases/"):
+            if not path.endswith(".json"):
+                continue
+            try:
+                found = await self.get(path.rpartition("/")[2].removesuffix(".json"))
+            except StoreError as error:
+                if unreadable is None or error.transient:
+                    raise
+                unreadable(error)
+            else:
+                if found:
+                    yield found[0]
+
+    async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
+        """The purchases that one flow run (the outermost) asked for."""
+        async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
+            if found := await self.get(path.rpartition("/")[2]):
+                yield found[0]
+
+    async def forget(self, key: str) -> None:
+        """Take a purchase off the ledger, so that the same request is bought anew."""
+        found = None
+        with suppress(StoreError):  # a record that can't be read is forgotten all the same
+            found = await self.get(key)
+        await self.storage.delete(_path(key))
+        if found:
+            await release_jobs(self.storage, found[0])
+
+    async def _index(self, record: Record, flow_run_id: str | None = None) -> None:
+        if run := flow_run_id or record.flow_run_id:
+            await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
+
+
+def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
+    """What a purchase that becomes ours is: submitted by us under a lease, or bought in a batch."""
+    if batch is not None:
+        return {"state": "submitted", "lease": None, "batch": batch}
+    return {"state": "intent", "lease": _lease(owner), "batch": None}
+
+
+def _lease(owner: str, renewals: int = 0) -> Lease:
+    seconds = settings().lease_seconds
+    until = clock.now() + timedelta(seconds=seconds)
+    return Lease(owner=owner, until=until, seconds=seconds, renewals=renewals)
+
+
+def _never_matched(record: Record) -> StoreError:
+    """The error of a compare-and-swap that failed as often as it may be tried."""
+    job_id = record.job_ids[0] if record.job_ids else None
+    bought = (
+        f"; {job_id} is bought and not on record: attach it with prefect-media jobs adopt {record.key[:12]} {job_id}, "
+        "once the store is mended"
+        if job_id
+        else ""
+    )
+    return StoreError(
+        f"the record of the purchase {record.key[:12]} changed before each of {settings().conflict_tries} tries to "
+        f"write it; the store may not honour If-Match, see MediaStore.check(){bought}",
+        transient=False,
+        key=record.key,
+        job_id=job_id,
+    )
+
+
+def _path(key: str) -> str:
+    return f"ledger/purchases/{key}.json"
+
+
+def _json(record: Record) -> bytes:
+    return record.model_dump_json(indent=2).encode()
+
+
+def _stamped(record: Record, **changes: Any) -> Record:
+    return record.model_copy(update={"updated_at": clock.now(), **changes})

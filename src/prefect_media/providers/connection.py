@@ -1,0 +1,272 @@
+"""Connections to a provider, and the SDK clients that serve them.
+
+Clients are shared by everything in one process that uses the same event loop and the same connection, so
+a second call pays for no second TLS set-up. They live here and not in the blocks, which stay picklable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+from ..cleaning import cleaner_of, keep_secrets_out_of_logs
+from ..errors import AuthenticationFailed
+from ..runtime.per_loop import shared
+from ..runtime.transfers import tls
+from ..runtime.unpacking import ACCEPTED
+from .address import segment
+from .azure_login import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
+from .error_mapping import keep_secrets_out_of
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI, OpenAI
+
+    from ..catalog.data import Host
+
+AZURE_DOMAINS = (
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".azure-api.net",
+)
+
+
+keep_secrets_out_of_logs(
+    *("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy"),
+    *("openai._base_client", "urllib3.connectionpool"),
+)
+
+ONE_PIECE_BYTES = 4 * 1024 * 1024
+"""A request body up to this size is put together before it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where to send requests and as whom. The key is in it, but in no repr of it."""
+
+    provider: Literal["openai", "azure"]
+    base_url: str
+    """Root of the API without a trailing slash, such as "https://api.openai.com/v1"."""
+    api_key: str = field(repr=False)
+    bearer: bool = True
+    """Whether the key goes into `Authorization: Bearer`; otherwise into Azure's `api-key` header."""
+    entra: bool = False
+    """Whether azure-identity provides the bearer token in place of a key."""
+    api_version: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    dialect: str = field(default="openai", compare=False)
+    """How the server speaks, a name in dialects.toml or "auto"; the same connection whatever it says."""
+    model_family: str | None = None
+    request_timeout: float = 600.0
+    """Seconds to wait for one HTTP answer, the whole of it."""
+    max_concurrency: int = 16
+    """Paid requests in the air at once, in one process."""
+
+    def __post_init__(self) -> None:
+        for name, text in (("key", self.api_key), ("organization", self.organization), ("project", self.project)):
+            if text and not (text.isascii() and text.isprintable()):
+                raise AuthenticationFailed(
+                    f"the {name} has a line break or a letter in it that no {name} has; copy it anew. Nothing was sent"
+                )
+
+    @property
+    def host(self) -> str:
+        """Host name (and port, if unusual) of the server."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def catalog_host(self) -> Host:
+        """Whose rules and retirement dates apply."""
+        name = urlsplit(self.base_url).hostname or ""
+        if name == "api.openai.com" or name.endswith(".api.openai.com"):
+            return "openai"
+        return "azure" if self.provider == "azure" and name.endswith(AZURE_DOMAINS) else "other"
+
+    @property
+    def account(self) -> dict[str, str | None]:
+        """Who pays: part of a purchase's identity. Deliberately not the key, which may be rotated."""
+        return {
+            "provider": self.provider,
+            "host": self.host,
+            "organization": self.organization,
+            "project": self.project,
+        }
+
+    def images_url(self, operation: Literal["generations", "edits"], model: str) -> str:
+        """Full URL of an image operation; Azure's dated api-versions only know it per deployment.
+
+        Raises:
+            errors.InvalidRequest: No deployment can have that name.
+        """
+        if self.provider == "azure" and is_dated(self.api_version):
+            root = self.base_url.removesuffix("/v1")
+            query = urlencode({"api-version": self.api_version})
+            return f"{root}/deployments/{segment('deployment name', model)}/images/{operation}?{query}"
+        return self.url(f"/images/{operation}")
+
+    def url(self, path: str) -> str:
+        """Full URL of a path of the v1 API (the client adds `api-version=preview` where it is asked for)."""
+        return f"{self.base_url}{path}"
+
+    def download_url(self, path: str) -> str:
+        """Full URL of a path of the v1 API for requests that don't go through the SDK's client."""
+        return self.url(path) + ("?api-version=preview" if self.asks_for_preview else "")
+
+    @property
+    def asks_for_preview(self) -> bool:
+        return self.provider == "azure" and self.api_version == "preview"
+
+
+def is_dated(api_version: str | None) -> bool:
+    """Whether an Azure api-version is of the older kind that carries a date, such as "2025-04-01-preview"."""
+    return bool(api_version) and api_version[:2] == "20"  # pyright: ignore[reportOptionalSubscript]
+
+
+def wire_client(connection: Connection) -> AsyncOpenAI:
+    """The client our own requests go through: always the plain one, because URLs are built here."""
+    return shared(("wire", connection), lambda: _plain_async(connection, ours=True))
+
+
+async def headers_of(connection: Connection) -> dict[str, str]:
+    """What a request has to carry that doesn't go through the SDK's client."""
+    secret = await async_token_provider(_scope(connection))() if connection.entra else connection.api_key
+    headers = {"Authorization": f"Bearer {secret}"} if connection.bearer or connection.entra else {"api-key": secret}
+    if connection.organization:
+        headers["OpenAI-Organization"] = connection.organization
+    if connection.project:
+        headers["OpenAI-Project"] = connection.project
+    return headers
+
+
+def paid_slots(connection: Connection) -> asyncio.Semaphore:
+    """Holds back paid requests beyond the connection's `max_concurrency`."""
+    return shared(("slots", connection), lambda: asyncio.Semaphore(connection.max_concurrency))
+
+
+def async_client(connection: Connection) -> AsyncOpenAI:
+    """The SDK client a user gets: shared on the running event loop, a new one outside of any."""
+    from openai import AsyncAzureOpenAI
+
+    def make() -> AsyncOpenAI:
+        if is_dated(connection.api_version):
+            return AsyncAzureOpenAI(**_azure_options(connection), http_client=_http_async(connection, ours=False))
+        return _plain_async(connection, ours=False)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return make()
+    return shared(("user", connection), make)
+
+
+@lru_cache(maxsize=64)
+def sync_client(connection: Connection) -> OpenAI:
+    """The blocking SDK client a user gets, made once."""
+    from openai import AzureOpenAI, OpenAI
+
+    if is_dated(connection.api_version):
+        return AzureOpenAI(**_azure_options(connection), http_client=_http(connection))
+    secret = token_provider(_scope(connection)) if connection.entra else connection.api_key
+    return OpenAI(api_key=secret, **_plain_options(connection), http_client=_http(connection))
+
+
+def _plain_async(connection: Connection, *, ours: bool) -> AsyncOpenAI:
+    from openai import AsyncOpenAI
+
+    secret = async_token_provider(_scope(connection)) if connection.entra else connection.api_key
+    return AsyncOpenAI(api_key=secret, **_plain_options(connection), http_client=_http_async(connection, ours=ours))
+
+
+def _plain_options(connection: Connection) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "base_url": connection.base_url,
+        "organization": connection.organization,
+        "project": connection.project,
+        "timeout": connection.request_timeout,
+    }
+    if connection.asks_for_preview:
+        options["default_query"] = {"api-version": "preview"}
+    return options
+
+
+def _scope(connection: Connection) -> str:
+    return DATED_SCOPE if is_dated(connection.api_version) else V1_SCOPE
+
+
+def _http(connection: Connection) -> httpx2.Client:
+    """An HTTP client that sends the key as its server wants it, and to no other; the SDK's plain ones send a bearer."""
+    from openai import DefaultHttpxClient
+
+    from .bounds import refuse_redirect
+
+    def ours_alone(request: httpx2.Request) -> None:
+        _keep_home(request, connection)
+
+    def unless_paid(response: httpx2.Response) -> None:
+        refuse_redirect(response, leaves_home=True)
+
+    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [ours_alone], "response": [unless_paid]})
+
+
+def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
+    """The async twin of `_http`.
+
+    The SDK's own would close itself when it is garbage, on whatever event loop is running by then.
+
+    Args:
+        connection: Where to and as whom.
+        ours: Whether we read its answers: then they are bounded, and come from nowhere else.
+    """
+    from openai import DefaultAsyncHttpxClient
+
+    from .bounded_client import BoundedClient
+    from .bounds import bind, refuse_redirect
+
+    async def ours_alone(request: httpx2.Request) -> None:
+        _keep_home(request, connection)
+
+    async def in_one_piece(request: httpx2.Request) -> None:
+        cleaner_of(request.headers)  # from now on, logs are kept clean of what it carries
+        # A form would be sent field by field, each with a system call and perhaps a packet of its own.
+        if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
+            await request.aread()
+
+    async def unless_paid(response: httpx2.Response) -> None:
+        refuse_redirect(response, leaves_home=not ours)
+
+    async def clean(response: httpx2.Response) -> None:
+        keep_secrets_out_of(response)
+
+    hooks = {"request": [ours_alone, in_one_piece], "response": [clean, unless_paid, *([bind] if ours else [])]}
+    if not ours:
+        return DefaultAsyncHttpxClient(verify=tls(), event_hooks=hooks)
+    headers = {"Accept-Encoding": ACCEPTED}
+    return BoundedClient(connection.request_timeout, verify=tls(), headers=headers, event_hooks=hooks)
+
+
+def _keep_home(request: httpx2.Request, connection: Connection) -> None:
+    """Send the key as this server wants it, and neither it nor anything else of ours to another one."""
+    from .bounds import keep_secrets_home
+
+    if not connection.bearer:
+        request.headers.pop("Authorization", None)
+        request.headers["api-key"] = connection.api_key
+    keep_secrets_home(request, connection.base_url)
+
+
+def _azure_options(connection: Connection) -> dict[str, Any]:
+    if connection.entra:
+        secret = {"azure_ad_token_provider": token_provider(_scope(connection))}
+    else:
+        secret = {"azure_ad_token" if connection.bearer else "api_key": connection.api_key}
+    return {
+        **secret,
+        "azure_endpoint": connection.base_url.removesuffix("/openai/v1"),
+        "api_version": connection.api_version,
+        "timeout": connection.request_timeout,
+    }

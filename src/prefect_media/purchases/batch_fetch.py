@@ -1,0 +1,261 @@
+"""What came of a batch: waited for, its pictures stored as they arrive, each purchase on record as it lands.
+
+Stopped anywhere, the next one goes on: what is on record as done is passed over. What was not made is free again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from ..assets import Asset
+from ..catalog.prices import total
+from ..errors import InvalidRequest, JobExpired, JobFailed, MediaError, StoreError
+from ..image_batch import BatchState, ImageBatch
+from ..ledger.ledger import Claim, Ledger
+from ..ledger.record import Record, failure_of, remembered
+from ..providers import batches as wire
+from ..providers.address import base_url_at
+from ..providers.batches import Line
+from ..providers.connection import Connection
+from ..purchase_options import Terms
+from ..requests import ImageRequest
+from ..runtime import clock
+from ..settings import settings
+from ..storage.store import Storage
+from ..waiting.deadlines import Done, LookAgain, Patience, Watch
+from ..waiting.wait import LAST_LOOK
+from .batch_order import Ordered, kept
+from .batch_submit import each
+from .orders import still_there
+from .sidecar import write_sidecars
+from .split import joined
+from .store_images import store_images
+
+KEPT = timedelta(days=30)
+"""How long OpenAI keeps the answers of a batch, as its Batch guide says."""
+
+LONGEST_PAUSE = 60.0
+"""Longest pause between two looks at a batch, in seconds; it grows to this by a half each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of one request."""
+
+    request: ImageRequest
+    assets: tuple[Asset, ...] = ()
+    error: MediaError | None = None
+
+
+async def is_finished(connection: Connection, batch: ImageBatch, storage: Storage) -> bool:
+    """One look at a batch, without waiting; a batch that failed is finished too.
+
+    Raises:
+        errors.InvalidRequest: It was made at another server than the credentials are for, or is not on this ledger.
+        errors.MediaError: The look failed.
+    """
+    at, record = await _found(connection, batch, Ledger(storage))
+    if record.state != "submitted":
+        return record.state == "done"
+    assert record.batch and record.batch.id
+    return (await wire.look(at, record.batch.id)).ended
+
+
+async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, terms: Terms) -> list[Made]:
+    """What became of each request, in order; waits until the batch is finished.
+
+    Raises:
+        errors.InvalidRequest: It was made at another server than the credentials are for, or is not on this ledger.
+        errors.JobTimedOut: It was not finished in time.
+        errors.MediaError: The batch or its files could not be had, or the store not be written; what was stored is
+            on record.
+    """
+    ledger = Ledger(storage)
+    at, record = await _found(connection, batch, ledger)
+    requests = await kept(storage, batch.key)
+    troubles: dict[str, MediaError] = {}
+    if record.state == "submitted":
+        troubles = await _Collection(at, record, requests, ledger, terms).run()
+
+    async def assets_of(key: str) -> list[Asset]:
+        found = await ledger.get(key)
+        purchase = found[0] if found else None
+        if purchase:
+            await ledger.settle(purchase)
+        if purchase and purchase.state == "done":
+            return await still_there(purchase, storage, terms)
+        if purchase and purchase.failure:
+            raise remembered(purchase.failure)
+        raise troubles.get(key) or JobFailed(
+            "this was not ordered, or is forgotten; submit the batch again", job_id=record.batch and record.batch.id
+        )
+
+    async def made(ordered: Ordered) -> Made:
+        try:
+            return Made(ordered.request, tuple(await joined([assets_of(key) for key in ordered.keys])))
+        except MediaError as error:
+            if isinstance(error, StoreError) and error.transient:
+                raise  # not of this request alone: it is tried again as a whole
+            return Made(ordered.request, error=error)
+
+    return await each(requests, made)
+
+
+async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
+    """Where a batch is, and what the ledger says of it."""
+    name = f"batch {batch.id or batch.key[:12]}"
+    base_url = base_url_at(connection, name, batch.base_url)
+    found = await ledger.get(batch.key)
+    if found is None:
+        raise InvalidRequest(
+            f"{name} is not on the ledger of {ledger.storage.url}; pass the store it was submitted with"
+        )
+    if found[0].account != connection.account:
+        raise InvalidRequest(
+            f"{name} belongs to another organization or project; pass the credentials it was made with"
+        )
+    return replace(connection, base_url=base_url), found[0]
+
+
+@dataclass(slots=True)
+class _Collection:
+    """One way through the answers of a batch.
+
+    Attributes:
+        failures: What the provider says it did not make and why, and whether that is final.
+        troubles: What was made and could not be stored.
+    """
+
+    at: Connection
+    record: Record
+    requests: list[Ordered]
+    ledger: Ledger
+    terms: Terms
+    failures: dict[str, tuple[MediaError, bool]] = field(default_factory=dict[str, tuple[MediaError, bool]])
+    troubles: dict[str, MediaError] = field(default_factory=dict[str, MediaError])
+
+    @property
+    def batch(self) -> ImageBatch:
+        assert self.record.batch is not None
+        return self.record.batch
+
+    @property
+    def id(self) -> str:
+        assert self.batch.id is not None
+        return self.batch.id
+
+    async def run(self) -> dict[str, MediaError]:
+        """Wait, store what was made, and free what was not; what could not be stored is returned."""
+        state = await self._ended()
+        silence = state.silence()
+        try:
+            for file_id in (state.output_file, state.error_file):
+                if file_id:
+                    await self._read(file_id)
+        except JobExpired as gone:
+            if clock.now() - self.batch.submitted_at < KEPT:
+                raise self._unknown(gone) from gone
+            silence = gone, True
+        await self._settle(silence)
+        return self.troubles
+
+    async def _ended(self) -> BatchState:
+        pause = settings().poll_seconds
+        age = (clock.now() - self.batch.submitted_at).total_seconds()
+        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic(), age=age)
+        told = ""
+        while True:
+            try:
+                async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
+                    state = await wire.look(self.at, self.id)
+            except TimeoutError:
+                raise wait.overdue() from None
+            except MediaError as error:
+                verdict = wait.missed(error, clock.monotonic())
+            else:
+                verdict = wait.saw(state.as_job, clock.monotonic())
+                news = f"{state.status}, {state.completed} of {state.total} made"
+                if news != told:
+                    self.terms.logger.info("Batch %s is %s", self.id, told := news)
+                if isinstance(verdict, Done):
+                    return state
+            if isinstance(verdict, MediaError):
+                raise self._unknown(verdict) if isinstance(verdict, JobExpired) else verdict
+            assert isinstance(verdict, LookAgain)
+            await clock.sleep(
+                min(verdict.not_after, max(verdict.not_before, clock.monotonic() + pause)) - clock.monotonic()
+            )
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _unknown(self, error: JobExpired) -> JobExpired:
+        """The error of what should be there. It is paid for, so nothing is bought again before somebody says so."""
+        return JobExpired(
+            f"{error.message.partition(';')[0]}. If the key is of the account that ordered it, fetch it again later; "
+            f"to have it ordered anew: prefect-media jobs forget {self.batch.key[:12]}",
+            **error.details,
+        )
+
+    async def _read(self, file_id: str) -> None:
+        """Store the pictures of a file and note its failures, a few lines in memory at once."""
+        requests = {key: ordered.request for ordered in self.requests for key in ordered.keys}
+        slots = asyncio.Semaphore(settings().max_transfers)
+        storing: list[asyncio.Task[None]] = []
+        try:
+            async with aclosing(wire.answers(self.at, file_id, self.id, requests.values())) as lines:
+                async for line in lines:
+                    if line.key not in requests:
+                        self.terms.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)
+                    elif line.error:
+                        self.failures[line.key] = line.error, line.final
+                    else:
+                        await slots.acquire()
+                        task = asyncio.create_task(self._store(line, requests[line.key]))
+                        storing.append(task)
+                        task.add_done_callback(lambda _: slots.release())
+        finally:
+            await asyncio.gather(*storing)  # paid for, and here already
+
+    async def _store(self, line: Line, request: ImageRequest) -> None:
+        try:
+            if (claim := await self._waiting(line.key)) is None:
+                return
+            record = claim.record.model_copy(update={"batch": self.batch})
+            bought = {name: value for name, value in record.request.items() if name in ImageRequest.model_fields}
+            part = request.model_copy(update=bought)
+            assets = await store_images(self.at, part, line, self.ledger.storage, record, self.terms)
+            await write_sidecars(self.ledger.storage, record, assets, self.terms.logger)
+            await self.ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch)
+        except MediaError as error:
+            self.troubles[line.key] = error
+
+    async def _settle(self, silence: tuple[MediaError, bool]) -> None:
+        """Free what was not made, remember what is final, and close the batch unless something is left to be stored.
+
+        What is waiting is read before it is made sure that the batch is still the same, and changed only as it was
+        read: so nothing is freed that meanwhile went into the next batch of this order.
+        """
+        keys = {key for ordered in self.requests for key in ordered.keys} - self.troubles.keys()
+        waiting = [claim for claim in await each(keys, self._waiting) if claim]
+        found = await self.ledger.get(self.record.key)
+        if found is None or found[0].state != "submitted" or found[0].batch != self.batch:
+            return
+
+        async def settle(claim: Claim) -> None:
+            error, final = self.failures.get(claim.record.key, silence)
+            state, batch = ("failed", self.batch) if final else ("intent", None)
+            await self.ledger.swap(claim, state=state, batch=batch, failure=failure_of(error))
+
+        await each(waiting, settle)
+        if not self.troubles:
+            await self.ledger.swap(Claim(*found), state="done")
+
+    async def _waiting(self, key: str) -> Claim | None:
+        """A purchase that is to be made by this batch; None when it is on record what came of it."""
+        found = await self.ledger.get(key)
+        if found is None or found[0].state != "submitted":
+            return None
+        return Claim(*found) if found[0].batch and found[0].batch.key == self.record.key else None

@@ -1,0 +1,246 @@
+"""Many images in one batch of the provider's Batch API: at half the price, within 24 hours, and bought once.
+
+Each request is a purchase of its own, with the key it has when it is made alone. What is not bought yet goes on record
+as bought in the batch before the batch is ordered, so nobody buys it alone meanwhile; what was bought before stays out.
+The batch has a record too, which goes the way of every purchase. Its key is in the batch's metadata at the provider, so
+after a lost reply or a crash the provider's list says for certain whether the batch exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from ..errors import InvalidRequest, MediaError, SubmissionInDoubt
+from ..image_batch import BatchState, ImageBatch
+from ..ledger.accounts import reserve
+from ..ledger.ledger import Claim, Ledger, Overtaken
+from ..ledger.record import Record
+from ..providers import batches as wire
+from ..providers.connection import Connection
+from ..providers.server_time import server_time
+from ..purchase_options import Terms
+from ..requests import ImageRequest
+from ..runtime import clock
+from ..storage.store import Storage
+from .batch_order import BatchOrder, keep, order_batch
+from .lost_jobs import since
+from .submit_once import Ready, guessing, let_in, submitted, submitting
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+LOOKS = (0.0, 1.0, 3.0, 10.0, 30.0)
+"""Pauses, in seconds, before each look into the list: a batch has time, and one that is listed late would be dear."""
+
+AT_ONCE = 16
+"""Records looked at or written at once."""
+
+
+async def submit(
+    connection: Connection, requests: Sequence[ImageRequest], storage: Storage, terms: Terms
+) -> ImageBatch:
+    """The one batch of these requests in their scope, ordered now or before.
+
+    Raises:
+        errors.InvalidRequest: Something can't work, or is in another batch at this moment; nothing was sent.
+        errors.BudgetExceeded: All that is not bought yet could pass the budget together; nothing was sent.
+        errors.SubmissionInDoubt: The provider's list can't be read after a lost reply, or a request may have been
+            bought alone by a process that died.
+    """
+    ledger = Ledger(storage)
+    order = await order_batch(connection, requests, ledger, terms)
+    intended = order.record
+    while True:
+        claim = await ledger.claim(intended)
+        while claim.record.state == "in_doubt":
+            claim = await ledger.take_doubt(claim) or await ledger.claim(intended)
+        if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, terms):
+            if (reopened := await ledger.reopen(claim)) is None:
+                continue
+            claim = reopened
+        if not claim.ours:
+            assert claim.record.batch is not None
+            terms.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
+            return claim.record.batch
+        with suppress(Overtaken):
+            async with submitting(ledger, claim) as submission:
+                return await _submit(connection, order, ledger, claim, terms, submission)
+
+
+async def _submit(
+    connection: Connection,
+    order: BatchOrder,
+    ledger: Ledger,
+    claim: Claim,
+    terms: Terms,
+    submission: submitting,
+) -> ImageBatch:
+    """Find the batch that is ours to order, or order it with all that is not bought yet."""
+    key = claim.record.key
+    batch = ImageBatch(
+        provider=connection.provider,
+        base_url=connection.base_url,
+        key=key,
+        submitted_at=clock.now(),
+        count=len(order.requests),
+    )
+
+    async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
+        return await _find(connection, claim, terms, error)
+
+    find = guessing(look_for_it, terms)
+    await keep(ledger.storage, order, key)
+    state: BatchState | None = None
+    if claim.record.doubtful:
+        state = await find(None)
+        claim.doubt(False)
+    else:
+        await wire.page(connection)  # free: a server without a list has no batches
+        claim.note_server_time(server_time(connection.base_url, claim.made))
+    if state is None:
+        mine = list[Claim]()
+        try:
+            await _enlist(order, batch, mine, ledger, terms)
+            if mine:
+                await each(
+                    mine, lambda part: reserve(ledger.storage, part, lambda: order.quotes[part.record.key], terms)
+                )
+                ours = {part.record.key for part in mine}
+                file_id = await wire.upload(connection, [line for key, line in order.lines.items() if key in ours])
+
+                async def create(ready: Ready) -> BatchState:
+                    return await wire.create(connection, file_id, key, ready=ready)
+
+                state = await let_in(submitted(create, find, ledger, claim, terms), claim)
+        except MediaError:
+            if not claim.record.doubtful:  # certainly not ordered
+                await ledger.confirm(claim)
+                await each(mine, lambda part: ledger.swap(part, state="intent", batch=None))
+            raise
+    if state is None:
+        terms.logger.info("All of this batch was bought before in this scope")
+        await ledger.move(claim, state="done", batch=batch)
+        return batch
+    claim.doubt(True)  # until it is on record
+    record = await submission.bought(state="submitted", batch=batch.model_copy(update={"id": state.id}))
+    bought = record.batch or batch
+    if bought.id != state.id:
+        terms.logger.error(
+            "The batches %s and %s were bought for one order; going on with the second", state.id, bought.id
+        )
+    terms.logger.info("Submitted batch %s", bought.id)
+    return bought
+
+
+async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledger: Ledger, terms: Terms) -> None:
+    """Put on record what is to be bought in the batch, and gather it in `mine`.
+
+    Raises:
+        errors.InvalidRequest: Some of it is in another batch.
+        errors.SubmissionInDoubt: Some of it may have been bought alone by a process that died.
+    """
+    elsewhere: dict[str, ImageBatch | None] = {}
+    doubtful: list[str] = []
+
+    async def enlist(part: Record) -> None:
+        claim = await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
+        while claim.record.state == "in_doubt" or claim.ours:
+            if terms.on_doubt == "raise":
+                if claim.ours:
+                    await ledger.move(claim, state="in_doubt")
+                doubtful.append(part.key)
+                return
+            attempt = claim.record.attempt + 1
+            taken = await ledger.swap(
+                claim, state="submitted", lease=None, batch=batch, doubtful=False, attempt=attempt
+            )
+            claim = taken or await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
+        if claim.record.state == "submitted":
+            if claim.record.batch and claim.record.batch.key == batch.key:
+                mine.append(claim)
+            else:
+                elsewhere[part.key] = claim.record.batch
+
+    await each(order.parts.values(), enlist)
+    if elsewhere:
+        other = next(iter(elsewhere.values()))
+        what = order.named(list(elsewhere))
+        raise other.under_way(what) if other else InvalidRequest(f"{what} are being made already. Nothing was sent")
+    if doubtful:
+        raise SubmissionInDoubt(
+            f"{order.named(doubtful)} may have been made and paid for by a process that died; "
+            'pass on_doubt="resubmit" to go on and perhaps pay twice for these',
+            key=doubtful[0],
+        )
+
+
+async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger, terms: Terms) -> bool:
+    """Whether a batch that is done left something to be bought: lines that expired or failed, records forgotten."""
+
+    async def missing(key: str) -> bool:
+        if (found := await ledger.get(key)) is None:
+            return True
+        match found[0].state:
+            case "failed":
+                return terms.retry_failed
+            case "submitted":
+                return bool(found[0].batch and found[0].batch.key == batch.key)
+            case "in_doubt":
+                return terms.on_doubt == "resubmit"
+            case state:
+                return state == "intent"
+
+    return any(await each(order.parts, missing))
+
+
+async def _find(
+    connection: Connection, claim: Claim, terms: Terms, error: SubmissionInDoubt | None
+) -> BatchState | None:
+    """Find the batch that a lost reply was about; None when there is none.
+
+    Raises:
+        errors.SubmissionInDoubt: The server shows no list.
+        errors.MediaError: The provider can't be asked just now; the doubt stays on record.
+    """
+    record = claim.record
+    for pause in LOOKS:
+        await clock.sleep(pause)
+        listed: list[BatchState] = []
+        refusal: InvalidRequest | None = None
+        try:
+            async for state in wire.recent(connection, since=since(connection, claim)):
+                listed.append(state)
+        except InvalidRequest as error_of_list:
+            refusal = error_of_list
+        found = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
+        if refusal and not found:
+            raise SubmissionInDoubt(
+                f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}. "
+                'Look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
+                key=record.key,
+            ) from error
+        if len(found) > 1:
+            ids = ", ".join(state.id for state in found)
+            terms.logger.error("The batches %s were made for one order; going on with the last of them", ids)
+        if found:
+            terms.logger.info("Found the batch of a lost reply: %s", found[-1].id)
+            return found[-1]
+    return None
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[U]]) -> list[U]:
+    """Do the same with all, a few at once; what one fails with is raised when all have ended."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: T) -> U:
+        async with slots:
+            return await work(item)
+
+    outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]

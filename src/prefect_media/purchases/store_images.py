@@ -1,0 +1,203 @@
+"""Paid images into the store: each as it arrives, checked, and with what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import nullcontext
+from dataclasses import replace
+from inspect import isawaitable
+from typing import cast
+
+import httpx
+
+from ..assets import Asset, AssetSource
+from ..catalog import prices as costs
+from ..errors import DownloadCorrupt, StoreError
+from ..ledger.record import Record
+from ..media.facts import SUFFIXES, expect, image_facts
+from ..media.reach import Home, Refused, shown
+from ..media.safe_fetch import Missing, download
+from ..providers.batches import Line
+from ..providers.connection import Connection, headers_of
+from ..providers.images import OnPreview, Picture, Reply
+from ..providers.limits import image_bytes
+from ..purchase_options import Terms
+from ..requests import ImageEditRequest, ImageRequest
+from ..runtime import clock
+from ..runtime.per_loop import shared
+from ..settings import settings
+from ..storage.base import Stored
+from ..storage.store import Storage
+from .asset_source import source_of
+from .media_keys import media_key
+from .sidecar import SUFFIX, Sidecar, write_sidecars
+from .store_video import LINK_PATIENCE
+
+ANSWERS_AT_ONCE = 1
+"""Answers with images that are read at once, of however many requests are in the air: each takes the memory of
+its largest picture about three times over."""
+
+
+async def store_images(
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest,
+    reply: Reply | Line,
+    storage: Storage,
+    record: Record,
+    terms: Terms,
+) -> list[Asset]:
+    """Store the pictures of one answer as they arrive, and note on each what it was made with and what it cost.
+
+    Raises:
+        errors.SubmissionInDoubt: The answer broke off.
+    """
+    assets: list[Asset] = []
+    bare = source_of(connection, record, request.model, reply.request_id, batch_id=record.batch and record.batch.id)
+    # A stream takes as long as the model does; a whole answer is only fetched when there is room for it.
+    async with nullcontext() if reply.streams else _in_memory():
+        async for picture in reply.pictures(_previews(terms)):
+            index = len(assets) + 1
+            picture = await _fetched(connection, request, picture)
+            assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
+            for warning in assets[-1].warnings:
+                terms.logger.warning("%s: %s", assets[-1].uri, warning)
+    host, family = connection.catalog_host, request.model_family or connection.model_family
+    usd = costs.of_images(request.model, host, reply.usage, family)
+    estimated = costs.estimate(request, host, family)
+    if record.batch:
+        usd, estimated = (costs.batched(each, request.model, host, family) for each in (usd, estimated))
+    more = {
+        "usage": reply.usage,
+        "cost_usd": costs.shared(usd, len(assets)),
+        "estimated_usd": costs.shared(estimated, request.n),
+    }
+    return [
+        asset.model_copy(
+            update={"source": bare.model_copy(update={**more, "revised_prompt": row.get("revised_prompt")})}
+        )
+        for asset, row in zip(assets, reply.rows, strict=True)
+    ]
+
+
+def _previews(terms: Terms) -> OnPreview | None:
+    if terms.on_partial is None:
+        return None
+    show = terms.on_partial
+
+    async def preview(picture: bytes, number: int) -> None:
+        try:
+            told = show(picture, number)
+            if isawaitable(told):
+                await told
+        except Exception as error:
+            terms.logger.warning("A preview could not be shown: %s", error)
+
+    return preview
+
+
+async def store_image(
+    storage: Storage, record: Record, index: int, count: int, picture: Picture, source: AssetSource
+) -> Asset:
+    assert picture.data is not None
+    data = picture.data
+    content_type = expect("image", data[:64])
+    key = media_key(record, SUFFIXES[content_type], index if count > 1 else None)
+    stored = await _put(storage, key, data, content_type)
+    return await _image(stored, data, source.model_copy(update={"revised_prompt": picture.revised_prompt}))
+
+
+async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
+    facts = await asyncio.to_thread(image_facts, data)
+    return Asset(
+        uri=stored.uri,
+        kind="image",
+        content_type=expect("image", data[:64]),
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        width=facts.width,
+        height=facts.height,
+        warnings=facts.warnings,
+        source=source,
+    )
+
+
+async def images_stored_before(
+    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, record: Record, terms: Terms
+) -> list[Asset] | None:
+    """The images of an earlier attempt whose process died after it had stored them all; None where there is none.
+
+    What is known of one is in its sidecar. Without one, its tokens are not known any more, nor what it cost.
+    """
+    for attempt in range(record.attempt - 1, 0, -1):
+        earlier = record.model_copy(update={"attempt": attempt})
+        bare = source_of(
+            connection,
+            earlier,
+            request.model,
+            None,
+            estimated_usd=costs.shared(
+                costs.estimate(request, connection.catalog_host, request.model_family or connection.model_family),
+                request.n,
+            ),
+        )
+        stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
+        found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]
+        if len(found) == request.n:
+            await write_sidecars(storage, earlier, found, terms.logger)
+            return found
+    return None
+
+
+async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Asset | None:
+    """The image whose key begins so."""
+    keys = [key async for key, _ in storage.list(stem)]
+    for key in keys:
+        if key.endswith(SUFFIX):
+            return Sidecar.model_validate_json(await storage.read(key)).asset
+    for key in keys:
+        data = await storage.read(key)
+        stored = Stored(storage.uri(key), len(data), hashlib.sha256(data).hexdigest())
+        return await _image(stored, data, source)
+    return None
+
+
+async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> Stored:
+    """Store a paid image. It is tried again here: nobody else has it. So even a refusal is believed the second time."""
+    refused = False
+    for pause in (1.0, 2.0, 4.0, 8.0):
+        try:
+            return await storage.put(key, data, content_type=content_type)
+        except StoreError as error:
+            if not error.transient and refused:
+                raise
+            refused = not error.transient
+            await clock.sleep(pause)
+    return await storage.put(key, data, content_type=content_type)
+
+
+async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequest, picture: Picture) -> Picture:
+    """A picture with its bytes, wherever they lie. Fetching is tried again here: it is paid for and has no id."""
+    if picture.data is not None:
+        return picture
+    url, limit, private = cast(str, picture.url), image_bytes(request), settings().allow_private_urls
+    home = Home(httpx.URL(connection.base_url), await headers_of(connection))
+    for pause in (1.0, 2.0, 4.0, None):
+        try:
+            data = await download(url, limit=limit, private=private, home=home, patience=LINK_PATIENCE)
+            return replace(picture, data=data, url=None)
+        except Missing as missing:
+            if pause is None:
+                raise DownloadCorrupt(f"a paid image can't be fetched from {shown(url)}: {missing}") from None
+            await clock.sleep(pause)
+        except Refused as refused:
+            raise DownloadCorrupt(
+                f"a paid image at {shown(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
+                transient=False,
+            ) from None
+    raise AssertionError("unreachable")
+
+
+def _in_memory() -> asyncio.Semaphore:
+    """Bounds the answers with images that this process reads at once; the others wait on their lines."""
+    return shared("in memory", lambda: asyncio.Semaphore(ANSWERS_AT_ONCE))

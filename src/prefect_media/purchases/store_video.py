@@ -1,0 +1,141 @@
+"""From the provider into the store: whole, hashed, and checked to be what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal, NamedTuple, cast
+
+from ..assets import Asset
+from ..catalog.prices import of_video
+from ..errors import DownloadCorrupt, MediaError, StoreError
+from ..jobs import JobState, VideoJob
+from ..ledger.record import Record
+from ..media.facts import SUFFIXES, Facts, Whole, expect, indexed_facts, mismatches, video_facts
+from ..providers import videos
+from ..providers.connection import Connection
+from ..providers.dialects import dialect_of
+from ..providers.download import content_of
+from ..runtime import clock
+from ..storage.base import Stored
+from ..storage.store import Storage
+from .asset_source import source_of
+from .media_keys import media_key
+
+LINK_PATIENCE = 120.0
+"""Seconds for an image that an answer names by a link."""
+
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before something that is paid for is stored again."""
+
+
+async def store_video(
+    connection: Connection, job: VideoJob, state: JobState, storage: Storage, record: Record
+) -> Asset:
+    """Store the content of a finished job: streamed, hashed, and checked to be a whole video.
+
+    What breaks on the way is tried again here: it is paid for, and getting it costs nothing.
+    """
+    link = state.content_url
+    for pause in (*PAUSES, None):
+        try:
+            poured = await _poured(connection, job, link, storage, record)
+            break
+        except (DownloadCorrupt, StoreError) as error:
+            if not error.transient or pause is None:
+                if error.job_id is None:
+                    error.job_id = error.details["job_id"] = job.id
+                raise
+            await clock.sleep(pause)
+            if isinstance(error, DownloadCorrupt):
+                link = await _fresh_link(connection, job) or link
+    else:
+        raise AssertionError("unreachable")
+    stored, content_type = poured.stored, poured.content_type
+    facts = indexed_facts(stored.head)
+    if facts is None:
+        with await storage.open(cast(str, storage.key_of(stored.uri))) as file:
+            facts = await asyncio.to_thread(video_facts, file)
+    return Asset(
+        uri=stored.uri,
+        kind="video",
+        content_type=content_type,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        width=facts.width,
+        height=facts.height,
+        seconds=facts.seconds,
+        codec=facts.codec,
+        warnings=(*mismatches(facts, **_asked(record)), *poured.warnings),
+        source=source_of(
+            connection,
+            record,
+            job.model,
+            None,
+            job_id=job.id,
+            integrity=poured.integrity,
+            remixed_from=state.remixed_from or record.request.get("video"),
+            **_video_costs(connection, record, state, facts),
+        ),
+    )
+
+
+async def _fresh_link(connection: Connection, job: VideoJob) -> str | None:
+    """Where the job says by now that its video lies: a signed link does not last. Asked where servers have links."""
+    if not (await dialect_of(connection)).content_urls:
+        return None
+    try:
+        return (await videos.look(connection, job.id)).content_url
+    except MediaError:
+        return None
+
+
+class _Poured(NamedTuple):
+    """What was stored, its MIME type, what it was compared with, and what is odd about it."""
+
+    stored: Stored
+    content_type: str
+    integrity: Literal["hash", "length"] | None
+    warnings: tuple[str, ...]
+
+
+async def _poured(connection: Connection, job: VideoJob, link: str | None, storage: Storage, record: Record) -> _Poured:
+    """The content of a job, from the provider into the store; what another process has stored meanwhile stays."""
+    kind = ""
+
+    def name(head: bytes) -> tuple[str, str]:
+        nonlocal kind
+        kind = expect("video", head)
+        return media_key(record, SUFFIXES[kind], storage=storage), kind
+
+    source = await content_of(connection, job.id, link)
+    whole = Whole()
+    # On record as done and yet needed: what is there is broken.
+    stored = await storage.pour_named(name, source, inspect=whole.feed, replace=record.state == "done")
+    compared = "hash" if stored.hash_checked else "length" if stored.size_bytes == source.size else None
+    return _Poured(stored, kind, compared, whole.warnings)
+
+
+def _asked(record: Record) -> dict[str, Any]:
+    """Size and duration that a purchase named; remixes name neither, and extensions only what is to be added."""
+    asked = record.request if record.operation == "generate" else {}
+    return {"size": asked.get("size"), "seconds": asked.get("seconds")}
+
+
+def _video_costs(connection: Connection, record: Record, state: JobState, facts: Facts) -> dict[str, Any]:
+    """What was asked for, by what the server says it made, or else by what the file is."""
+    model, host = record.request.get("model") or state.model or "", connection.catalog_host
+    family = connection.model_family
+    asked = record.request.get("seconds"), record.request.get("size")
+    made = _seconds(state.seconds) or facts.seconds, state.size or f"{facts.width}x{facts.height}"
+    return {
+        "cost_usd": of_video(model, host, *made, family=family) if state.cost_usd is None else state.cost_usd,
+        "estimated_usd": of_video(model, host, *asked, family=family),
+    }
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

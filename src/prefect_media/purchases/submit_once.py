@@ -1,0 +1,174 @@
+"""A paid request, sent once, right after the lease was confirmed; what comes of it is on record whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from ..errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
+from ..figures import pause_after
+from ..ledger.ledger import Claim, Ledger, Overtaken
+from ..ledger.record import Record, failure_of
+from ..purchase_options import Terms
+from ..runtime import clock
+from .store_video import PAUSES
+
+T = TypeVar("T")
+
+Ready = Callable[[], Awaitable[None]]
+"""To be awaited right before a paid request is sent."""
+
+LET_IN = 5.0
+"""Seconds that a cancelled purchase waits for the end of an answer to what was sent and paid for."""
+
+
+class submitting:
+    """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self.ledger, self.claim = ledger, claim
+        self.lease = ledger.held(claim)
+        self._found_doubtful = claim.record.doubtful
+        self._noting: asyncio.Task[Record] | None = None
+
+    async def __aenter__(self) -> submitting:
+        await self.lease.__aenter__()
+        return self
+
+    async def bought(self, **known: Any) -> Record:
+        """Put on record what was bought. Nobody else knows it, so neither a moment without the store nor a cancellation
+        may lose it."""
+        self._noting = asyncio.create_task(self._noted(known))
+        return await asyncio.shield(self._noting)
+
+    async def _noted(self, known: dict[str, Any]) -> Record:
+        for pause in PAUSES:
+            try:
+                return await self.ledger.move(self.claim, **known)
+            except StoreError as error:
+                if not error.transient:
+                    break
+                await clock.sleep(pause)
+        return await self.ledger.move(self.claim, **known)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        await self.lease.__aexit__(None, None, None)
+        if error is None or isinstance(error, Overtaken):
+            return
+        if self._noting is not None:
+            await asyncio.wait([self._noting])
+            return
+        paid = self.claim.record.kind == "image" and self.claim.record.doubtful
+        if isinstance(error, ContentRejected):
+            await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
+        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
+            # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
+            await self.ledger.move(self.claim, state="intent")
+        elif not self.claim.sent and not paid and not isinstance(error, SubmissionInDoubt):
+            # Cancelled before anything left here.
+            doubtful = self._found_doubtful or self.claim.record.doubtful
+            await asyncio.shield(self.ledger.move(self.claim, state="intent", doubtful=doubtful))
+        else:
+            await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
+
+
+Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
+"""Looks up what became of a lost reply; None when there certainly is nothing."""
+
+
+def guessing(find: Find[T], terms: Terms) -> Find[T]:
+    """A search that takes one doubt for a no, where the user said so with `on_doubt`.
+
+    Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
+    """
+    guessed = False
+
+    async def found(error: SubmissionInDoubt | None) -> T | None:
+        nonlocal guessed
+        try:
+            return await find(error)
+        except SubmissionInDoubt:
+            if guessed or terms.on_doubt == "raise":
+                raise
+            guessed = True
+            return None
+
+    return found
+
+
+async def submitted(
+    submit: Callable[[Ready], Awaitable[T]], find: Find[T], ledger: Ledger, claim: Claim, terms: Terms
+) -> T:
+    """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
+    job = await find(None) if claim.record.doubtful else None
+    for tries_left in (1, 0):
+        if job is not None:
+            break
+        claim.doubt(False)
+        try:
+            job = await patiently(submit, ledger, claim, terms)
+        except SubmissionInDoubt as error:
+            claim.doubt(True)  # and so it stays if the provider can't be asked now
+            with suppress(StoreError):
+                await ledger.renew(claim)  # others see that nothing of it is in the air any more
+            terms.logger.warning("%s; asking the provider which jobs it has", error.message)
+            job = await find(error)
+            if job is None and error.details.get("taken"):
+                raise  # it was taken for certain, whatever the list says
+            if job is None and not tries_left:
+                claim.doubt(False)
+                raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
+    assert job is not None
+    return job
+
+
+async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
+    """Send a paid request, again only when the server said it took nothing and when to come back.
+
+    Later each time, and never past the deadline.
+    """
+
+    async def ready() -> None:
+        await ledger.confirm(claim)  # now, not before: there may have been no room for it for minutes
+        claim.sent = True
+
+    deadline, refusals = clock.monotonic() + terms.timeout, 0
+    while True:
+        try:
+            return await send(ready)
+        except (RateLimited, ProviderUnavailable) as error:
+            claim.sent = False
+            if error.retry_after is None:
+                raise
+            refusals += 1
+            pause = pause_after(refusals, error.retry_after)
+            if clock.monotonic() + pause > deadline:
+                raise
+            terms.logger.info("The provider asks to come back in %.0f s; waiting %.0f s", error.retry_after, pause)
+            await clock.sleep(pause)
+
+
+async def let_in(answering: Coroutine[Any, Any, T], claim: Claim) -> T:
+    """What an answer brings. When cancelled, one that is about to come is let in first, and the next wait ends instead.
+
+    Images, and the id of a job at a server without a list, can't be asked for again.
+    """
+    answer = asyncio.create_task(answering)
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        try:
+            if claim.sent:
+                await asyncio.wait([answer], timeout=LET_IN)
+        finally:
+            answer.cancel()  # which does nothing to one that has come
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            me = asyncio.current_task()
+            assert me is not None
+            me.uncancel()  # counted once, as `asyncio.timeout` wants it
+            me.cancel()
+            return answer.result()
+        await asyncio.wait([answer])
+        raise

@@ -1,0 +1,156 @@
+"""A video in three steps, for pipelines that must not hold a worker while it is made: submit, wait, fetch.
+
+The job that goes from step to step is a small JSON value, so each may run in another process, on another machine or
+another day; what they share is the store, with the ledger in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+
+from ..assets import Asset
+from ..jobs import VideoJob
+from ..ledger.ledger import Claim, Ledger
+from ..ledger.record import Record, remembered
+from ..providers import videos
+from ..providers.address import segment
+from ..providers.connection import Connection
+from ..purchase_options import Terms
+from ..requests import VideoRequest, VideoVariation
+from ..runtime import clock
+from ..storage.store import Storage
+from ..waiting.durations import recall, remember
+from ..waiting.poller import poller_of
+from ..waiting.wait import watch
+from .orders import cancel as cancel_purchase
+from .orders import collect_video, connection_of, end_job, order_video, remembering
+
+
+async def submit(
+    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, terms: Terms
+) -> VideoJob:
+    """The one job of a request in its scope, bought now or before."""
+    _, job = await order_video(connection, request, Ledger(storage), terms)
+    assert job is not None
+    return job
+
+
+async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> VideoJob:
+    """The same job, once it is finished.
+
+    Raises:
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+        errors.MediaError: What `watch` raises; a failure is put on record.
+    """
+    at, ledger = connection_of(job, connection), Ledger(storage)
+    claim = await _purchase_of(job, ledger)
+    if claim and claim.record.state == "done":
+        return job
+    if claim:
+        _raise_failure(claim)
+    await recall(storage, at.base_url)
+    async with remembering(ledger, claim) if claim else nullcontext():
+        await watch(at, job, terms)
+    await remember(storage, at.base_url, idle=poller_of(at).idle)
+    return job
+
+
+async def is_finished(connection: Connection, job: VideoJob, storage: Storage) -> bool:
+    """One look at a job, without waiting.
+
+    Raises:
+        errors.MediaError: The look failed. A job that failed counts as finished: `wait` and `fetch` say why.
+    """
+    at = connection_of(job, connection)
+    claim = await _purchase_of(job, Ledger(storage))
+    if claim and claim.record.state in ("done", "failed"):
+        return True
+    return (await videos.look(at, job.id)).phase in ("done", "failed")
+
+
+async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> Asset:
+    """The video of a finished job, stored and on record; fetched before, it is the same one.
+
+    A job that is not on the ledger of this store (made elsewhere, or attached by its id) gets a record of its own.
+
+    Raises:
+        errors.InvalidRequest: The job was made at another server than the credentials are for.
+        errors.MediaError: What watching and storing raise.
+    """
+    connection_of(job, connection)  # refuses a job of another server
+    ledger = Ledger(storage)
+    claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, terms)
+    _raise_failure(claim)
+    return await collect_video(connection, job, ledger, claim, terms)
+
+
+async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> None:
+    """End a job at the provider, and put that on record.
+
+    Raises:
+        errors.InvalidRequest: The provider can't end jobs, or not this one; it goes on. Or it is finished: it stays.
+    """
+    at, ledger = connection_of(job, connection), Ledger(storage)
+    claim = await _purchase_of(job, ledger)
+    if claim is None:
+        await end_job(at, job)
+    else:
+        await cancel_purchase(at, job, ledger, claim)
+
+
+def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
+    """A handle of a job that only its id is known of.
+
+    Raises:
+        errors.InvalidRequest: No job can have that id.
+    """
+    segment("job id", job_id)
+    return VideoJob(
+        provider=connection.provider,
+        base_url=connection.base_url,
+        api_version=connection.api_version,
+        dialect=connection.dialect,
+        model=model,
+        id=job_id,
+        fingerprint=_digest(connection.base_url, job_id),
+        submitted_at=clock.now(),
+    )
+
+
+async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
+    found = await ledger.get(job.purchase) if job.purchase else None
+    if found is None or job.id not in found[0].job_ids:
+        return None
+    await ledger.settle(found[0])
+    return Claim(*found)
+
+
+async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms: Terms) -> Claim:
+    now = clock.now()
+    order = Record(
+        key=_digest("adopted", job.base_url, job.id),
+        scope=terms.scope,
+        kind="video",
+        operation="adopt",
+        account=connection.account,
+        fingerprint=_digest(job.base_url, job.id),
+        request={"model": job.model} if job.model else {},
+        created_at=now,
+        updated_at=now,
+        flow_run_id=terms.flow_run_id,
+        flow_name=terms.flow_name,
+    )
+    claim = await ledger.claim(order)
+    if claim.ours:
+        await ledger.move(claim, state="submitted", job=job)
+    return claim
+
+
+def _raise_failure(claim: Claim) -> None:
+    if claim.record.state == "failed" and claim.record.failure:
+        raise remembered(claim.record.failure)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""A bucket or a folder behind one set of verbs; imports runtime and the nouns."""

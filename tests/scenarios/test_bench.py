@@ -1,0 +1,101 @@
+"""The benchmark itself: every engine does all of the work, and a run that did less is not counted."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+
+import pytest
+
+from prefect_media.storage.base import StorageOptions
+from prefect_media.storage.store import storage_at
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def transfers(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("transfers")
+
+
+@pytest.mark.parametrize(("engine", "tls"), [("floor", False), ("floor", True), ("sdk", False), ("bare", True)])
+def test_videos_are_bought_and_stored_once_each(transfers, engine, tls):
+    with transfers.Bench(seconds=0.3) as bench:
+        row = bench.run(transfers.Case(engine, jobs=5, size=1, tls=tls))
+    assert row.requests["create"] == row.requests["content"] == row.lag["count"] == 5
+
+
+def test_a_flow_asks_prefect_for_nothing_more_when_it_has_more_jobs(transfers, prefect_server):
+    with transfers.Bench(seconds=0.3, prefect=prefect_server) as bench:
+        one, five = (bench.run(transfers.Case("flow", jobs, size=1)) for jobs in (1, 5))
+    assert five.requests["create"] == five.requests["content"] == five.lag["count"] == 5
+    for row in (one, five):
+        row.prefect_requests.pop("POST logs", None)  # as many as there are lines and seconds
+    assert one.prefect_requests == five.prefect_requests
+
+
+def test_the_floor_does_its_work_in_a_flow_too(transfers, prefect_server):
+    with transfers.Bench(seconds=0.3, prefect=prefect_server) as bench:
+        row = bench.run(transfers.Case("floor-flow", jobs=5, size=1))
+    assert row.requests["create"] == row.requests["content"] == row.lag["count"] == 5
+    assert row.prefect_requests["POST flow_runs"]
+
+
+@pytest.mark.parametrize("engine", ["floor", "bare"])
+def test_images_are_bought_and_stored_once_each(transfers, engine):
+    with transfers.Bench() as bench:
+        row = bench.run(transfers.Case(engine, jobs=2, images=True))
+    assert row.requests["image"] == 2
+
+
+def test_a_folder_holds_what_was_bought(transfers):
+    with transfers.Bench(seconds=0.3) as bench:
+        row = bench.run(transfers.Case("bare", jobs=2, size=1, local=True))
+    assert row.requests["content"] == 2
+    assert row.stored == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "complaint"),
+    [
+        ("made", {"requests": {"create": 3, "content": 2}}, "3 bought"),
+        ("made", {"requests": {"create": 2, "unknown": 1}}, "unknown requests"),
+        ("kept", {"objects": {"bench/a.mp4": 10}}, "1 stored"),
+        ("kept", {"objects": {"bench/a.mp4": 10, "bench/b.mp4": 9}}, "not 10 bytes: {'bench/b.mp4': 9}"),
+        ("kept", {"objects": {"bench/a.mp4": 10, "bench/b.mp4": 10, "bench/.tmp": 1}}, r"left behind: \['bench/.tmp'"),
+        ("kept", {"open_uploads": 1}, "1 open uploads"),
+        ("told", {"hashes": ["good"]}, "1 told of"),
+        ("told", {"hashes": ["good", "bad"]}, "hashes"),
+    ],
+)
+def test_a_run_that_did_not_do_the_work_is_not_counted(transfers, part, change, complaint):
+    plan = transfers.Plan("floor", "video", 2, "http://provider", "http://sink")
+    right = {
+        "told": {"hashes": ["good", "good"]},
+        "made": {"sizes": {"video": 10}, "sha256": {"video": "good"}, "requests": {"create": 2, "content": 2}},
+        "kept": {"objects": {"bench/a.mp4": 10, "bench/b.mp4": 10}, "open_uploads": 0, "requests": {}},
+    }
+    transfers.check(plan, **right)
+    with pytest.raises(transfers.WrongResult, match=complaint):
+        transfers.check(plan, **{**right, part: right[part] | change})
+
+
+def test_the_sink_is_a_bucket_that_a_ledger_can_trust(transfers):
+    server = transfers.Server("s3_sink.py")
+    try:
+        login = {"access_key_id": "key", "secret_access_key": "secret"}
+        storage = storage_at("s3://bench", StorageOptions(endpoint_url=server.url, region="us-east-1", **login))
+
+        async def use() -> None:
+            await storage.check()
+            await storage.put("folder/small.txt", b"hello", content_type="text/plain")
+            assert await storage.read("folder/small.txt") == b"hello"
+            assert await storage.size("folder/none.txt") is None
+            assert [found async for found in storage.list("folder/")] == [("folder/small.txt", 5)]
+
+        asyncio.run(use())
+        assert server.stats(None)["objects"] == {"bench/folder/small.txt": 5}
+    finally:
+        server.stop()

@@ -1,0 +1,78 @@
+"""What README and docs show is run, and what they claim of options and settings is true."""
+
+import asyncio
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from prefect_media import MediaStore, OpenAICredentials
+from prefect_media.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+@pytest.fixture
+def world(prefect, media_simulator, tmp_path, monkeypatch):
+    """The README's servers and buckets, here."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", media_simulator.url)
+
+    def run(code):
+        code = code.replace("http://localhost:8000/v1", media_simulator.url)
+        code = code.replace("s3://my-bucket", str(tmp_path / "bucket"))
+        names = {"__name__": "readme"}
+        exec(compile(code, "README.md", "exec"), names)
+        return names
+
+    run.simulator = media_simulator
+    return run
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=lambda code: code.strip().splitlines()[0][:40])
+def test_every_block_of_code_runs(world, code, tmp_path, capsys):
+    names = world(code)
+    if "teaser" in names:
+        manifest = names["teaser"]("a red teapot")
+        assert [asset.kind for asset in manifest.assets] == ["image", "video"]
+        assert manifest.uri.startswith((tmp_path / "bucket" / "teasers").as_uri())
+        assert (len(world.simulator.images), len(world.simulator.jobs)) == (1, 1)
+    if "campaign" in names:
+        asyncio.run(names["campaign"](["a red teapot", "a blue one"]))
+        assert capsys.readouterr().out.count("file://") == 2
+        assert len(names["trailer"](["a red teapot"])) == 1
+        assert len(world.simulator.jobs) == 3
+    if "submit_image_batch" in names:
+        assert capsys.readouterr().out.count("file://") == 2
+        assert (len(world.simulator.batches), len(world.simulator.images)) == (1, 2)
+    if "test_my_pipeline" in names:
+        with warnings.catch_warnings(action="error"):
+            names["test_my_pipeline"](tmp_path)
+    if ".save(" in code:
+        assert OpenAICredentials.load("openai", _sync=True).api_key.get_secret_value() == "sk-..."
+        assert MediaStore.load("media", _sync=True).url.endswith("media")
+
+
+def test_the_readme_has_an_example_of_everything():
+    assert len(BLOCKS) == 9
+    for word in ("make demo", "make test", "AzureOpenAICredentials(", "MediaStore(", "simulated()", "base_url="):
+        assert word in README
+
+
+def test_the_settings_table_is_complete_and_right():
+    rows = dict(re.findall(r"^\| `PREFECT_MEDIA_(\w+)` \| ([^|]+) \|", README, re.M))
+    assert {name.lower() for name in rows} == set(Settings.model_fields)
+    for name, told in rows.items():
+        default = Settings.model_fields[name.lower()].default
+        assert default is None or told.strip("` ") == f"{default:g}" if isinstance(default, float | int) else True
+        if isinstance(default, str):
+            assert told.strip("` ") == default
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(path):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link

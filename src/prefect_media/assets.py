@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .runtime.sync import run_sync
+from .storage.store import storage_of
 
 if TYPE_CHECKING:
     from .storage.store import Storage
@@ -113,6 +114,5 @@ class Asset(BaseModel):
         return run_sync(self.aurl(expires_in))
 
     def _place(self) -> tuple[Storage, str]:
-        from .storage.store import storage_of
 
         return storage_of(self.uri)

@@ -8,7 +8,7 @@ set aside when it died stays set aside until its purchase is cleared up.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,10 +16,11 @@ from .runtime import clock
 
 if TYPE_CHECKING:
     pass
-from .ledger.accounts import FOLDER
 
 Period = Literal["run", "day", "month", "forever"]
 
+
+FOLDER = "ledger/budgets/"
 
 _THIS_PROCESS = f"process-{clock.new_id()}"
 
@@ -74,7 +75,3 @@ class Budget(BaseModel):
             case "forever":
                 part = "forever"
         return f"{FOLDER}{self.name}/{part}.json"
-
-
-Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-"""An amount as an account has it; any other figure there would let purchases pass that the budget has no room for."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from prefect_media.catalog import check as checking
 from prefect_media.catalog import data as catalog
+from prefect_media.catalog.check import check
 from prefect_media.errors import InvalidRequest, ModelRetired
 from prefect_media.requests import ImageRequest, VideoRequest
 from prefect_media.settings import settings
@@ -64,43 +66,43 @@ def test_every_row_says_where_it_is_from_and_its_successor_lives(model):
 )
 def test_a_model_works_until_its_last_day_on_that_host(model, host, last_day):
     request = video(model=model) if model.startswith("sora") else image(model=model)
-    catalog.check(request, host, today=last_day)
+    check(request, host, today=last_day)
     with pytest.raises(ModelRetired) as caught:
-        catalog.check(request, host, today=last_day + timedelta(days=1))
+        check(request, host, today=last_day + timedelta(days=1))
     assert caught.value.date == (last_day + timedelta(days=1)).isoformat()
     assert caught.value.date in str(caught.value)
     assert caught.value.successor == MODELS[model].successor
     if caught.value.successor:
         assert caught.value.successor in str(caught.value)
-    catalog.check(request, "other", today=last_day + timedelta(days=1000))
+    check(request, "other", today=last_day + timedelta(days=1000))
 
 
 def test_the_openai_prefix_is_taken_off_where_the_rest_is_known():
-    assert catalog.check(video(model="openai/sora-2"), "other").model == "sora-2"
-    assert catalog.check(video(model="openai/gpt-5-video"), "other").model == "openai/gpt-5-video"
-    assert catalog.check(video(model="Wan-AI/Wan2.2"), "other").model == "Wan-AI/Wan2.2"
+    assert check(video(model="openai/sora-2"), "other").model == "sora-2"
+    assert check(video(model="openai/gpt-5-video"), "other").model == "openai/gpt-5-video"
+    assert check(video(model="Wan-AI/Wan2.2"), "other").model == "Wan-AI/Wan2.2"
 
 
 @pytest.mark.parametrize("host", ["azure", "other"])
 def test_an_unknown_name_passes_where_names_are_free(host):
     request = video(model="my-deployment", seconds=7, size="333x111", extra={"seed": 1})
-    assert catalog.check(request, host) == request
+    assert check(request, host) == request
 
 
 def test_an_unknown_name_at_openai_is_refused_with_what_it_serves():
     with pytest.raises(InvalidRequest, match=r"'gpt-image-9'.*gpt-image-2\.6-flare"):
-        catalog.check(image(model="gpt-image-9"), "openai")
+        check(image(model="gpt-image-9"), "openai")
     with pytest.raises(InvalidRequest, match="no video model since 2026-09-24"):
-        catalog.check(video(model="sora-3"), "openai")
+        check(video(model="sora-3"), "openai")
 
 
 def test_a_family_gives_a_deployment_its_rules():
     with pytest.raises(InvalidRequest, match="1792x1024"):
-        catalog.check(image(model="pictures", size="1x1"), "azure", family="dall-e-3")
+        check(image(model="pictures", size="1x1"), "azure", family="dall-e-3")
     with pytest.raises(InvalidRequest, match="model_family='dalle'"):
-        catalog.check(image(model="pictures"), "azure", family="dalle")
+        check(image(model="pictures"), "azure", family="dalle")
     with pytest.raises(InvalidRequest, match="makes images, not videos"):
-        catalog.check(video(model="pictures"), "azure", family="dall-e-3")
+        check(video(model="pictures"), "azure", family="dall-e-3")
 
 
 @pytest.mark.parametrize(
@@ -138,14 +140,14 @@ def test_a_family_gives_a_deployment_its_rules():
 )
 def test_what_a_model_can_not_do_is_said_with_the_value_and_what_is_possible(request_, said):
     with pytest.raises(InvalidRequest) as caught:
-        catalog.check(request_, "other")
+        check(request_, "other")
     assert said in str(caught.value)
     assert "Nothing was sent" in str(caught.value)
 
 
 def test_all_complaints_come_at_once():
     with pytest.raises(InvalidRequest) as caught:
-        catalog.check(video(seconds=5, size="1x1", extra={"seed": 1}), "other")
+        check(video(seconds=5, size="1x1", extra={"seed": 1}), "other")
     for part in ("seconds=5", "'1x1'", "seed"):
         assert part in str(caught.value)
 
@@ -164,15 +166,15 @@ def test_all_complaints_come_at_once():
     ],
 )
 def test_an_aspect_ratio_becomes_a_video_size(model, ratio, size):
-    checked = catalog.check(video(model=model, aspect_ratio=ratio), "other")
+    checked = check(video(model=model, aspect_ratio=ratio), "other")
     assert (checked.size, checked.aspect_ratio) == (size, None)
 
 
 @pytest.mark.parametrize("ratio", ["16:9", "9:16", "1:1", "16:10", "10:16"])
 @pytest.mark.parametrize("model", [m.name for m in MODELS.values() if m.family.kind == "image"])
 def test_an_aspect_ratio_becomes_the_best_legal_image_size(model, ratio):
-    size = catalog.check(image(model=model, aspect_ratio=ratio), "other").size
-    catalog.check(image(model=model, size=size), "other")
+    size = check(image(model=model, aspect_ratio=ratio), "other").size
+    check(image(model=model, size=size), "other")
     width, height = map(int, size.split("x"))
     across, down = map(int, ratio.split(":"))
     if MODELS[model].family.free_sizes:
@@ -183,38 +185,38 @@ def test_an_aspect_ratio_becomes_the_best_legal_image_size(model, ratio):
 def test_validation_can_be_softened_but_a_dead_model_stays_dead(validation, caplog):
     wrong = image(size="1000x1000")
     validation("warn")
-    assert catalog.check(wrong, "other") == wrong
+    assert check(wrong, "other") == wrong
     assert "multiples of 16" in caplog.text
     validation("off")
     caplog.clear()
-    assert catalog.check(wrong, "other") == wrong
+    assert check(wrong, "other") == wrong
     assert not caplog.text
-    assert catalog.check(image(model="gpt-image-9"), "openai").model == "gpt-image-9"
+    assert check(image(model="gpt-image-9"), "openai").model == "gpt-image-9"
     with pytest.raises(ModelRetired):
-        catalog.check(image(model="dall-e-3"), "openai", today=TODAY)
+        check(image(model="dall-e-3"), "openai", today=TODAY)
 
 
 def test_a_model_that_is_going_is_warned_of_once_for_each_host(caplog, monkeypatch):
-    monkeypatch.setattr(catalog, "_warned", set())
+    monkeypatch.setattr(checking, "_warned", set())
     for _ in range(3):
-        catalog.check(image(model="gpt-image-1.5"), "openai", today=TODAY)
+        check(image(model="gpt-image-1.5"), "openai", today=TODAY)
     [warning] = [record.getMessage() for record in caplog.records]
     assert "gpt-image-1.5 will be switched off at api.openai.com on 2026-12-01" in warning
     assert "move to gpt-image-2.6-flare" in warning
-    catalog.check(image(model="gpt-image-1.5"), "azure", today=TODAY)
+    check(image(model="gpt-image-1.5"), "azure", today=TODAY)
     assert "on Azure on 2026-12-16" in caplog.records[-1].getMessage()
     caplog.clear()
-    catalog.check(image(model="gpt-image-1-mini"), "azure", today=TODAY)
-    catalog.check(image(model="gpt-image-1-mini"), "openai", today=date(2026, 10, 31))
-    catalog.check(image(model="gpt-image-1-mini"), "other", today=TODAY)
+    check(image(model="gpt-image-1-mini"), "azure", today=TODAY)
+    check(image(model="gpt-image-1-mini"), "openai", today=date(2026, 10, 31))
+    check(image(model="gpt-image-1-mini"), "other", today=TODAY)
     assert not caplog.records
 
 
 def test_a_family_on_the_request_goes_before_that_of_the_connection():
     request = image(model="mine", model_family="gpt-image-1.5", size="1280x720")
     with pytest.raises(InvalidRequest, match="1536x1024"):
-        catalog.check(request, "azure", family="gpt-image-2")
-    assert catalog.check(image(model="mine", size="1280x720"), "azure", family="gpt-image-2").model == "mine"
+        check(request, "azure", family="gpt-image-2")
+    assert check(image(model="mine", size="1280x720"), "azure", family="gpt-image-2").model == "mine"
 
 
 @pytest.mark.parametrize(

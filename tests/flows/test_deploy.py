@@ -10,9 +10,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_media import ImageRequest
+from prefect_media.budget import FOLDER
 from prefect_media.catalog import data as catalog
 from prefect_media.cli.demo_servers import stop_process
-from prefect_media.ledger.accounts import FOLDER, read
+from prefect_media.ledger.accounts import read
 
 ROOT = Path(__file__).parents[2]
 

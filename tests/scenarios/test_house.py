@@ -36,7 +36,7 @@ ROOMS = {
     "simulator": {"blocks"},
     "blocks": {"runtime", "storage", "catalog", "media", "providers", "ledger", "waiting", "purchases", "tasks"},
     "tasks": {"runtime", "storage", "catalog", "media", "providers", "ledger", "waiting", "purchases", "blocks"},
-    "flows": {"runtime", "storage", "catalog", "providers", "purchases", "blocks", "tasks"},
+    "flows": {"runtime", "storage", "catalog", "media", "providers", "ledger", "purchases", "blocks", "tasks"},
     "cli": set(),  # filled below: everything
 }
 ROOMS["cli"] = set(ROOMS) - {"cli"}
@@ -109,7 +109,7 @@ def test_every_file_is_in_a_room():
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in ("", "__main__")])
 def test_imports_go_along_the_arrows(module):
     for other, _ in ours(module):
-        if other in ("", *NOUNS):
+        if other in ("", "runtime.clock", *NOUNS):  # time comes from the clock alone, for the nouns too
             continue
         if module in NOUNS:
             assert module in OPEN_STORAGE and room(other) in ("storage", "runtime"), f"{module} imports {other}"
@@ -119,7 +119,11 @@ def test_imports_go_along_the_arrows(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_of_ours_is_imported_inside_a_function(module):
-    assert [name for name, inside in ours(module) if inside] == []
+    """But by those who load a front when it is used: a command, a test's simulator, the clients that import openai."""
+    if room(module) in ("cli", "simulator"):
+        return
+    late = {name for name, inside in ours(module) if inside}
+    assert late <= ({"providers.bounds", "providers.bounded_client"} if module == "providers.connection" else set())
 
 
 def test_there_is_no_circle():

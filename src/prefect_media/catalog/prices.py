@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from ..assets import Asset
 from ..figures import amount
+from ..requests import ImageEditRequest, VideoExtendRequest, VideoRequest, VideoVariation
 from .data import Host, Price, catalog, plain_name, price_of
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ def quote(
     family: str | None = None,
 ) -> Quote:
     """The same as `estimate`, with its basis."""
-    from ..requests import ImageEditRequest, VideoRequest, VideoVariation
 
     if isinstance(request, VideoVariation):
         return _quote_of_variation(request, host, family)
@@ -77,8 +78,6 @@ def quote(
 
 
 def _quote_of_variation(request: VideoVariation, host: Host, family: str | None) -> Quote:
-    from ..assets import Asset
-    from ..requests import VideoExtendRequest
 
     video = request.video
     if not isinstance(video, Asset) or not video.source or not video.seconds:

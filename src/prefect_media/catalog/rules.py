@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..requests import ImageEditRequest, ImageRequest, VideoRequest
 from ..user_input import quoted, shortened
 from .data import Family, Host, catalog
 from .sizes import GENERIC_SIZES, closest, parsed, ratio_of
@@ -42,7 +43,6 @@ def complaints(
         host: Whose servers it goes to.
         partial_images: How many previews are wanted.
     """
-    from ..requests import VideoRequest
 
     name = shortened(name)
     said: list[str] = []
@@ -67,7 +67,6 @@ def _video(request: VideoRequest, name: str, rules: Family) -> list[str]:
 
 
 def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
-    from ..requests import ImageEditRequest, ImageRequest
 
     said = _common(request, name, rules)
     choices = {"quality": rules.qualities, "background": rules.backgrounds, "complexity": rules.complexities}
@@ -130,7 +129,6 @@ def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> l
 
 
 def _misplaced(request: ImageOptions | VideoRequest) -> list[str]:
-    from ..requests import VideoRequest
 
     if isinstance(request, VideoRequest):
         said, fields = [], VIDEO_FIELDS  # servers have fields of their own by other names of ours, such as aspect_ratio

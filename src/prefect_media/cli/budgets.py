@@ -7,7 +7,8 @@ import asyncio
 import typer
 from rich.table import Table
 
-from ..ledger.accounts import FOLDER, Account, read
+from ..budget import FOLDER
+from ..ledger.accounts import Account, read
 from .targets import print_table, storage_of_name
 
 

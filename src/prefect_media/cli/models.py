@@ -7,7 +7,8 @@ from datetime import date
 from rich.console import Console
 from rich.table import Table
 
-from ..catalog.data import Host, Kind, Model, Price, Status, catalog, check
+from ..catalog.check import check
+from ..catalog.data import Host, Kind, Model, Price, Status, catalog
 from ..catalog.prices import quote
 from ..requests import ImageRequest, VideoRequest
 from .targets import PIPE_WIDTH

@@ -1,10 +1,10 @@
-"""Accounts of budgets in the store: set aside before a purchase is sent, booked when it is done, by compare-and-swap."""
+"""Accounts of budgets in the store: set aside before a purchase is sent, booked when it is done; compare-and-swap."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from ..catalog.prices import Quote
     from ..purchase_options import Terms
     from ..storage.store import Storage
-    from .ledger import Claim
+    from .claim import Claim
     from .record import Record
-from ..budget import Usd
-
-FOLDER = "ledger/budgets/"
 
 
 DIGITS = 8
 """Decimal places of an amount: tokens cost less than a millionth of a dollar."""
+
+
+Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+"""An amount as an account has it; any other figure there would let purchases pass that the budget has no room for."""
 
 
 class Reserved(BaseModel):

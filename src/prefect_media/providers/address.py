@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..cleaning import HIDDEN
 from ..errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,14 +38,14 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def base_url_at(connection: Connection, what: str, base_url: str, **details: Any) -> str:
+def base_url_at(own: str, what: str, base_url: str, **details: Any) -> str:
     """The base URL to ask for something that was made earlier: its own path, at the origin of the credentials.
 
     The path may differ: the same server may have been given by another prefix or API version. The origin is written
     as the credentials write it, so that it does not matter how the record spells it.
 
     Args:
-        connection: The credentials given.
+        own: The base URL of the credentials given.
         what: What was made, for the error.
         base_url: Where the record says that it was made.
         details: Further details of the error.
@@ -56,9 +53,9 @@ def base_url_at(connection: Connection, what: str, base_url: str, **details: Any
     Raises:
         errors.InvalidRequest: It was made at another origin; nothing was sent.
     """
-    if base_url == connection.base_url:
+    if base_url == own:
         return base_url
-    theirs, ours = origin_of(base_url), origin_of(connection.base_url)
+    theirs, ours = origin_of(base_url), origin_of(own)
     if theirs is None or theirs != ours:
         raise InvalidRequest(
             f"{what} was made at {theirs or 'an address that can not be read'}, and these credentials are for {ours}; "
@@ -69,10 +66,10 @@ def base_url_at(connection: Connection, what: str, base_url: str, **details: Any
     if not _PLAIN_PATH.fullmatch(path) or "?" in base_url or "#" in base_url:
         raise InvalidRequest(
             f"{what} has a base_url with a path that no API has: {base_url[:200]!r}; it has to look like "
-            f"{connection.base_url}. Nothing was sent",
+            f"{own}. Nothing was sent",
             **details,
         )
-    parts = urlsplit(connection.base_url)
+    parts = urlsplit(own)
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

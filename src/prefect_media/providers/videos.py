@@ -221,7 +221,7 @@ def source_of_variation(connection: Connection, request: VideoVariation) -> str:
         errors.InvalidRequest: It names none, or one that can't be at this server.
     """
     if isinstance(request.video, VideoJob):
-        base_url_at(connection, f"the video {shortened(request.video.id)}", request.video.base_url)
+        base_url_at(connection.base_url, f"the video {shortened(request.video.id)}", request.video.base_url)
     if not (source := request.source_job_id):
         made = {"remix": "remixed", "edit": "edited", "extend": "extended"}[request.operation]
         given = "a file is not one" if isinstance(request.video, str) else "this Asset names no job"

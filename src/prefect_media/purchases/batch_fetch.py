@@ -108,7 +108,7 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
 async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
     """Where a batch is, and what the ledger says of it."""
     name = f"batch {batch.id or batch.key[:12]}"
-    base_url = base_url_at(connection, name, batch.base_url)
+    base_url = base_url_at(connection.base_url, name, batch.base_url)
     found = await ledger.get(batch.key)
     if found is None:
         raise InvalidRequest(

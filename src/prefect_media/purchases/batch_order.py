@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..catalog.data import check, most_at_once, resolved
+from ..catalog.check import check, resolved
+from ..catalog.data import most_at_once
 from ..catalog.prices import Quote, quote_in_batch
 from ..errors import InvalidRequest, ModelRetired, StoreError
 from ..ledger.ledger import Ledger

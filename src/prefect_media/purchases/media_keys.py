@@ -14,6 +14,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from ..settings import settings
+
 if TYPE_CHECKING:
     from ..ledger.record import Record
     from ..storage.store import Storage
@@ -40,7 +42,6 @@ def media_key(
         storage: The store it goes to. What is on record as stored there, and is fetched again, keeps its key.
         template: How to name it; that of the settings if left out.
     """
-    from ..settings import settings
 
     known = storage.key_of(record.assets[0].uri) if storage and index is None and len(record.assets) == 1 else None
     if known and known.endswith(f".{suffix}"):

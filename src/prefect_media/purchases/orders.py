@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..assets import Asset
-from ..catalog.data import check, most_at_once, resolved
+from ..catalog.check import check, resolved
+from ..catalog.data import most_at_once
 from ..catalog.prices import quote, total
 from ..errors import ContentRejected, InvalidRequest, JobFailed, MediaError, ModelRetired, StoreError, SubmissionInDoubt
 from ..jobs import VideoJob
@@ -272,7 +273,7 @@ def connection_of(job: VideoJob, connection: Connection) -> Connection:
     Raises:
         errors.InvalidRequest: The job was made at another origin than the credentials are for.
     """
-    base_url = base_url_at(connection, f"job {job.id}", job.base_url, job_id=job.id)
+    base_url = base_url_at(connection.base_url, f"job {job.id}", job.base_url, job_id=job.id)
     return replace(
         connection, provider=job.provider, base_url=base_url, api_version=job.api_version, dialect=job.dialect
     )

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from ..catalog.data import check
+from ..catalog.check import check
 from ..catalog.prices import Quote, quote
 from ..errors import InvalidRequest
 from ..media.load import bytes_of, shown

@@ -21,6 +21,7 @@ from .attributes import NONE, Attributes
 from .body import Body
 from .explain import explain, explain_boto3
 from .login import endpoint_of, open_bucket
+from .s3_copy import S3Copier
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
@@ -210,8 +211,6 @@ class Bucket:
     ) -> "Proof":
         from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
         from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
-
-        from .s3_copy import S3Copier
 
         try:
             if self._copier is None:

@@ -5,8 +5,7 @@
 
 A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
 for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
-machines. Folders are served by `storage_folder`, buckets by `storage_bucket`; neither is imported before
-the first verb is used.
+machines. Folders are served by `folder`, buckets by `bucket`, which imports its libraries when it is first used.
 """
 
 import asyncio
@@ -25,6 +24,8 @@ from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
 from .body import Body, Given, Source
+from .bucket import Bucket
+from .folder import Folder
 from .probe import probe
 from .s3_copy import read_elsewhere
 
@@ -374,14 +375,6 @@ def _open(scheme: str, root: str, options: StorageOptions) -> Place:
     with _lock:
         if known := _places.get((scheme, root, options)):
             return known
-    place: Place
-    if scheme == "file":
-        from .folder import Folder
-
-        place = Folder(Path(root))
-    else:
-        from .bucket import Bucket
-
-        place = Bucket(scheme, root, options)
+    place: Place = Folder(Path(root)) if scheme == "file" else Bucket(scheme, root, options)
     with _lock:
         return _places.setdefault((scheme, root, options), place)

@@ -181,7 +181,7 @@ DAMAGED = {
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED.keys())
 async def test_a_damaged_account_lets_nothing_pass(simulator, storage, damaged):
     await storage.put(BUDGET.path(None), json.dumps(damaged).encode(), content_type="application/json")
-    with pytest.raises(StoreError, match=f"(?s){BUDGET.path(None)}.*can't be read.*correct") as caught:
+    with pytest.raises(StoreError, match=f"(?s)can't be read: {BUDGET.path(None)}.*correct") as caught:
         await buy_video(connection(simulator), CLIP, storage, terms(budget=BUDGET))
     assert not caught.value.transient
     assert simulator.jobs == []

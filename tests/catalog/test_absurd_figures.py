@@ -15,7 +15,8 @@ from prefect_media.errors import JobFailed, StoreError
 from prefect_media.jobs import JobState
 from prefect_media.ledger.accounts import Account, read
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at

@@ -38,7 +38,8 @@ from prefect_media.ledger.accounts import Account, read
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases import batch_fetch as batch_results
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.orders import buy_images, buy_video, order_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video, order_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 

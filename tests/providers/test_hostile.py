@@ -33,6 +33,11 @@ class Stranger:
         self.url = f"http://127.0.0.2:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._listen, daemon=True).start()
 
+    def close(self) -> None:
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def _listen(self) -> None:
         with suppress(OSError):
             while True:
@@ -63,7 +68,7 @@ class Told:
             )
             out, _ = process.communicate("\n".join(map(json.dumps, rows)).encode(), timeout=540)
         self.outcomes = {row["name"]: row for row in map(json.loads, out.splitlines())}
-        for server in self.servers.values():
+        for server in (*self.servers.values(), *self.strangers.values()):
             server.close()
 
 

@@ -152,6 +152,10 @@ class PrefectServer:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
+ACCEPT_SECONDS = 1.0
+"""How long the bucket's server waits for a connection that was announced."""
+
+
 class BucketServer:
     """An S3 server in this process (moto's), with no disk behind it."""
 
@@ -170,6 +174,8 @@ class BucketServer:
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
+        # A client that hangs up before it is accepted would leave the server waiting for the next one, deaf to `stop`.
+        self._server._server.socket.settimeout(ACCEPT_SECONDS)
         self.url = f"http://{host}:{port}"
 
     def create(self, bucket: str) -> None:

@@ -26,7 +26,7 @@ settle("simulation.mutants")
 
 from prefect_media.ledger import accounts, claim, lease_watch, ledger, record_merge  # noqa: E402
 from prefect_media.providers import error_mapping  # noqa: E402
-from prefect_media.purchases import batch_fetch, batch_submit, lost_jobs, media_keys, orders, submit_once  # noqa: E402
+from prefect_media.purchases import batch_fetch, batch_submit, lost_jobs, media_keys, orders, own_job, submit_once  # noqa: E402
 from prefect_media.storage import store  # noqa: E402
 from prefect_media.waiting import deadlines  # noqa: E402
 
@@ -115,6 +115,8 @@ MUTANTS: dict[str, list[Edit]] = {
             "others = []",
         ),
         Edit(lost_jobs, "_Search._choose", "await owner_of(storage, record, state.id)", "None"),
+        Edit(lost_jobs, "_Search._choose", "if await take_job(", "if True or await take_job("),
+        Edit(own_job, "refuse_another_purchases_job", "if owner != record.key:", "if False:"),
     ],
     "ids of failed jobs are forgotten": [
         Edit(ledger, "Ledger._take", "other_jobs=claim.record.job_ids,", "other_jobs=(),")
@@ -234,7 +236,11 @@ def _apply(edits: list[Edit]) -> Callable[[], None]:
         after = _edited(edit, before)
         put(owner, name, after)
         if not path:  # others have imported it by its name
-            for module in [m for n, m in sys.modules.items() if n.startswith("prefect_media") and m is not edit.module]:
+            for module in [
+                m
+                for n, m in sys.modules.items()
+                if n.startswith(("prefect_media", "simulation")) and m is not edit.module
+            ]:
                 if getattr(module, name, None) is before:
                     put(module, name, after)
 

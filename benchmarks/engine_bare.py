@@ -15,7 +15,8 @@ def prepared(plan: Plan) -> Run:
 
     from prefect_media.providers.connection import Connection
     from prefect_media.purchase_options import Terms
-    from prefect_media.purchases.orders import buy_images, buy_video
+    from prefect_media.purchases.images import buy_images
+    from prefect_media.purchases.videos import buy_video
     from prefect_media.requests import ImageRequest, VideoRequest
     from prefect_media.storage.base import StorageOptions
     from prefect_media.storage.store import storage_at

@@ -13,7 +13,8 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from prefect_media.errors import MediaError
 from prefect_media.ledger.ledger import Claim, Ledger
-from prefect_media.purchases.orders import cancel, connection_of
+from prefect_media.purchases.orders import connection_of
+from prefect_media.purchases.videos import cancel
 from prefect_media.runtime.sync import run_sync
 
 from .context import Credentials, Store, connection_to, run_logger, storage_for

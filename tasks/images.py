@@ -11,7 +11,7 @@ from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.purchase_options import OnDoubt, OnPartial, Terms
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
 
 from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of

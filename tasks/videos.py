@@ -10,8 +10,8 @@ from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import OnDoubt, Terms
-from prefect_media.purchases.orders import buy_video
 from prefect_media.purchases.remix_fallback import Fallback, buy_remix
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 from prefect_media.storage.store import Storage
 

@@ -15,7 +15,8 @@ from prefect_media.errors import JobFailed, StoreError
 from prefect_media.jobs import JobState
 from prefect_media.ledger.accounts import Account, read
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
@@ -181,7 +182,7 @@ DAMAGED = {
 @pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED.keys())
 async def test_a_damaged_account_lets_nothing_pass(simulator, storage, damaged):
     await storage.put(BUDGET.path(None), json.dumps(damaged).encode(), content_type="application/json")
-    with pytest.raises(StoreError, match=f"(?s){BUDGET.path(None)}.*can't be read.*correct") as caught:
+    with pytest.raises(StoreError, match=f"(?s)can't be read: {BUDGET.path(None)}.*correct") as caught:
         await buy_video(connection(simulator), CLIP, storage, terms(budget=BUDGET))
     assert not caught.value.transient
     assert simulator.jobs == []

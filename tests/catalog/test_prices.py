@@ -11,7 +11,8 @@ from prefect_media.cli.models import list_models, print_estimate
 from prefect_media.errors import InvalidRequest
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.storage.store import storage_at
 

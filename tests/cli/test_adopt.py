@@ -11,7 +11,7 @@ from prefect_media.errors import InvalidRequest, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
 from prefect_media.purchases.adopt_job import adopt
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 

@@ -12,7 +12,7 @@ import pytest
 from prefect_media.errors import SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import order_video
+from prefect_media.purchases.videos import order_video
 from prefect_media.requests import VideoRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.base import StorageOptions

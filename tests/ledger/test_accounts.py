@@ -38,7 +38,8 @@ from prefect_media.ledger.accounts import Account, read
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases import batch_fetch as batch_results
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.orders import buy_images, buy_video, order_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video, order_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 
@@ -301,6 +302,8 @@ async def test_a_job_that_failed_counts_as_nobody_says_that_it_was_not_billed(pr
 async def test_a_job_that_failed_where_the_provider_says_what_it_cost(cost, spent, storage):
     budget = Budget(usd=1, unpriced_usd=EACH)
     with Simulator(latency=0.05, profile="openrouter") as simulator:
+        taken = {"id": "x", "status": "pending"}
+        simulator.faults.append(Fault("POST", "/videos$", "answer_after", status=202, body=taken))
         failed = {"id": "x", "status": "failed", "error": "no", "usage": {"cost": cost}}
         simulator.faults.append(Fault("GET", "/videos/[^/]+$", "answer", None, status=200, body=failed))
         with pytest.raises(JobFailed) as failure:

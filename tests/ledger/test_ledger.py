@@ -24,7 +24,8 @@ from prefect_media.ledger.ledger import Claim, Ledger, Overtaken
 from prefect_media.ledger.record import Failure, Record
 from prefect_media.providers import download as content
 from prefect_media.purchases import store_video as delivery
-from prefect_media.purchases.orders import buy_images, buy_video, order_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video, order_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

@@ -9,7 +9,7 @@ from PIL import Image
 from prefect_media import ImageEditRequest, ImageRequest
 from prefect_media.errors import InvalidRequest
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 

@@ -18,7 +18,7 @@ from prefect_media.errors import DownloadCorrupt
 from prefect_media.media.facts import POSTER_WIDTH, last_frame, poster, sniff, video_facts
 from prefect_media.media.image_structure import MOST_PARTS, structure_of
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at
 

@@ -11,7 +11,7 @@ from prefect_media.errors import InvalidRequest, JobFailed, StoreError
 from prefect_media.media.fit import fitted
 from prefect_media.media.load import shown
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.storage.store import storage_at
 
 

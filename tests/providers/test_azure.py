@@ -15,7 +15,8 @@ from prefect_media.errors import AuthenticationFailed, InvalidRequest, ModelReti
 from prefect_media.providers.azure_login import token_provider
 from prefect_media.providers.wire import ask
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 

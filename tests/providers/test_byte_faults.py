@@ -27,7 +27,7 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import download as content
 from prefect_media.purchases import sidecar
 from prefect_media.purchases import store_video as delivery
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.runtime import transfers as transport
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
@@ -714,7 +714,7 @@ sys.path.insert(0, sys.argv[1])
 from buyer import clip, terms
 from prefect_media.errors import MediaError
 from prefect_media.providers.connection import Connection
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.storage.store import storage_at
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)

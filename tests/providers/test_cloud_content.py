@@ -8,7 +8,7 @@ from prefect_media.errors import DownloadCorrupt, JobExpired, ProviderUnavailabl
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import download as content
 from prefect_media.purchases import store_video as delivery
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.drawing.film import Film, shoot

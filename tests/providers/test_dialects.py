@@ -24,9 +24,9 @@ from prefect_media.providers import videos
 from prefect_media.providers.dialects import dialect_of, dialects
 from prefect_media.providers.download import content_of
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_video
 from prefect_media.purchases.remix_fallback import buy_remix
 from prefect_media.purchases.video_steps import submit
+from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.profiles import PROFILES
 from prefect_media.storage.store import storage_at

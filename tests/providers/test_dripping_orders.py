@@ -13,7 +13,8 @@ from faulty_server import Raw, hand_on, told
 from prefect_media.errors import ProviderUnavailable, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import listing, videos
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

@@ -14,7 +14,8 @@ from prefect_media.errors import DownloadCorrupt, MediaError, ProviderUnavailabl
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import download as content
 from prefect_media.purchases import store_video as delivery
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.runtime.transfers import _connections, tls
 from prefect_media.settings import settings

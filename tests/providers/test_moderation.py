@@ -49,6 +49,8 @@ async def test_after_it_was_made(store):
 @pytest.mark.parametrize(("usage", "billed"), [({"cost": 0.16}, True), ({"cost": 0}, False), ({}, None), (None, None)])
 async def test_a_failure_says_whether_it_was_billed_where_the_server_does(store, usage, billed):
     with Simulator(profile="openrouter", latency=0.05) as simulator:
+        taken = {"id": "job", "status": "pending"}
+        simulator.faults.append(Fault("POST", "/videos$", "answer_after", status=202, body=taken))
         body = {"id": "job", "status": "failed", "error": "gone wrong", "usage": usage}
         simulator.faults.append(Fault("GET", r"/videos/[^/]+$", "answer", times=None, status=200, body=body))
         error = await twice(simulator, REQUEST, store)

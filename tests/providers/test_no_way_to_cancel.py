@@ -13,7 +13,7 @@ from prefect_media import MediaStore, VideoRequest
 from prefect_media.errors import InvalidRequest, JobExpired
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 
 REQUEST = VideoRequest(prompt="waves", model="wan", seconds=2, size="128x72")

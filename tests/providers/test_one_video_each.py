@@ -7,7 +7,7 @@ from buyer import clip, connection, terms
 
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers import videos
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator

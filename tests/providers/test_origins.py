@@ -13,7 +13,7 @@ from prefect_media.providers.connection import Connection
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.batch_fetch import fetch, is_finished
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.orders import buy_video, cancel
+from prefect_media.purchases.videos import buy_video, cancel
 from prefect_media.requests import ImageRequest, RemixRequest, VideoEditRequest, VideoExtendRequest
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at

@@ -12,8 +12,9 @@ from prefect_media.providers import batches as batch_wire
 from prefect_media.providers import videos
 from prefect_media.providers.address import objection_to, origin_of, segment
 from prefect_media.providers.connection import Connection
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.video_steps import fetch, job_at, wait
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageEditRequest, ImageRequest, RemixRequest, VideoExtendRequest, VideoRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at

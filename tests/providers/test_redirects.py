@@ -8,7 +8,8 @@ from prefect_media import AzureOpenAICredentials, OpenAICredentials
 from prefect_media.errors import InvalidRequest, ProviderUnavailable, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator

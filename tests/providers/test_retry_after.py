@@ -11,7 +11,8 @@ from prefect_media.errors import JobTimedOut, ProviderUnavailable, RateLimited
 from prefect_media.figures import pause_after
 from prefect_media.jobs import JobState
 from prefect_media.providers.error_mapping import look_again_after, retry_after
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

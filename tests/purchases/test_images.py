@@ -27,7 +27,7 @@ from prefect_media.errors import ContentRejected, InvalidRequest, RateLimited, S
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers.connection import wire_client
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.request_bodies import Upload
 from prefect_media.storage.store import storage_at
@@ -384,7 +384,7 @@ async def test_the_failure_of_one_does_not_lose_the_others(simulator, seen, plac
 MANY = """
 import asyncio, os, sys, threading, time
 from prefect_media.providers.connection import Connection
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.requests import ImageRequest
 from prefect_media.storage.store import storage_at
 from prefect_media.purchase_options import Terms

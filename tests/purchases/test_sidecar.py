@@ -17,8 +17,9 @@ from watched_bucket import WatchedBuckets
 import prefect_media
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases import sidecar
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.sidecar import Sidecar
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageEditRequest, ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

@@ -14,7 +14,8 @@ from PIL import Image
 from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.drawing.film import shoot

@@ -14,8 +14,8 @@ from buyer import MODEL, Nursery, clip, connection, plan, terms
 from prefect_media.assets import Asset
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.ledger.record import Record
-from prefect_media.purchases.orders import buy_video
 from prefect_media.purchases.sidecar import Sidecar
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import Storage

@@ -13,7 +13,8 @@ from prefect_media.errors import ContentRejected, InvalidRequest, JobFailed, Med
 from prefect_media.ledger.record import Failure, remembered
 from prefect_media.media.load import load
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import problems_of
 from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at

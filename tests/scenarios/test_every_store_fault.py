@@ -20,7 +20,8 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases import batch_submit as batches
 from prefect_media.purchases import store_video as delivery
 from prefect_media.purchases.batch_fetch import fetch
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator

@@ -13,7 +13,8 @@ from prefect_media.errors import ProviderUnavailable, QuotaExceeded, RateLimited
 from prefect_media.ledger.ledger import Claim, Ledger
 from prefect_media.ledger.record import Lease
 from prefect_media.providers import videos
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator

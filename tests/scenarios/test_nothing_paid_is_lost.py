@@ -15,8 +15,9 @@ from prefect_media.tasks.cancellation import cancel_jobs_of
 
 from prefect_media.errors import InvalidRequest, StoreError, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.video_steps import cancel, submit
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.runtime.per_loop import shared
 from prefect_media.settings import settings

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from prefect_media import AzureOpenAICredentials, ImageRequest, OpenAICredentials, RemixRequest, VideoRequest
 from prefect_media.catalog.data import catalog
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_images, buy_video
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at

@@ -26,7 +26,16 @@ settle("simulation.mutants")
 
 from prefect_media.ledger import accounts, claim, lease_watch, ledger, record_merge  # noqa: E402
 from prefect_media.providers import error_mapping  # noqa: E402
-from prefect_media.purchases import batch_fetch, batch_submit, lost_jobs, media_keys, orders, own_job, submit_once  # noqa: E402
+from prefect_media.purchases import (  # noqa: E402
+    batch_fetch,
+    batch_submit,
+    images,
+    lost_jobs,
+    media_keys,
+    own_job,
+    submit_once,
+    videos,
+)
 from prefect_media.storage import store  # noqa: E402
 from prefect_media.waiting import deadlines  # noqa: E402
 
@@ -141,10 +150,10 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     # What was paid for.
     "images that were not stored were not bought": [
-        Edit(orders, "_buy_part", "claim.doubt(True)", "claim.doubt(False)")
+        Edit(images, "_buy_part", "claim.doubt(True)", "claim.doubt(False)")
     ],
     "not done in time is failed": [
-        Edit(orders, "remembering", "(JobFailed, ContentRejected)", "(JobFailed, ContentRejected, MediaError)")
+        Edit(videos, "remembering", "(JobFailed, ContentRejected)", "(JobFailed, ContentRejected, MediaError)")
     ],
     "a look that failed is the end of the job": [
         Edit(
@@ -155,8 +164,8 @@ MUTANTS: dict[str, list[Edit]] = {
         ),
     ],
     "a job that is not known at once is gone": [Edit(deadlines, "Watch.missed", "> self._patience.unknown", "> 0.0")],
-    "every cancellation ends the job": [Edit(orders, "finish_video", "if terms.cancel_remote:", "if True:")],
-    "a finished job may be deleted": [Edit(orders, "end_job", '.phase == "done"', '.phase == "never"')],
+    "every cancellation ends the job": [Edit(videos, "finish_video", "if terms.cancel_remote:", "if True:")],
+    "a finished job may be deleted": [Edit(videos, "end_job", '.phase == "done"', '.phase == "never"')],
     "one name for all attempts": [Edit(media_keys, "_hash", r"{record.created_at.isoformat()}\n{record.attempt}", "")],
     "bought before it is in the index": [
         Edit(ledger, "Ledger._index", "if run := flow_run_id or record.flow_run_id:", "if False:")

@@ -26,7 +26,9 @@ from prefect_media.purchase_options import Terms
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.batch_fetch import fetch
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.orders import buy_images, buy_video, order_of
+from prefect_media.purchases.images import buy_images
+from prefect_media.purchases.orders import order_of
+from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest, VideoRequest
 from prefect_media.runtime import clock, per_loop
 from prefect_media.storage import store as storage

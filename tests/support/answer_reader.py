@@ -19,7 +19,7 @@ from prefect_media.providers import download, videos
 from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import Terms
 from prefect_media.purchases import store_video as storing
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.store_video import store_video
 from prefect_media.purchases.video_steps import job_at
 from prefect_media.requests import ImageRequest

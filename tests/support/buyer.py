@@ -35,8 +35,9 @@ from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import Terms
 from prefect_media.purchases import batch_fetch as batch_results
 from prefect_media.purchases import batch_submit as batches
-from prefect_media.purchases import orders as purchase
-from prefect_media.purchases import store_video as store_images
+from prefect_media.purchases import images as image_purchases
+from prefect_media.purchases import store_images
+from prefect_media.purchases import videos as video_purchases
 from prefect_media.purchases.sidecar import write_sidecars
 from prefect_media.purchases.store_images import store_image
 from prefect_media.purchases.store_video import store_video
@@ -273,17 +274,22 @@ def at_last(count: int, action: Callable[..., None]) -> Callable[..., None]:
     return act
 
 
+def after_the_sidecars() -> None:
+    for place in (image_purchases, video_purchases):
+        at(place, write_sidecars.__name__, after=die)
+
+
 POINTS: dict[str, Callable[[], None]] = {
     "before the request": lambda: at(videos, "submit", before=die),
     "after the reply": lambda: at(videos, "submit", after=die),
     "while polling": lambda: at(videos, "look", after=die_when_running),
     "within the download": die_within_the_download,
-    "after the store": lambda: at(purchase, store_video.__name__, after=die),
+    "after the store": lambda: at(video_purchases, store_video.__name__, after=die),
     "before the images": lambda: around(images, "post", before=die),
     "after the images": lambda: around(images, "post", after=die),
     "after storing the images": lambda: at(store_images, store_image.__name__, after=die),
     "after storing the third image": lambda: at(store_images, store_image.__name__, after=at_last(3, die)),
-    "after the sidecars": lambda: at(purchase, write_sidecars.__name__, after=die),
+    "after the sidecars": after_the_sidecars,
     "before the batch": lambda: at(wire, "create", before=die),
     "after the batch": lambda: at(wire, "create", after=die),
     "while it is made": lambda: at(wire, "look", after=die),
@@ -312,14 +318,14 @@ async def buy(plan: dict[str, Any]) -> list[Asset]:
         return [asset for each in made for asset in each.assets]
     for kind, fields in plan["requests"]:
         if kind == "image":
-            assets += await purchase.buy_images(line, ImageRequest(**fields), storage, again)
+            assets += await image_purchases.buy_images(line, ImageRequest(**fields), storage, again)
             continue
         before = assets[-1] if assets else None
         if kind == "remix" and fields.get("video") == "before":
             fields = {**fields, "video": before}
         if kind == "video" and fields.get("image") == "before":
             fields = {**fields, "image": before}
-        assets.append(await purchase.buy_video(line, KINDS[kind](**fields), storage, agreed))
+        assets.append(await video_purchases.buy_video(line, KINDS[kind](**fields), storage, agreed))
     return assets
 
 

@@ -685,7 +685,8 @@ async def buy(name: str, kind: str, url: str, place: str) -> str:
     from prefect_media.purchase_options import Terms
     from prefect_media.purchases.batch_fetch import fetch
     from prefect_media.purchases.batch_submit import submit
-    from prefect_media.purchases.orders import buy_images, buy_video
+    from prefect_media.purchases.images import buy_images
+    from prefect_media.purchases.videos import buy_video
     from prefect_media.requests import ImageRequest, VideoRequest
     from prefect_media.storage.store import storage_at
 

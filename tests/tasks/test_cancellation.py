@@ -16,7 +16,7 @@ from prefect_media import VideoRequest
 from prefect_media.errors import JobFailed
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import Terms
-from prefect_media.purchases.orders import buy_video
+from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 
 REQUEST = VideoRequest(prompt="waves", model="sora-2", seconds=4, size="1280x720")

@@ -21,8 +21,12 @@ def stalling(media_simulator, monkeypatch):
     """A provider whose jobs stand at 42 % for longer than is usual here."""
     monkeypatch.setattr(settings(), "stall_seconds", 0.2)
     media_simulator.latency = 1.0
-    body = {"id": "video_x", "status": "in_progress", "progress": 42}
-    media_simulator.faults.append(Fault("GET", ONE, "answer", times=6, status=200, body=body))
+
+    def stand_still():
+        body = {"id": media_simulator.jobs[-1].id, "status": "in_progress", "progress": 42}
+        media_simulator.faults.append(Fault("GET", ONE, "answer", times=6, status=200, body=body))
+
+    media_simulator.faults.append(Fault("POST", "/videos$", "hold_reply", seconds=0, after_accept=stand_still))
     return media_simulator
 
 

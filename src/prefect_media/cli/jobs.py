@@ -19,7 +19,7 @@ from ..providers.address import origin_of
 from ..purchase_options import Terms
 from ..purchases.adopt_job import adopt
 from ..purchases.batch_fetch import fetch
-from ..purchases.orders import finish_video
+from ..purchases.videos import finish_video
 from .targets import connections_of, print_table, storage_of_name
 
 if TYPE_CHECKING:

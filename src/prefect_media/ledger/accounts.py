@@ -234,7 +234,7 @@ class _Book:
         )
 
 
-def read(data: bytes, path: str = "") -> Account:
+def read(data: bytes, path: str = "its file") -> Account:
     """An account as it lies in a store, at `path`.
 
     Raises:
@@ -244,8 +244,8 @@ def read(data: bytes, path: str = "") -> Account:
         return Account.model_validate_json(data)
     except ValidationError as error:
         raise StoreError(
-            f"the account of a budget, {path or 'in the store'}, can't be read: {problems_of(error)}; amounts are "
-            "numbers from 0 on; correct the file, or delete it to begin with nothing spent",
+            f"the account of a budget can't be read: {path}: {problems_of(error)}; amounts are numbers from 0 on; "
+            "correct the file, or delete it to begin with nothing spent",
             transient=False,
         ) from error
 

@@ -14,7 +14,7 @@ from ..providers.connection import Connection
 from ..purchase_options import Terms
 from ..requests import RemixRequest, VideoRequest
 from ..storage.store import Storage, storage_of
-from .orders import buy_video
+from .videos import buy_video
 
 Fallback = Literal["last_frame"]
 

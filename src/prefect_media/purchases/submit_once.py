@@ -61,7 +61,7 @@ class submitting:
             await asyncio.wait([self._noting])
             return
         paid = self.claim.record.kind == "image" and self.claim.record.doubtful
-        if isinstance(error, ContentRejected):
+        if isinstance(error, ContentRejected) and not self.claim.passed_over:
             await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
         elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
             # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.

@@ -23,8 +23,9 @@ from ..storage.store import Storage
 from ..waiting.durations import recall, remember
 from ..waiting.poller import poller_of
 from ..waiting.wait import watch
-from .orders import cancel as cancel_purchase
-from .orders import collect_video, connection_of, end_job, order_video, remembering
+from .orders import connection_of
+from .videos import cancel as cancel_purchase
+from .videos import collect_video, end_job, order_video, remembering
 
 
 async def submit(

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from .api_errors import ApiError, invalid, missing
 from .images import Images
 from .range_requests import partial_content
+from .records import Batch
 from .request_bodies import Body, Upload
-from .state import Batch, State
+from .state import State
 
 ENDPOINTS = ["/v1/images/generations", "/v1/images/edits"]
 MOST_LINES = 50_000

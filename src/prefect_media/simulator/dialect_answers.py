@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from .api_errors import ApiError
-from .state import Job
+from .records import Job
 
 Fields = dict[str, Any]
 

@@ -9,9 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .api_errors import is_azure
 from .faults import Fault
+from .records import SeenRequest
 from .request_bodies import read_fields
 from .server_thread import TRANSPORT
-from .state import SeenRequest, State
+from .state import State
 
 Headers = list[tuple[bytes, bytes]]
 

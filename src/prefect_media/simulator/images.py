@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from .api_errors import ApiError, invalid, is_azure, missing, moderated, unknown
 from .drawing.pictures import Picture, drafts, draw, open_picture
+from .records import ImagePurchase
 from .reference_inputs import files_of, picture_bytes
 from .request_bodies import Body
 from .rules import ImageFamily, image_family
-from .state import ImagePurchase, State
+from .state import State
 
 _OUTPUT_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 6240, "max": 8320}  # of 1024x1024
 _INPUT_TOKENS = 323  # of one reference image

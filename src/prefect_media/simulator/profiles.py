@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from . import dialect_answers as shapes
 from .api_errors import ApiError, no_such_model
-from .state import Job, Operation
+from .records import Job, Operation
 
 ALL = frozenset({"create", "look", "list", "content", "delete", "remix", "edit", "extend"})
 _OPEN = frozenset({"create", "look", "list", "content", "delete"})

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, Self
 from .app import build_app
 from .faults import Fault
 from .profiles import profile_of
+from .records import Batch, ImagePurchase, Job, SeenRequest
 from .server_thread import Switchboard
-from .state import Batch, ImagePurchase, Job, SeenRequest, State
+from .state import State
 
 if TYPE_CHECKING:
     from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials

@@ -12,10 +12,11 @@ from .api_errors import ApiError, bad_value, invalid, is_azure, missing, not_fou
 from .drawing.film import Film, measure, shoot, spritesheet, thumbnail
 from .drawing.pictures import open_picture
 from .range_requests import partial_content
+from .records import Job, Operation
 from .reference_inputs import picture_bytes
 from .request_bodies import Body, Upload
 from .rules import EXTENSION_SECONDS, LONGEST_PROMPT, reference_size_mismatch, video_family
-from .state import Job, Operation, State
+from .state import State
 
 _VARIANTS = {
     "video": ("video/mp4", shoot),

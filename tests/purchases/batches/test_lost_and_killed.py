@@ -14,7 +14,7 @@ from buyer import connection, plan, terms
 from prefect_media import afetch_image_batch, agenerate_images, asubmit_image_batch
 from prefect_media.errors import InvalidRequest, SubmissionInDoubt
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.orders import buy_images
+from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at
 

@@ -6,7 +6,7 @@ LOCK := requirements.lock
 BIN := $(VENV)/bin
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
-.PHONY: demo test test-oldest test-prefect chaos bench lint lock build clean
+.PHONY: demo test test-oldest test-prefect chaos simulate bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -20,6 +20,9 @@ test-oldest:  ## the tests that need Prefect, on the oldest version that is supp
 
 test-prefect: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile -m prefect
+
+simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for ten minutes; CI does a minute
+	cd tests && ../$(BIN)/python -m simulation --seconds 600
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/support/chaos.py --kills 200 --store folder

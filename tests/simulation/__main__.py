@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import secrets
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-SETTINGS = {
-    "PYTHONHASHSEED": "0",  # sets have the same order every time
-    "PREFECT_MEDIA_LEASE_SECONDS": "10",  # waiting for a lease is most of the work otherwise
-}
+from .alone import say, settle
 
-if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
-    os.execve(sys.executable, [sys.executable, "-m", "simulation", *sys.argv[1:]], {**os.environ, **SETTINGS})
+settle("simulation")
 
 from .history import History, draw  # noqa: E402
 from .shrink import shrink, told  # noqa: E402
 from .world import play  # noqa: E402
 
+SHIFTS = 6
+"""Steps by which what is done to a process in a kept history is moved at most."""
+
 KEPT = Path(__file__).with_name("kept.jsonl")
-
-
-def say(text: str) -> None:
-    """Write a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 class Tally:
@@ -77,6 +70,20 @@ def kept() -> list[History]:
     return [History.from_json(line) for line in KEPT.read_text().splitlines() if line.strip()]
 
 
+def shifted(history: History) -> list[History]:
+    """A history, and the same with each process killed or stopped some steps earlier or later: the code moves on."""
+    moves = [fault for fault in history.faults if fault.where.startswith(("kill.", "freeze."))]
+    return [
+        replace(
+            history,
+            faults=tuple(
+                replace(fault, nth=max(1, fault.nth + steps)) if fault in moves else fault for fault in history.faults
+            ),
+        )
+        for steps in (range(-SHIFTS, SHIFTS + 1) if moves else (0,))
+    ]
+
+
 def twice(histories: list[History]) -> int:
     """Whether each history is the same a second time, after others than before."""
     traces = {history.seed: play(history, trace=True).trace for history in histories}
@@ -106,11 +113,12 @@ def main() -> int:
     gc.disable()
     tally = Tally()
     for history in kept():
-        if tally.add(history):
-            say(told(history))
-            return 1
+        for near in shifted(history):
+            if tally.add(near):
+                say(told(near))
+                return 1
     if arguments.kept:
-        say(f"{tally.histories} kept histories, 0 violations")
+        say(f"{tally.histories} kept histories and their neighbours, 0 violations")
         return 0
     first = secrets.randbelow(10**12) if arguments.seed is None else arguments.seed
     say(f"first seed: {first}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from random import Random
 from typing import Any
 
@@ -84,6 +84,12 @@ class Action:
         )
 
 
+def _told(row: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The fields that are not as usual."""
+    usual = {each.name: each.default for each in fields(kind)}
+    return {name: value for name, value in row.items() if value != usual[name]}
+
+
 USUAL_ACTION = {"tries": 1, "restarts": 0}
 
 
@@ -130,7 +136,10 @@ class History:
         return self.traits.get(name, USUAL[name])
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        row = asdict(self)
+        row["actions"] = [_told(each, Action) for each in row["actions"]]
+        row["faults"] = [_told(each, Fault) for each in row["faults"]]
+        return json.dumps({"broke": "SAY WHAT", **row}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> History:
@@ -145,9 +154,6 @@ class History:
             *map(str, self.actions),
             *(f"fault: {fault}" for fault in self.faults),
         ]
-
-    def without(self, **changes: Any) -> History:
-        return replace(self, **changes)
 
 
 def draw(seed: int, *, skew: float = 3600.0) -> History:

@@ -16,7 +16,7 @@ import httpx2
 from .loop import EPOCH, Process
 from .media import picture, video
 from .store import NOBODY
-from .wire import ROOT, Lost
+from .wire import REQUEST, ROOT, Lost
 
 if TYPE_CHECKING:
     from .world import Run, World
@@ -60,6 +60,7 @@ class Unit:
     purchase: str
     run: Run | None
     body: Any
+    sent: float
     taken: float
     ends: float
     fate: str
@@ -102,7 +103,9 @@ class Provider:
         self._dialect = world.history.trait("dialect")
         for number in range(world.history.trait("strangers")):
             body = {"model": "sora-2", "prompt": f"of somebody else {number}", "seconds": "4", "size": "1280x720"}
-            self._keep(Unit(f"vid_stranger{number}", "video", "", None, body, 7.0 * number - 3, 0.0, "completed", 0.0))
+            self._keep(
+                Unit(f"vid_stranger{number}", "video", "", None, body, 0.0, 7.0 * number - 3, 0.0, "completed", 0.0)
+            )
 
     async def exchange(self, process: Process, method: str, url: str, body: Any, files: Any):
         """One request: status, headers, JSON, and the pieces of a body that streams."""
@@ -179,7 +182,7 @@ class Provider:
         """A request that is paid for."""
         world, run = self.world, RUN.get()
         what, seconds = self._fault(where, process)
-        latency = world.jitter()[0]
+        sent, latency = world.loop.moment, world.jitter()[0]
         making = where == "post.image"
         takes = min(world.history.trait("took"), MAKING) if making else latency
         refusal = {
@@ -198,10 +201,10 @@ class Provider:
             await world.pause(latency)
             raise Lost("unreachable" if what == "unreachable" else "reset")
         if what == "late":
-            world.loop.call_later(latency + seconds % LATE, self._take, where, body, run, process, context=NOBODY)
+            world.loop.call_later(latency + seconds % LATE, self._take, where, body, run, process, sent, context=NOBODY)
             await world.pause(latency)
             raise Lost("reset")
-        taken = await world.landing(min(latency / 2, ARRIVES), self._take, where, body, run, process)
+        taken = await world.landing(min(latency / 2, ARRIVES), self._take, where, body, run, process, sent)
         if isinstance(taken, tuple):
             return taken
         if what == "slow":
@@ -216,17 +219,19 @@ class Provider:
             return int(what[5:]), {}, {"error": {"message": "out of order"}}, ()
         if making:
             pieces = self._pictures(taken)
-            if what == "garbled":
-                pieces = (pieces[0][: len(pieces[0]) // 2], httpx2.ReadError("reset"))
+            if what == "garbled" and seconds > 40:
+                pieces = (pieces[0].replace(base64.b64encode(picture(taken.id)), b"PGh0bWw+"),)  # a page, no picture
+            elif what == "garbled":
+                pieces = (pieces[0][: len(pieces[0]) // 2], httpx2.ReadError("reset", request=REQUEST))
             return 200, {"x-request-id": taken.id}, None, pieces
         if what == "garbled":
             return 200, {}, None, ()
         return 200, {}, self._row(taken) if where == "post.video" else self._batch(taken.id)[1], ()
 
-    def _take(self, where: str, body: Any, run: Run | None, process: Process):
+    def _take(self, where: str, body: Any, run: Run, process: Process, sent: float):
         world, now = self.world, self.world.loop.moment
         if where == "post.batch":
-            return self._take_batch(body, run, process)
+            return self._take_batch(body, run, process, sent)
         kind = where[5:]
         fate = self._fault(f"fate.{kind}")[0] if kind == "video" else ""
         took = world.history.trait("took")
@@ -237,6 +242,7 @@ class Provider:
             world.purchase_named(body["prompt"], run),
             run,
             body,
+            sent,
             now,
             1e12 if fate == "stuck" else now + took * (1 + (number * 37 % 11) / 20),
             fate or "completed",
@@ -251,7 +257,7 @@ class Provider:
     def _image_usd(self) -> float:
         return IMAGE_USD if self.world.history.trait("usage") else LISTED_USD
 
-    def _take_batch(self, body: Any, run: Run | None, process: Process):
+    def _take_batch(self, body: Any, run: Run, process: Process, sent: float):
         world, now = self.world, self.world.loop.moment
         if body["input_file_id"] not in self.files:
             return 400, {}, {"error": {"message": "no such file"}}, ()
@@ -277,6 +283,7 @@ class Provider:
                 world.purchase_of_key(row["custom_id"]),
                 run,
                 row["body"],
+                sent,
                 now,
                 order.ends,
                 what or order.fate,
@@ -355,6 +362,7 @@ class Provider:
         if unit is None or unit.deleted is not None:
             return 404, {"error": {"message": f"no video {job_id}"}}
         unit.deleted = self.world.loop.moment
+        self.world.watcher.deleted(unit, RUN.get())
         return 200, {"id": job_id, "deleted": True}
 
     def _batch(self, batch_id: str):

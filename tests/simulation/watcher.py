@@ -37,6 +37,8 @@ class Watcher:
         self.records: dict[str, dict[str, Any]] = {}
         self.on_record: dict[str, str] = {}
         """Job ids that stand on a record, and the key of that."""
+        self.owners: dict[str, str] = {}
+        """Job ids that somebody has taken, and the key of their purchase."""
         self.doubts: dict[str, float] = {}
         """When a doubt about a purchase was last raised to somebody."""
         self.forgotten: dict[str, float] = {}
@@ -54,6 +56,8 @@ class Watcher:
     def took(self, unit: Unit, process: Process) -> None:
         """The provider took something."""
         self.world.note(process, f"the provider takes {unit.id} for {unit.purchase} ({unit.fate})")
+        if f"ledger/by-run/run/{self.world.key_of(unit.purchase)}" not in self.world.store.objects:
+            self.violated(2, f"{unit.id} is bought for {unit.purchase}, which the index of its run does not have")
         earlier = self._by_purchase.setdefault(unit.purchase, [])
         for other in earlier:
             if self._counts(other) and self._counts(unit) and not self._may_be_bought_again(other, unit):
@@ -78,13 +82,23 @@ class Watcher:
         if action.resubmit:
             other.excused = unit.excused = "resubmitted"
             return True
+        if other.run.action.resubmit and unit.sent <= other.taken:
+            unit.excused = unit.excused or "resubmitted"  # what was in doubt arrives after what was bought in its place
+            return True
         if self._was_forgotten(other) or self._was_forgotten(unit):
             return True
-        if action.retry_failed and (other.is_void(self.world.loop.moment) or other.excused):
+        if (other.is_void(self.world.loop.moment) or other.excused) and self._was_retried(other):
             return True
         # The same request in two scopes, both with a lost reply: it does not matter which takes which.
-        holder = self.on_record.get(other.id)
+        holder = self.on_record.get(other.id) or self.owners.get(other.id)
         return holder is not None and self.world.purchase_of_key(holder) != unit.purchase
+
+    def _was_retried(self, unit: Unit) -> bool:
+        """Whether somebody said `retry_failed` of a purchase when the job had come to nothing."""
+        void = unit.ends if unit.deleted is None else min(unit.deleted, unit.ends)
+        return any(
+            run.action.retry_failed and unit.purchase in run.purchases and run.ended >= void for run in self.world.runs
+        )
 
     def _was_forgotten(self, unit: Unit) -> bool:
         """Whether somebody had a purchase forgotten while it was made, or after that."""
@@ -96,6 +110,9 @@ class Watcher:
             self._record(key[17:-5], after)
         elif key.startswith("ledger/budgets/"):
             self._account(json.loads(after))
+        elif key.startswith("ledger/by-job/"):
+            taken = json.loads(after)
+            self.owners.setdefault(taken["job"], taken["purchase"])
 
     def _record(self, key: str, data: bytes) -> None:
         old, new = self.records.get(key), json.loads(data)
@@ -132,6 +149,14 @@ class Watcher:
             self.forgotten[purchase] = math.inf
         self.world.note(None, f"{purchase} is forgotten")
 
+    def deleted(self, unit: Unit, run: Run) -> None:
+        """Somebody deleted a job at the provider."""
+        if run.action.kind != "cancel" and not run.action.cancel_remote:
+            self.violated(2, f"{unit.id} is deleted, which nobody asked for")
+        slept = self.world.injected["stands still"] > 0  # between the look at the job and its end
+        if unit.fate == "completed" and self.world.loop.moment > unit.ends + 10.0 and not slept:
+            self.violated(2, f"{unit.id} is deleted, and was finished and paid for")
+
     def ended(self, run: Run) -> None:
         """A buyer got something, or an error."""
         if isinstance(run.error, SubmissionInDoubt):
@@ -163,11 +188,24 @@ class Watcher:
         for unit in self.world.provider.units:
             if unit.run and not self._is_known(unit, kept):
                 self.violated(2, f"{unit.id}, taken for {unit.purchase}, is on no record and nobody was told")
+        for key, row in self.records.items():
+            self._is_at_rest(key, row)
         for key, (data, _) in self.world.store.objects.items():
             if key.startswith("ledger/purchases/"):
                 Record.model_validate_json(data)
             elif key.startswith("ledger/budgets/"):
                 self._settled(Account.model_validate_json(data))
+
+    def _is_at_rest(self, key: str, row: dict[str, Any]) -> None:
+        """Whether what a record says at the end is so, and something can follow from it."""
+        name = self.world.purchase_of_key(key)
+        unit = self.world.provider.unit(row["job"]["id"]) if row["job"] else None
+        if row["state"] == "failed" and unit and not unit.excused and not unit.is_void(self.world.loop.moment):
+            self.violated(2, f"{name} is given up, and {unit.id} is {unit.fate}")
+        if row["state"] == "submitted" and row["batch"] and row["operation"] != "batch":
+            batch = self.records.get(row["batch"]["key"])
+            if batch is None or batch["state"] == "done":
+                self.violated(2, f"{name} waits for a batch that is over")
 
     def _kept(self) -> set[str]:
         """Names of everything that lies in the store and on a record."""
@@ -180,6 +218,8 @@ class Watcher:
             return True
         if self.doubts.get(unit.purchase, -1.0) >= unit.taken or self._was_forgotten(unit):
             return True
+        if unit.is_void(self.world.loop.moment) and self._was_retried(unit):
+            return True
         if unit.kind == "video":
             return unit.id in self.on_record
         if record is None:
@@ -188,20 +228,26 @@ class Watcher:
             return record["state"] in ("failed", "submitted") or self.world.may_wait(unit)
         return record["state"] == "in_doubt"
 
+    def _may_count_too_much(self) -> bool:
+        """Whether a budget may say more than was spent: what may have been paid for counts, and so does what a process
+        set aside that stood still for longer than its lease meanwhile."""
+        slept = any(kind == "stands still" or "slow" in kind for kind in self.world.injected)
+        stale = self.world.injected["store: stale list"] > 0
+        return slept or stale or any(action.resubmit for action in self.world.history.actions)
+
     def _settled(self, account: Account) -> None:
         if self.forgotten:
             return
         units = [unit for unit in self.world.provider.units if unit.run]
         charged = sum(unit.usd for unit in units)
-        open_keys = {key for key, row in self.records.items() if row["state"] in ("in_doubt", "submitted", "intent")}
+        open_keys = {key for key, row in self.records.items() if _is_open(row)}
         if left := set(account.reserved) - open_keys:
             self.violated(4, f"{len(left)} purchases that are over stay set aside")
         images = sum(unit.kind != "video" for unit in units)
         known = account.spent_usd + account.reserved_usd
         if charged > known + images * (IMAGE_USD - LISTED_USD) + CENT:
             self.violated(4, f"{charged:.5f} USD are charged, and the account knows of {known:.5f}")
-        doubles = any(action.resubmit for action in self.world.history.actions)
-        if account.spent_usd > charged + CENT and not doubles:
+        if account.spent_usd > charged + CENT and not self._may_count_too_much():
             self.violated(4, f"{account.spent_usd:.5f} USD are said to be spent, and {charged:.5f} were")
 
 
@@ -210,6 +256,11 @@ def _tag(row: dict[str, Any]) -> str:
     whose = "batch " if row["operation"] == "batch" else "in a batch " if row["batch"] else ""
     lease = "" if row["state"] != "intent" else " leased" if row["lease"] else " free"
     return f"{whose}{row['state']}{lease}{' doubtful' if row['doubtful'] else ''}"
+
+
+def _is_open(row: dict[str, Any]) -> bool:
+    """Whether it can't be said yet what a purchase costs."""
+    return row["state"] in ("in_doubt", "submitted") or (row["state"] == "intent" and (row["lease"] or row["doubtful"]))
 
 
 def _ids(row: dict[str, Any]) -> set[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, APITimeoutError
 
 from prefect_media.errors import DownloadCorrupt, JobExpired, ProviderUnavailable
+from prefect_media.providers.limits import BOUND, JSON_BYTES, Bound
 
 from .loop import PROCESS
 
@@ -28,14 +30,15 @@ class Response:
 
     request = REQUEST
     status_code = 200
+    history = ()
 
     def __init__(self, body: Any, headers: dict[str, str], pieces: tuple[bytes | Exception, ...] = ()) -> None:
         self.body, self.headers, self.pieces = body, headers, pieces
+        self.extensions = {BOUND: Bound(JSON_BYTES)}
 
-    def json(self) -> Any:
-        if self.body is None:
-            raise ValueError("not JSON")
-        return self.body
+    @property
+    def content(self) -> bytes:
+        return b"not JSON" if self.body is None else json.dumps(self.body).encode()
 
     async def aiter_bytes(self, chunk_size: int | None = None):
         world = PROCESS.get().machine.world
@@ -92,8 +95,8 @@ class Client:
 def _lost(why: str) -> tuple[Exception, Exception]:
     """What the SDK raises for an answer that never came, and the cause it gives."""
     if why == "hangs":
-        return APITimeoutError(request=REQUEST), httpx2.ReadTimeout("silence")
-    cause = httpx2.ConnectError("refused") if why == "unreachable" else httpx2.ReadError("reset")
+        return APITimeoutError(request=REQUEST), httpx2.ReadTimeout("silence", request=REQUEST)
+    cause = (httpx2.ConnectError if why == "unreachable" else httpx2.ReadError)("reset", request=REQUEST)
     return APIConnectionError(request=REQUEST), cause
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections import Counter
 from collections.abc import MutableMapping
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class Run:
     process: Process
     purchases: tuple[str, ...]
     began: float
+    ended: float = math.inf
     over: bool = False
     error: BaseException | None = None
     assets: list[tuple[str, Asset]] = field(default_factory=list)
@@ -167,7 +169,7 @@ class World:
         if not process.dead:
             return
         for run in [run for run in self.runs if run.process is process and not run.over]:
-            run.over = True
+            run.over, run.ended = True, self.loop.moment
             left = self.restarts.get(run.action.name, run.action.restarts)
             if left > 0:
                 self.restarts[run.action.name] = left - 1
@@ -225,7 +227,7 @@ class World:
                 raise
             run.error = error
             self.watcher.violated(0, f"{run.action.name} ended with {type(error).__name__}: {error}")
-        run.over = True
+        run.over, run.ended = True, self.loop.moment
         self.note(PROCESS.get(), f"ends {run.action.name}: {_name(run.error) if run.error else 'well'}")
         self.watcher.ended(run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,8 +70,8 @@ class Account(BaseModel):
             BudgetExceeded: It would pass the limit.
         """
         before = self.reserved.get(key)
-        if before and before.attempt == attempt:
-            return self
+        if before and before.attempt >= attempt:  # of a later attempt, when somebody else has taken it over
+            usd, attempt, paid_before = before.usd, before.attempt, False
         lost = before.lost_usd + (before.usd if paid_before else 0.0) if before else 0.0
         others = {name: each for name, each in self.reserved.items() if name != key}
         rest = self.model_copy(update={"reserved": others})
@@ -84,9 +85,8 @@ class Account(BaseModel):
                 reserved_usd=self.reserved_usd,
                 needed_usd=usd,
             )
-        return self.model_copy(
-            update={"reserved": {**others, key: Reserved(usd=usd, attempt=attempt, lost_usd=round(lost, DIGITS))}}
-        )
+        reserved = Reserved(usd=usd, attempt=attempt, lost_usd=round(lost, DIGITS))
+        return self if reserved == before else self.model_copy(update={"reserved": {**others, key: reserved}})
 
     def settle(self, key: str, *, bought: bool, usd: float | None = None, attempt: int | None = None) -> Account:
         """The account once a purchase is over; done twice, it is the same.
@@ -109,8 +109,17 @@ class Account(BaseModel):
         )
 
 
-async def reserve(storage: Storage, claim: Claim, quote: Callable[[], Quote], terms: Terms) -> None:
+async def reserve(
+    storage: Storage, claim: Claim, quote: Callable[[], Quote], terms: Terms, *, found: bool = False
+) -> None:
     """Set aside what a purchase will cost, right before it is sent. Without a budget, nothing happens.
+
+    Args:
+        storage: Where the account lies.
+        claim: The purchase.
+        quote: What it will cost.
+        terms: How it is bought.
+        found: Whether it was bought already, and was found at the provider; then it is never refused.
 
     Raises:
         errors.BudgetExceeded: It could pass the budget, or nobody can say; nothing was sent.
@@ -121,6 +130,8 @@ async def reserve(storage: Storage, claim: Claim, quote: Callable[[], Quote], te
         return
     known = quote()
     usd = budget.unpriced_usd if amount(known.usd) is None else known.usd
+    if usd is None and found:
+        return
     if usd is None:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and what this will cost can't be told before: {known.basis}; "
@@ -134,8 +145,8 @@ async def reserve(storage: Storage, claim: Claim, quote: Callable[[], Quote], te
             record.key,
             usd,
             attempt=record.attempt,
-            paid_before=terms.on_doubt == "resubmit",
-            limit=budget.usd,
+            paid_before=claim.passed_over,
+            limit=math.inf if found else budget.usd,
         )
     )
     claim.record = claim.record.model_copy(update={"budget": path})

@@ -23,6 +23,7 @@ class Claim:
         made: When the claim was made: nothing was sent under it before.
         inherited: Whether the purchase was in doubt already when the claim was made.
         sent: Whether a paid request may have left here under this claim, and not been refused.
+        passed_over: Whether a doubt was passed over because the buyer said so. It is not cleared up by that.
         busy: Keeps a renewal of the lease and a move from crossing each other.
     """
 
@@ -32,6 +33,7 @@ class Claim:
     made: Moment = field(default_factory=Moment.now, repr=False, compare=False)
     inherited: bool = field(default=False, init=False, compare=False)
     sent: bool = field(default=False, compare=False)
+    passed_over: bool = field(default=False, compare=False)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
     _stored: Record = field(init=False, repr=False, compare=False)
 
@@ -46,6 +48,15 @@ class Claim:
     def doubt(self, doubtful: bool) -> None:
         """Say whether a request of this purchase may have reached the provider and left no trace here."""
         self.record = self.record.model_copy(update={"doubtful": doubtful})
+
+    def pass_over(self, *, sent_now: bool) -> None:
+        """Go on in spite of a doubt, as the buyer said. What is bought now is paid for beside what is in doubt.
+
+        Args:
+            sent_now: Whether the request in doubt was sent under this claim; the next one is another attempt then.
+        """
+        self.passed_over = True
+        self.record = self.record.model_copy(update={"doubtful": False, "attempt": self.record.attempt + int(sent_now)})
 
     def note_server_time(self, unix: float | None) -> None:
         """Remember what time it was at the server before anything was sent; what is known already stays."""
@@ -68,7 +79,15 @@ class Claim:
         if lease is None or written is None:
             return False
         known = (self._stored.doubtful, self._stored.server_time) == (self.record.doubtful, self.record.server_time)
-        return known and written.seconds_until(Moment.now()) <= min(FRESH_SECONDS, lease.seconds / 2)
+        return known and self.lasting and written.seconds_until(Moment.now()) <= FRESH_SECONDS
+
+    @property
+    def lasting(self) -> bool:
+        """Whether nobody can have watched our lease to its end, or will have in a moment."""
+        lease, written = self._stored.lease, self.written
+        if lease is None or written is None:
+            return False
+        return written.seconds_until(Moment.now()) <= lease.seconds / 2
 
 
 class Overtaken(Exception):

@@ -44,6 +44,9 @@ from .lease_watch import LeaseWatch
 from .record import Lease, Record
 from .record_merge import merge
 
+CONFIRMATIONS = 3
+"""How often a lease is renewed before a paid request is sent, when the renewal itself took too long."""
+
 
 class Ledger:
     """The purchases of one store."""
@@ -206,8 +209,13 @@ class Ledger:
         Raises:
             Overtaken: It no longer is: this process slept, or could not reach the store, for too long.
         """
-        if not claim.fresh:
+        for _ in range(CONFIRMATIONS):
+            if claim.fresh:
+                return
             await self.renew(claim)
+            if claim.lasting:
+                return
+        raise Overtaken  # each time we were silent for longer than a lease may be
 
     async def renew(self, claim: Claim) -> None:
         """Write our lease and what we know of a doubt.

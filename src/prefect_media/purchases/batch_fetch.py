@@ -165,8 +165,7 @@ class _Collection:
 
     async def _ended(self) -> BatchState:
         pause = settings().poll_seconds
-        age = (clock.now() - self.batch.submitted_at).total_seconds()
-        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic(), age=age)
+        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic())
         told = ""
         while True:
             try:
@@ -247,7 +246,9 @@ class _Collection:
         async def settle(claim: Claim) -> None:
             error, final = self.failures.get(claim.record.key, silence)
             state, batch = ("failed", self.batch) if final else ("intent", None)
-            await self.ledger.swap(claim, state=state, batch=batch, failure=failure_of(error))
+            # Freed, it is in doubt again if it was: the batch was ordered in spite of that.
+            doubtful = claim.record.doubtful and not final
+            await self.ledger.swap(claim, state=state, batch=batch, failure=failure_of(error), doubtful=doubtful)
 
         await each(waiting, settle)
         if not self.troubles:

@@ -54,7 +54,7 @@ async def submit(
     order = await order_batch(connection, requests, ledger, terms)
     intended = order.record
     while True:
-        claim = await ledger.claim(intended)
+        claim = await ledger.claim(intended, retry_failed=True)  # one that was refused was not ordered
         while claim.record.state == "in_doubt":
             claim = await ledger.take_doubt(claim) or await ledger.claim(intended)
         if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, terms):
@@ -91,7 +91,7 @@ async def _submit(
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
         return await _find(connection, claim, terms, error)
 
-    find = guessing(look_for_it, terms)
+    find = guessing(look_for_it, claim, terms)
     await keep(ledger.storage, order, key)
     state: BatchState | None = None
     if claim.record.doubtful:
@@ -154,12 +154,15 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
                 doubtful.append(part.key)
                 return
             attempt = claim.record.attempt + 1
-            taken = await ledger.swap(
-                claim, state="submitted", lease=None, batch=batch, doubtful=False, attempt=attempt
-            )
+            taken = await ledger.swap(claim, state="submitted", lease=None, batch=batch, doubtful=True, attempt=attempt)
             claim = taken or await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
         if claim.record.state == "submitted":
             if claim.record.batch and claim.record.batch.key == batch.key:
+                if claim.record.doubtful and terms.on_doubt == "raise":  # enlisted in spite of a doubt, and not ordered
+                    await ledger.swap(claim, state="in_doubt", batch=None, doubtful=False)
+                    doubtful.append(part.key)
+                    return
+                claim.passed_over = claim.record.doubtful
                 mine.append(claim)
             else:
                 elsewhere[part.key] = claim.record.batch

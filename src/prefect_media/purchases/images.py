@@ -75,7 +75,9 @@ async def _buy_part(
                 await write_sidecars(storage, claim.record, assets, terms.logger)
                 return assets
 
-            claim.doubt(False)
+            if claim.record.doubtful:
+                claim.pass_over(sent_now=False)
+            await ledger.confirm(claim)
             await reserve(storage, claim, lambda: quote(request, connection.catalog_host, family), terms)
             try:
                 reply = await patiently(send, ledger, claim, terms)

@@ -61,11 +61,11 @@ class submitting:
             await asyncio.wait([self._noting])
             return
         paid = self.claim.record.kind == "image" and self.claim.record.doubtful
-        if isinstance(error, ContentRejected):
+        if isinstance(error, ContentRejected) and not self.claim.passed_over:
             await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
         elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
             # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
-            await self.ledger.move(self.claim, state="intent")
+            await self.ledger.move(self.claim, state="in_doubt" if self.claim.passed_over else "intent")
         elif not self.claim.sent and not paid and not isinstance(error, SubmissionInDoubt):
             # Cancelled before anything left here.
             doubtful = self._found_doubtful or self.claim.record.doubtful
@@ -78,21 +78,19 @@ Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
 """Looks up what became of a lost reply; None when there certainly is nothing."""
 
 
-def guessing(find: Find[T], terms: Terms) -> Find[T]:
+def guessing(find: Find[T], claim: Claim, terms: Terms) -> Find[T]:
     """A search that takes one doubt for a no, where the user said so with `on_doubt`.
 
     Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
     """
-    guessed = False
 
     async def found(error: SubmissionInDoubt | None) -> T | None:
-        nonlocal guessed
         try:
             return await find(error)
         except SubmissionInDoubt:
-            if guessed or terms.on_doubt == "raise":
+            if claim.passed_over or terms.on_doubt == "raise":
                 raise
-            guessed = True
+            claim.pass_over(sent_now=error is not None)
             return None
 
     return found

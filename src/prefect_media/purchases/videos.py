@@ -84,6 +84,7 @@ async def order_video(
     upload: Upload | None = None
 
     async def submit(ready: Ready) -> VideoJob:
+        await ledger.confirm(claim)
         await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms)
         image, footage = (upload, None) if given == "image" else (None, upload)
         try:
@@ -94,10 +95,14 @@ async def order_video(
             raise material.explain(refusal, sent) from refusal
 
     async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
-        return await reconcile(connection, claim, ledger, terms, error)
+        job = await reconcile(connection, claim, ledger, terms, error)
+        if job is not None:
+            with suppress(StoreError):  # it may be one that was ordered for another purchase of the same
+                await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms, found=True)
+        return job
 
     async def one_job() -> VideoJob:
-        job = await submitted(submit, guessing(find, terms), ledger, claim, terms)
+        job = await submitted(submit, guessing(find, claim, terms), ledger, claim, terms)
         await refuse_another_purchases_job(ledger, claim.record, job)
         return job
 

@@ -21,7 +21,8 @@ class Patience:
     poll_errors: int = 10
     """Failed looks in a row until watching is given up for now."""
     unknown: float = 20.0
-    """From the submission, during which a server need not know its own job yet."""
+    """From the beginning of the wait, during which a server need not know its own job yet; the clock that says when the
+    job was submitted may be another one."""
 
 
 UNKNOWN_LOOKS = 3
@@ -70,10 +71,9 @@ class Watch:
         job_id: The provider's id of the job.
         patience: How long to put up with what.
         now: When the wait begins, in seconds on any clock that never goes back.
-        age: Seconds since the job was submitted.
     """
 
-    def __init__(self, job_id: str, patience: Patience, *, now: float, age: float = 0.0) -> None:
+    def __init__(self, job_id: str, patience: Patience, *, now: float) -> None:
         self.job_id = job_id
         self.deadline = now + patience.timeout
         self.state: JobState | None = None
@@ -81,7 +81,6 @@ class Watch:
         """What was noticed so far; whoever tells people about it takes it out."""
         self._patience = patience
         self._began = now
-        self._born = now - max(0.0, age)
         self._misses = 0
         self._refused = 0
         self._unknown = 0
@@ -104,7 +103,7 @@ class Watch:
         """What a failed look means: mostly nothing, because a look that failed says little about the job."""
         if isinstance(error, JobExpired):
             self._unknown += 1
-            if self._unknown >= UNKNOWN_LOOKS and now - self._born > self._patience.unknown:
+            if self._unknown >= UNKNOWN_LOOKS and now - self._began > self._patience.unknown:
                 said = f"job {self.job_id} is gone at the provider: {error.message}"
                 return JobExpired(said, **{**error.details, "job_id": self.job_id})
             return self._patiently(now, now + _pause_after(self._unknown))

@@ -28,8 +28,7 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
         errors.MediaError: It could not be looked at for long, or never again; it stays on record.
     """
     patience = Patience(terms.timeout, terms.queue_timeout, stall=settings().stall_seconds)
-    age = (clock.now() - job.submitted_at).total_seconds()
-    wait = Watch(job.id, patience, now=clock.monotonic(), age=age)
+    wait = Watch(job.id, patience, now=clock.monotonic())
     with poller_of(connection).following(job, wait) as follower:
         while True:
             try:

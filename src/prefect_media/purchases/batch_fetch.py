@@ -243,15 +243,16 @@ class _Collection:
         if found is None or found[0].state != "submitted" or found[0].batch != self.batch:
             return
 
-        async def settle(claim: Claim) -> None:
+        async def settle(claim: Claim) -> bool:
             error, final = self.failures.get(claim.record.key, silence)
             state, batch = ("failed", self.batch) if final else ("intent", None)
             # Freed, it is in doubt again if it was: the batch was ordered in spite of that.
             doubtful = claim.record.doubtful and not final
-            await self.ledger.swap(claim, state=state, batch=batch, failure=failure_of(error), doubtful=doubtful)
+            changes = {"state": state, "batch": batch, "failure": failure_of(error), "doubtful": doubtful}
+            return await self.ledger.swap(claim, **changes) is not None
 
-        await each(waiting, settle)
-        if not self.troubles:
+        # One that was not written stays to be settled by the next fetch: a closed batch would free it unremembered.
+        if all(await each(waiting, settle)) and not self.troubles:
             await self.ledger.swap(Claim(*found), state="done")
 
     async def _waiting(self, key: str) -> Claim | None:

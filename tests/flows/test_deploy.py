@@ -11,7 +11,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_media import ImageRequest
 from prefect_media.budget import FOLDER
-from prefect_media.catalog import data as catalog
+from prefect_media.catalog.check import check
+from prefect_media.catalog.data import catalog
 from prefect_media.cli.demo_servers import stop_process
 from prefect_media.ledger.accounts import read
 
@@ -74,8 +75,8 @@ def test_the_form_in_the_ui_describes_every_parameter(deployments):
 def test_the_deployed_image_model_is_in_use(deployments):
     """The catalog knows the model named in prefect.yaml, and that it has not ended at its own host."""
     still = ImageRequest(**deployments["storyboard"]["parameters"]["still"])
-    assert still.model in catalog.catalog().models
-    assert catalog.check(still, "openai").model == still.model
+    assert still.model in catalog().models
+    assert check(still, "openai").model == still.model
 
 
 def test_a_run_on_a_worker_fills_the_bucket(prefect_server, deployments, worker, family, media_simulator, s3):

@@ -321,7 +321,7 @@ async def test_a_store_that_can_not_keep_the_account_stops_the_purchase(simulato
         return_exceptions=True,
     )
     assert {type(each) for each in made} == {StoreError}
-    assert "can.t be read" in str(made[0])
+    assert "can't be read" in str(made[0])
     assert simulator.jobs == []
     await storage.delete(budget.path(None))
     await buy_video(connection(simulator), clip("1"), storage, terms(budget=budget))

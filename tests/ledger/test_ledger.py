@@ -634,6 +634,7 @@ async def test_a_job_the_provider_forgot_is_over(simulator, folder):
 async def test_a_store_that_never_agrees_is_an_error_that_says_what_was_bought(simulator, watched, monkeypatch):
     """If-Match never matches, and the job is bought already: the error names the job and how to attach it."""
     monkeypatch.setenv("PREFECT_MEDIA_CONFLICT_TRIES", "4")
+    monkeypatch.setenv("PREFECT_MEDIA_TRUST_STORE", "1")
     settings.cache_clear()
     watched.refuse = lambda asked: (412, b"<Error/>") if "if-match" in asked.headers else None
     storage = watched.store().storage()

@@ -121,7 +121,7 @@ def results(tmp_path_factory):
 
     server.given = given
     found = {}
-    script = str(Path(__file__).parent / "answer_reader.py")
+    script = str(Path(__file__).parents[1] / "support" / "answer_reader.py")
     for family in ("look", "image", "video"):
         cases = [case for case in CASES if case.startswith(family)]
         done = subprocess.run(

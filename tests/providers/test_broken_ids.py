@@ -40,7 +40,7 @@ async def states(storage):
 
 def ids(monkeypatch, name, make):
     """Have servers of a kind make ids of their own."""
-    monkeypatch.setitem(PROFILES, name, replace(PROFILES[name], id=make))
+    monkeypatch.setitem(PROFILES, name, replace(PROFILES[name], id=lambda digits, operation: make(digits)))
 
 
 # One id for two orders.

@@ -736,7 +736,7 @@ async def test_a_disk_that_is_full(shop):
             sys.executable,
             "-c",
             BUYER,
-            str(Path(__file__).parents[2] / "support"),
+            str(Path(__file__).parents[1] / "support"),
             shop.line.base_url,
             place,
             str(most),

@@ -188,8 +188,9 @@ async def test_a_failed_job_is_told_with_the_servers_words_and_not_asked_for_aga
     assert len(last) < 2 or last[0].status == 200, "an HTTP error that carries the job is sent once"
 
 
-# LiteLLM has the routes, but could not find the jobs again.
-VARIATIONS = {"openai": {"remix", "edit", "extend"}, "azure": {"remix"}, "new-api": {"remix"}}
+# LiteLLM before 1.108.4 has the routes, but could not find the jobs again: see test_variations_of_proxies.py.
+ALL = {"remix", "edit", "extend"}
+VARIATIONS = {"openai": ALL, "litellm": ALL, "azure": {"remix"}, "new-api": {"remix"}}
 
 
 @pytest.mark.parametrize("operation", ["remix", "edit", "extend"])

@@ -170,7 +170,7 @@ async def test_an_answer_that_is_merely_slow_is_waited_for(simulator, storage):
 
 async def test_time_that_the_store_takes_is_not_the_servers(simulator, storage, monkeypatch):
     """Ten pictures come at once and are stored one by one, slowly."""
-    from prefect_media.purchases import store_video as delivery
+    from prefect_media.purchases import store_images as delivery
 
     stored = delivery.store_image
 

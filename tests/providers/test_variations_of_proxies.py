@@ -44,7 +44,7 @@ def place(tmp_path, monkeypatch):
 
 
 def proxy(monkeypatch, make):
-    monkeypatch.setitem(PROFILES, "litellm", replace(PROFILES["litellm"], id=make))
+    monkeypatch.setitem(PROFILES, "litellm", replace(PROFILES["litellm"], id=lambda digits, operation: make(digits)))
     return Simulator(profile="litellm", latency=0.0)
 
 

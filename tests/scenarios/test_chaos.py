@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.parametrize("store", ["folder", "s3"])
 def test_twenty_kills_buy_nothing_twice_and_lose_nothing(store):
     chaos = subprocess.run(
-        [sys.executable, str(Path(__file__).parents[2] / "support" / "chaos.py"), "--kills", "20", "--store", store],
+        [sys.executable, str(Path(__file__).parents[1] / "support" / "chaos.py"), "--kills", "20", "--store", store],
         capture_output=True,
         text=True,
         timeout=90,

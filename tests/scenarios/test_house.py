@@ -42,6 +42,11 @@ ROOMS = {
 ROOMS["cli"] = set(ROOMS) - {"cli"}
 OPEN_STORAGE = {"assets", "manifest"}
 """The nouns that read what they name; the others are values and nothing else."""
+HEAVY = {
+    "providers.connection": {"providers.bounds", "providers.bounded_client"},  # openai
+    "storage.store": {"storage.bucket"},  # obstore
+}
+"""Files that are imported when they are first used, since they import a heavy library as they are."""
 PREFECT = {"cli", "tasks", "blocks", "flows"}
 
 
@@ -123,7 +128,7 @@ def test_nothing_of_ours_is_imported_inside_a_function(module):
     if room(module) in ("cli", "simulator"):
         return
     late = {name for name, inside in ours(module) if inside}
-    assert late <= ({"providers.bounds", "providers.bounded_client"} if module == "providers.connection" else set())
+    assert late <= HEAVY.get(module, set())
 
 
 def test_there_is_no_circle():

@@ -371,7 +371,7 @@ async def test_a_job_that_can_not_be_ended_does_not_swallow_the_cancellation(sto
 
 async def test_a_bucket_that_fails_while_a_film_is_measured_is_an_error_that_passes(simulator, s3, monkeypatch):
     """The index of a film may lie at its end, and is read from the store; that may be tried again as all else."""
-    monkeypatch.setattr("prefect_media.media.facts.indexed_facts", lambda head: None)
+    monkeypatch.setattr("prefect_media.purchases.store_video.indexed_facts", lambda head: None)
     buckets = FaultyBuckets(s3)
     storage = buckets.storage()
     buckets.fault = lambda asked: (503, "SlowDown") if asked.method == "GET" and "/media/" in asked.path else None

@@ -39,7 +39,7 @@ LOOK = {"model": "gpt-image-2", "size": "1024x640", "output_format": "webp", "ou
 def old(tmp_path):
     """The store of before, in a folder of its own."""
     target = tmp_path / "store"
-    shutil.copytree(Path(__file__).parents[2] / "data" / "store-0.1.0", target)
+    shutil.copytree(Path(__file__).parents[1] / "data" / "store-0.1.0", target)
     for path in target.rglob("*.json*"):
         path.write_text(path.read_text().replace(WRITTEN_AT, target.as_uri()))
     return str(target)

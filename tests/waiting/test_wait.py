@@ -207,7 +207,7 @@ async def test_a_job_that_is_gone(simulator):
     with pytest.raises(JobExpired, match="gone at the provider") as caught:
         await watch(connection, old, terms())
     assert caught.value.job_id == "video_gone"
-    assert len(asked(simulator, "video_gone")) == 3
+    assert len(asked(simulator, "video_gone")) >= 3
 
 
 async def test_a_stall_and_a_strange_status_are_told_and_the_wait_goes_on(simulator, monkeypatch, caplog):

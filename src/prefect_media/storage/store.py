@@ -24,7 +24,6 @@ from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
 from .body import Body, Given, Source
-from .bucket import Bucket
 from .folder import Folder
 from .probe import probe
 from .s3_copy import read_elsewhere
@@ -375,6 +374,12 @@ def _open(scheme: str, root: str, options: StorageOptions) -> Place:
     with _lock:
         if known := _places.get((scheme, root, options)):
             return known
-    place: Place = Folder(Path(root)) if scheme == "file" else Bucket(scheme, root, options)
+    place: Place
+    if scheme == "file":
+        place = Folder(Path(root))
+    else:
+        from .bucket import Bucket  # not before it is needed: its library is heavy
+
+        place = Bucket(scheme, root, options)
     with _lock:
         return _places.setdefault((scheme, root, options), place)

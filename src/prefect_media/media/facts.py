@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import DownloadCorrupt
+from ..errors import DownloadCorrupt, MediaError
 from .image_structure import MOST_PIXELS, structure_of
 from .mp4_index import index_of
 
@@ -167,6 +167,8 @@ def video_facts(file: IO[bytes]) -> Facts:
             length = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
             codec = stream.codec_context
             return Facts(codec.width, codec.height, round(float(length), 3) or None, codec.codec.canonical_name)
+    except MediaError:  # the store it is read from is away: that says nothing of the file
+        raise
     except Exception:  # a broken file brings up more than FFmpeg's own errors, and it is paid for all the same
         return Facts()
 

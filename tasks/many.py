@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Genera
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import Task
 from prefect.context import AsyncClientContext
 
+from prefect_media import display
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
@@ -31,6 +32,9 @@ from prefect_media.runtime.sync import on_background_loop, run_sync
 from .context import Credentials, Store, a_kind, credentials_block, storage_for, store_block, terms_of
 from .images import aedit_images, agenerate_images
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CONCURRENCY = 32
 
@@ -69,6 +73,27 @@ class Generation:
         if self.error is not None:
             raise self.error
         return self.assets[0]
+
+    def _repr_html_(self) -> str:
+        more = len(self.assets) - display.MOST_SHOWN
+        try:
+            cards = run_sync(self._acards())
+        except RuntimeError:  # on the loop that would read the pictures
+            cards, more = [], len(self.assets)
+        return display.cards(cards or [display.card("Nothing made", self._facts())], title=self._title(), more=more)
+
+    def __rich__(self) -> Table:
+        return display.table(self._title(), self._facts())
+
+    def _title(self) -> str:
+        return f"{self.index}: {self.request.prompt}"
+
+    def _facts(self) -> display.Facts:
+        error = self.error and f"{type(self.error).__name__}: {self.error}"
+        return (("failed", error), *(("made", asset.uri) for asset in self.assets))
+
+    async def _acards(self) -> list[str]:
+        return await asyncio.gather(*(asset.acard() for asset in self.assets[: display.MOST_SHOWN]))
 
 
 def agather(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,13 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import display
+from .media.facts import poster
 from .runtime.sync import run_sync
 from .storage.store import storage_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from .storage.store import Storage
 
 Kind = Literal["image", "video"]
+
+PICTURE_SECONDS = 10.0
+"""How long a notebook waits for a picture before it shows the asset without one."""
+
+MOST_EMBEDDED = 4 * 1024**2
+"""Bytes of a video that a notebook plays; it is stored in the notebook. Of larger ones, a frame is shown."""
 
 
 class AssetSource(BaseModel):
@@ -113,6 +124,48 @@ class Asset(BaseModel):
         """A link that anybody can open until it expires, in seconds; None where the store can't sign links."""
         return run_sync(self.aurl(expires_in))
 
-    def _place(self) -> tuple[Storage, str]:
+    async def acard(self, *, plays: bool = True) -> str:
+        """The asset as HTML for a notebook, with a picture or a player in it; without one where none can be read.
 
+        Args:
+            plays: Whether a small video is put into it whole; otherwise a frame of it is.
+        """
+        return display.card(self.uri.rpartition("/")[2], self._facts(), await self._picture(plays))
+
+    def _repr_html_(self) -> str:
+        try:
+            return run_sync(self.acard())
+        except RuntimeError:  # on the loop that would read the picture
+            return display.card(self.uri.rpartition("/")[2], self._facts())
+
+    def __rich__(self) -> Table:
+        return display.table(self.uri.rpartition("/")[2], self._facts())
+
+    def _facts(self) -> display.Facts:
+        source = self.source
+        cost = source.cost_usd if source else None
+        return (
+            ("pixels", f"{self.width} x {self.height}" if self.width else None),
+            ("length", None if self.seconds is None else f"{self.seconds:g} s"),
+            ("size", f"{self.size_bytes / 1e6:.2f} MB"),
+            ("model", source and f"{source.model} at {source.host}"),
+            ("job", source and source.job_id),
+            ("cost", None if cost is None else f"{cost:.4f} USD"),
+            *(("warning", warning) for warning in self.warnings),
+            ("where", self.uri),
+            ("SHA-256", self.sha256),
+        )
+
+    async def _picture(self, plays: bool) -> str:
+        try:
+            async with asyncio.timeout(PICTURE_SECONDS):
+                storage, key = self._place()
+                if plays and self.kind == "video" and (await storage.size(key) or MOST_EMBEDDED + 1) <= MOST_EMBEDDED:
+                    return display.player(await storage.read(key), self.content_type)
+                with await storage.open(key) as file:
+                    return display.image(await asyncio.to_thread(poster, self.kind, file), "image/jpeg")
+        except Exception:  # a picture is a courtesy: the card says what the asset is without it
+            return ""
+
+    def _place(self) -> tuple[Storage, str]:
         return storage_of(self.uri)

@@ -22,6 +22,8 @@ with what to do, and carries attributes for machines. All of them survive pickli
 
 from typing import Any
 
+from .display import short_traceback
+
 
 class MediaError(Exception):
     """The base of everything this package raises on purpose.
@@ -52,6 +54,11 @@ class MediaError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.details)
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of the error; IPython asks for it by this name."""
+        support = ("job_id", "request_id", "status_code")
+        return short_traceback(self, [(name, getattr(self, name)) for name in support])
 
 
 def _rebuild(kind: type[MediaError], message: str, details: dict[str, Any]) -> MediaError:

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import display
 from .cleaning import sentence
 from .figures import amount
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Phase = Literal["waiting", "running", "done", "failed"]
 
@@ -50,6 +55,23 @@ class VideoJob(BaseModel):
     def kind(self) -> tuple[str, str | None, str | None]:
         """Model, size and seconds: what decides how long it takes."""
         return self.model, self.size, self.seconds
+
+    def _repr_html_(self) -> str:
+        return display.card(f"Video job {self.id}", self._facts())
+
+    def __rich__(self) -> "Table":
+        return display.table(f"Video job {self.id}", self._facts())
+
+    def _facts(self) -> display.Facts:
+        return (
+            ("model", self.model or None),
+            ("server", urlsplit(self.base_url).netloc.rpartition("@")[2]),
+            ("size", self.size),
+            ("length", self.seconds and f"{self.seconds} s"),
+            ("submitted", f"{self.submitted_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("purchase", self.purchase),
+            ("next", "fetch_video(credentials, job, store=...) waits for it and stores the video"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from . import display
 from .assets import Asset
 from .errors import StoreError
 from .runtime import clock
 from .runtime.sync import run_sync
 from .settings import settings
 from .storage.store import Storage, storage_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 NAME = "manifest.json"
 
@@ -158,6 +162,28 @@ class Manifest(BaseModel):
     def links(self, expires_in: timedelta = timedelta(hours=1)) -> dict[str, str | None]:
         """The sync twin of `alinks`."""
         return run_sync(self.alinks(expires_in))
+
+    def _repr_html_(self) -> str:
+        more = len(self.assets) - display.MOST_SHOWN
+        try:
+            cards = run_sync(self._acards())
+        except RuntimeError:  # on the loop that would read the pictures
+            cards, more = [], len(self.assets)
+        return display.cards(cards, title=self._title(), more=more)
+
+    def __rich__(self) -> Table:
+        lines = [
+            (asset.uri.rpartition("/")[2], asset.kind, asset.size_bytes, asset.source and asset.source.model)
+            for asset in self.assets
+        ]
+        return display.rows(self._title(), ("asset", "kind", "bytes", "model"), lines)
+
+    def _title(self) -> str:
+        cost = "" if self.total_cost_usd is None else f", {self.total_cost_usd:.4f} USD"
+        return f"{len(self.assets)} assets{cost}: {self.uri}"
+
+    async def _acards(self) -> list[str]:
+        return await asyncio.gather(*(asset.acard(plays=False) for asset in self.assets[: display.MOST_SHOWN]))
 
     def _moved_to(self, uri: str) -> Manifest:
         """The manifest as it is true where it was found."""

@@ -1,0 +1,130 @@
+"""Free flow runs that no worker works on any more: stuck before their start, or running without a heartbeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.states import Crashed, Scheduled
+
+from prefect_media.errors import InvalidRequest
+from prefect_media.runtime import clock
+
+from .recovery import MAX_STARTS, SHORTEST_WINDOW
+
+PAGE = 200
+"""Flow runs per request; Prefect's server gives at most that many."""
+
+MAX_PAGES = 50
+
+HEARTBEAT = "prefect.flow-run.heartbeat"
+
+USUAL_INTERVAL = timedelta(seconds=180)
+"""Prefect's default for `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreedRun:
+    """A flow run that was stuck, and what was done with it.
+
+    Attributes:
+        id: The flow run.
+        name: Its name.
+        state: The state it was stuck in, such as Pending, Submitting or Running.
+        seconds: How long it had been stuck.
+        crashed: True if it has started too often to be run again, and was marked as Crashed.
+    """
+
+    id: UUID
+    name: str
+    state: str
+    seconds: float
+    crashed: bool
+
+
+async def arecover_stuck(
+    stuck_for: timedelta, *, flow_name: str | None = None, max_starts: int = MAX_STARTS
+) -> list[FreedRun]:
+    """Schedule flow runs again that are stuck in Pending or Submitting, or run without a heartbeat.
+
+    Only runs of deployments are freed: others have no worker to run them. A run counts as running without a heartbeat
+    only if it had one before. A run that has started `max_starts` times is marked as Crashed instead.
+
+    Args:
+        stuck_for: How long a run must have been in its state, and without a heartbeat.
+        flow_name: Only runs of this flow; by default runs of all flows.
+        max_starts: How often a flow run may have started.
+
+    Raises:
+        errors.InvalidRequest: `stuck_for` is so short that living runs would be freed.
+    """
+    if stuck_for < SHORTEST_WINDOW:
+        raise InvalidRequest(
+            f"{stuck_for.total_seconds():g} s is too short: flow runs that are about to start would be freed; "
+            f"allowed are {SHORTEST_WINDOW.total_seconds():g} s or more"
+        )
+    before = clock.now() - stuck_for
+    freed: list[FreedRun] = []
+    async with get_client() as client:
+        for run in await _unfinished_runs(client, flow_name):
+            state = run.state
+            if state is None or run.deployment_id is None or state.timestamp > before:
+                continue
+            if state.type == StateType.RUNNING and not await _lost_its_heartbeat(client, run, state.timestamp, before):
+                continue
+            seconds = (clock.now() - state.timestamp).total_seconds()
+            message = f"{state.name} for {seconds:.0f} s without a sign of life"
+            crashed = run.run_count >= max_starts
+            change = (
+                Crashed(message=f"{message}; started {run.run_count} times, so it is left alone")
+                if crashed
+                else Scheduled(name="AwaitingRetry", message=f"{message}; run again")
+            )
+            await client.set_flow_run_state(run.id, change, force=True)
+            freed.append(FreedRun(run.id, run.name, state.name or state.type.value, seconds, crashed))
+    return freed
+
+
+async def _unfinished_runs(client: PrefectClient, flow_name: str | None) -> list[FlowRun]:
+    types = [StateType.PENDING, StateType.RUNNING]
+    runs: list[FlowRun] = []
+    for page in range(MAX_PAGES):
+        rows = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow_name])) if flow_name is not None else None,
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))),
+            limit=PAGE,
+            offset=page * PAGE,
+        )
+        runs += rows
+        if len(rows) < PAGE:
+            break
+    return runs
+
+
+async def _lost_its_heartbeat(client: PrefectClient, run: FlowRun, since: datetime, before: datetime) -> bool:
+    """Whether a run had heartbeats since it began to run, and none for `before` and for three of their intervals."""
+    page = await client.read_events(
+        EventFilter(
+            event=EventNameFilter(name=[HEARTBEAT]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+            occurred=EventOccurredFilter.model_validate({"since": since, "until": clock.now()}),
+        ),
+        limit=2,
+    )
+    beats = [event.occurred for event in page.events]  # the newest first
+    if not beats:
+        return False
+    interval = beats[0] - beats[1] if len(beats) > 1 else USUAL_INTERVAL
+    return beats[0] < min(before, clock.now() - 3 * interval)

@@ -1,0 +1,203 @@
+"""Flow runs whose worker is lost: Prefect's server and the commands here free them, and leave hopeless ones alone."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_media.tasks import recovery
+from prefect_media.tasks.recovery import (
+    aremove_recovery,
+    asave_recovery,
+    connection_recovery,
+    crash_recovery,
+    heartbeat_watch,
+)
+from prefect_media.tasks.stuck_runs import arecover_stuck
+
+from prefect_media.errors import InvalidRequest
+from prefect_media.runtime import clock
+
+
+class Api:
+    """Prefect's server, asked over HTTP alone: a deployment that no worker serves, and runs of it."""
+
+    def __init__(self, url):
+        self.http = httpx.Client(base_url=url, timeout=60)
+        self.flow = f"lost-{uuid4().hex[:8]}"
+        flow = self.post("/flows/", {"name": self.flow})["id"]
+        self.deployment = self.post("/deployments/", {"name": "it", "flow_id": flow, "entrypoint": "it.py:it"})["id"]
+
+    def post(self, path, body):
+        answer = self.http.post(path, json=body)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def start(self, *states):
+        """A run of the deployment that goes through these states; returns its id."""
+        run = self.post(f"/deployments/{self.deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+        for state in states:
+            self.set(run, state)
+        return run
+
+    def set(self, run, state, message=""):
+        type_, _, name = state.partition("/")
+        body = {"state": {"type": type_, "name": name or None, "message": message}, "force": True}
+        self.post(f"/flow_runs/{run}/set_state", body)
+
+    def beat(self, run, *seconds_ago):
+        now = datetime.now(UTC)
+        self.post(
+            "/events",
+            [
+                {
+                    "occurred": (now - timedelta(seconds=ago)).isoformat(),
+                    "event": "prefect.flow-run.heartbeat",
+                    "resource": {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.name": "it"},
+                    "related": [
+                        {
+                            "prefect.resource.id": f"prefect.flow.{uuid4()}",
+                            "prefect.resource.role": "flow",
+                            "prefect.resource.name": self.flow,
+                        }
+                    ],
+                    "id": str(uuid4()),
+                }
+                for ago in seconds_ago
+            ],
+        )
+
+    def state(self, run):
+        state = self.http.get(f"/flow_runs/{run}").json()["state"]
+        return state["type"], state["name"]
+
+    def wait_for(self, run, state, seconds=60):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.state(run) != state:
+            time.sleep(0.25)
+        return self.state(run)
+
+
+@pytest.fixture
+def api(prefect_server):
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
+        yield Api(prefect_server.api_url)
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """The clock of the command alone, some minutes ahead: nobody waits for a run to be stuck."""
+
+    class Later(clock.System):
+        def now(self):
+            return super().now() + timedelta(minutes=20)
+
+    monkeypatch.setattr(clock, "source", Later())
+
+
+async def test_runs_that_never_started_are_scheduled_again(api, later):
+    pending, submitting = api.start("PENDING"), api.start("PENDING/Submitting")
+    waiting, done = api.start(), api.start("PENDING", "RUNNING", "COMPLETED")
+    freed = await arecover_stuck(timedelta(minutes=10), flow_name=api.flow)
+    assert {str(run.id): (run.state, run.crashed) for run in freed} == {
+        pending: ("Pending", False),
+        submitting: ("Submitting", False),
+    }
+    assert api.state(pending) == api.state(submitting) == ("SCHEDULED", "AwaitingRetry")
+    assert api.state(waiting)[0] == "SCHEDULED" and api.state(done)[0] == "COMPLETED"
+
+
+async def test_a_run_that_is_about_to_start_is_left_alone(api):
+    pending = api.start("PENDING")
+    assert await arecover_stuck(timedelta(minutes=10), flow_name=api.flow) == []
+    assert api.state(pending) == ("PENDING", "Pending")
+
+
+async def test_a_running_run_is_freed_only_when_its_heartbeats_stopped(api, later):
+    lost, living, slow, mute = (api.start("PENDING", "RUNNING") for _ in range(4))
+    api.beat(lost, 0, -30)  # seen from 20 minutes later: the last one is 20 minutes old
+    api.beat(living, -20 * 60, -20 * 60 + 30)
+    api.beat(slow, 0, -15 * 60)  # a beat every 15 minutes: five minutes of silence say nothing
+    deadline = time.monotonic() + 30
+    freed = []
+    while not freed and time.monotonic() < deadline:  # events reach the server's database some seconds later
+        freed = await arecover_stuck(timedelta(minutes=4), flow_name=api.flow)
+    assert [str(run.id) for run in freed] == [lost]
+    assert api.state(lost) == ("SCHEDULED", "AwaitingRetry")
+    assert {api.state(run)[0] for run in (living, slow, mute)} == {"RUNNING"}
+
+
+async def test_a_run_that_started_five_times_is_marked_as_crashed(api, later):
+    run = api.start(*["PENDING", "RUNNING"] * 5, "PENDING")
+    [freed] = await arecover_stuck(timedelta(minutes=10), flow_name=api.flow)
+    assert freed.crashed
+    assert api.state(run) == ("CRASHED", "Crashed")
+
+
+async def test_times_that_would_free_living_runs_are_refused():
+    with pytest.raises(InvalidRequest, match=r"59 s is too short.*allowed are 60 s or more"):
+        await arecover_stuck(timedelta(seconds=59))
+    with pytest.raises(InvalidRequest, match="window of 30 s without a heartbeat is too short"):
+        heartbeat_watch(window=timedelta(seconds=30))
+    with pytest.raises(InvalidRequest, match="max_starts=0 is not possible"):
+        await asave_recovery(max_starts=0)
+
+
+async def test_saving_the_automations_again_changes_nothing_and_removing_takes_them_back(api):
+    crash = crash_recovery(api.flow, name=recovery.RECOVERY)  # as the version before named it
+    await crash.acreate()
+
+    def names():
+        rows = api.post("/automations/filter", {})
+        return sorted(row["name"] for row in rows if api.flow in row["name"] or row["name"] == recovery.RECOVERY)
+
+    three = sorted(f"{title} ({api.flow})" for title in (recovery.RECOVERY, recovery.HEARTBEAT, recovery.GIVE_UP))
+    for _ in range(2):
+        assert sorted(await asave_recovery(api.flow)) == three
+        assert names() == three
+    await asave_recovery(api.flow, also=["connection-errors"])
+    assert len(names()) == 4
+    await asave_recovery(api.flow)  # without it again
+    assert names() == three
+    assert sorted(await aremove_recovery(api.flow)) == three
+    assert names() == []
+
+
+async def test_a_run_without_a_heartbeat_crashes_and_is_run_again_until_it_started_five_times(api):
+    watch = heartbeat_watch(api.flow)
+    watch.trigger.within = timedelta(seconds=10)  # the least that Prefect's server allows
+    automations = [await watch.acreate(), await crash_recovery(api.flow).acreate()]
+    try:
+        run = api.start("PENDING", "RUNNING")
+        api.beat(run, 0)
+        assert api.wait_for(run, ("SCHEDULED", "AwaitingRetry")) == ("SCHEDULED", "AwaitingRetry")
+        for _ in range(4):
+            assert api.wait_for(run, ("SCHEDULED", "AwaitingRetry")) == ("SCHEDULED", "AwaitingRetry")
+            for state in ("PENDING", "RUNNING", "CRASHED"):
+                api.set(run, state)
+        assert api.wait_for(run, ("SCHEDULED", "AwaitingRetry"), seconds=10) == ("CRASHED", "Crashed")
+    finally:
+        for automation in automations:
+            await automation.adelete()
+
+
+async def test_only_errors_of_prefects_own_connection_run_a_failed_run_again(api):
+    automation = await connection_recovery(api.flow).acreate()
+    try:
+        lost, own = api.start("PENDING", "RUNNING"), api.start("PENDING", "RUNNING")
+        api.set(own, "FAILED", "Flow run encountered an exception: InvalidRequest: size is not possible")
+        api.set(lost, "FAILED", "Flow run encountered an exception: ConnectError: All connection attempts failed")
+        assert api.wait_for(lost, ("SCHEDULED", "AwaitingRetry")) == ("SCHEDULED", "AwaitingRetry")
+        assert api.state(own) == ("FAILED", "Failed")
+    finally:
+        await automation.adelete()
+
+
+def test_automations_change_states_of_prefect_only():
+    kinds = {action.state for action in crash_recovery().actions} | {
+        action.state for action in heartbeat_watch().actions
+    }
+    assert kinds == {StateType.SCHEDULED, StateType.CRASHED}

@@ -45,6 +45,22 @@ if TYPE_CHECKING:
     from . import errors as errors
     from .assets import Asset as Asset
     from .budget import Budget as Budget
+    from .errors import AuthenticationFailed as AuthenticationFailed
+    from .errors import BudgetExceeded as BudgetExceeded
+    from .errors import ContentRejected as ContentRejected
+    from .errors import DownloadCorrupt as DownloadCorrupt
+    from .errors import InvalidRequest as InvalidRequest
+    from .errors import JobExpired as JobExpired
+    from .errors import JobFailed as JobFailed
+    from .errors import JobTimedOut as JobTimedOut
+    from .errors import MediaError as MediaError
+    from .errors import ModelRetired as ModelRetired
+    from .errors import NotFound as NotFound
+    from .errors import ProviderUnavailable as ProviderUnavailable
+    from .errors import QuotaExceeded as QuotaExceeded
+    from .errors import RateLimited as RateLimited
+    from .errors import StoreError as StoreError
+    from .errors import SubmissionInDoubt as SubmissionInDoubt
     from .image_batch import ImageBatch as ImageBatch
     from .jobs import VideoJob as VideoJob
     from .manifest import Manifest as Manifest
@@ -58,17 +74,33 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Asset": "assets",
+    "AuthenticationFailed": "errors",
     "AzureOpenAICredentials": "blocks",
     "Budget": "budget",
+    "BudgetExceeded": "errors",
+    "ContentRejected": "errors",
+    "DownloadCorrupt": "errors",
     "Generation": "tasks",
     "ImageBatch": "image_batch",
     "ImageEditRequest": "requests",
     "ImageRequest": "requests",
+    "InvalidRequest": "errors",
+    "JobExpired": "errors",
+    "JobFailed": "errors",
+    "JobTimedOut": "errors",
     "Manifest": "manifest",
+    "MediaError": "errors",
     "MediaStore": "blocks",
     "MediaTaskRunner": "tasks",
+    "ModelRetired": "errors",
+    "NotFound": "errors",
     "OpenAICredentials": "blocks",
+    "ProviderUnavailable": "errors",
+    "QuotaExceeded": "errors",
+    "RateLimited": "errors",
     "RemixRequest": "requests",
+    "StoreError": "errors",
+    "SubmissionInDoubt": "errors",
     "VideoEditRequest": "requests",
     "VideoExtendRequest": "requests",
     "VideoJob": "jobs",

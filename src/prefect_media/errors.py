@@ -1,23 +1,24 @@
 """What can go wrong, named as a user would say it.
 
 MediaError
-├── InvalidRequest            the request can't work; nothing was sent, nothing was paid
-│   └── ModelRetired            the model is gone on this host (`date`, `successor`)
+├── InvalidRequest            the request can't work as it is; nothing was paid
+│   └── ModelRetired            the model is no longer served by this host (`date`, `successor`)
 ├── AuthenticationFailed      no key, a wrong key, or no right to this model
-├── ContentRejected           moderation said no (`stage`, `categories`); never retried
+├── ContentRejected           moderation refused the prompt or the result (`stage`, `categories`)
 ├── QuotaExceeded             the account has no credit left
-├── BudgetExceeded            the purchase would pass the budget given
+├── BudgetExceeded            the purchase could exceed its budget
 ├── RateLimited         ↻     too many requests (`retry_after`, seconds)
-├── ProviderUnavailable ↻     the server certainly did not take the request
-├── SubmissionInDoubt         it can't be known whether the server took the job
-├── JobFailed                 the provider gave up on the job (`code`)
-│   └── JobExpired              the job or its content is gone at the provider
+├── ProviderUnavailable ↻     the server is unreachable or overloaded and did not take the request
+├── SubmissionInDoubt         the reply was lost; the server may or may not have taken the job
+├── NotFound                  HTTP 404: the server has no such job, list or route
+├── JobFailed                 the provider could not finish the job (`code`)
+│   └── JobExpired              the job existed, and it or its content is gone; also a NotFound
 ├── JobTimedOut               the deadline passed; the job may still finish and is billed
-├── DownloadCorrupt     ↻     the content arrived broken
+├── DownloadCorrupt     ↻     the content arrived incomplete or is not a video or image
 └── StoreError          ↻     the store could not be read or written
 
-↻ marks what tasks retry; everything else is raised at once. Every error is one sentence for people, ends
-with what to do, and carries attributes for machines. All of them survive pickling.
+↻ marks what tasks retry; everything else is raised at once. The message of every error is one sentence that ends
+with what to do; its attributes are for programs. All errors survive pickling.
 """
 
 from typing import Any
@@ -29,16 +30,16 @@ class MediaError(Exception):
     """The base of everything this package raises on purpose.
 
     Attributes:
-        message: One sentence for people.
+        message: What is wrong and what to do, in one sentence.
         job_id: The provider's id of the job that was bought, if one was.
         request_id: The provider's id of the HTTP request, for its support desk.
         status_code: The HTTP status the provider answered with.
-        code: The provider's own word for the error.
+        code: The provider's error code.
         details: Everything else, by name; also readable as attributes.
     """
 
     transient = False
-    """Whether trying the same again, a little later, may succeed and can't pay twice."""
+    """Whether tasks retry it: the same request may succeed a little later, and can't be paid for twice."""
 
     job_id: str | None = None
     request_id: str | None = None
@@ -66,7 +67,7 @@ def _rebuild(kind: type[MediaError], message: str, details: dict[str, Any]) -> M
 
 
 class InvalidRequest(MediaError):
-    """The request can't work as it is. Raised before anything is sent or paid for."""
+    """The request can't work as it is: refused before it was sent, or by the server. Nothing was paid."""
 
 
 class ModelRetired(InvalidRequest):
@@ -90,8 +91,8 @@ class ContentRejected(MediaError):
 
     Attributes:
         stage: "input" or "output" where the provider says so.
-        categories: The provider's names of what was objected to.
-        billed: Whether the rejected job was billed, where the provider says so; None where nobody knows.
+        categories: The provider's names for what it objected to.
+        billed: Whether the rejected job was billed; None where the provider does not say.
     """
 
     stage: str | None = None
@@ -104,13 +105,13 @@ class QuotaExceeded(MediaError):
 
 
 class BudgetExceeded(MediaError):
-    """The purchase was not made because it could pass the budget. Nothing was sent.
+    """The purchase was refused because it could exceed the budget. Nothing was sent.
 
     Attributes:
-        limit_usd: What may be spent, in USD.
-        spent_usd: What is spent already; None where the price of this purchase is not known.
-        reserved_usd: What is set aside for purchases under way.
-        needed_usd: What this one would have cost.
+        limit_usd: The budget's limit, in USD.
+        spent_usd: What is spent already, in USD; None where the price of this purchase is not known.
+        reserved_usd: What is reserved for purchases under way, in USD.
+        needed_usd: The most that this purchase can cost; None where its price is not known.
     """
 
     limit_usd: float | None = None
@@ -123,7 +124,7 @@ class RateLimited(MediaError):
     """Too many requests; nothing was accepted.
 
     Attributes:
-        retry_after: Seconds the provider asked us to wait, if it said so.
+        retry_after: Seconds to wait, as the provider asked; None where it did not.
     """
 
     transient = True
@@ -131,7 +132,11 @@ class RateLimited(MediaError):
 
 
 class ProviderUnavailable(MediaError):
-    """The provider can't be reached or is overloaded, and certainly did not take the request."""
+    """The provider can't be reached or is overloaded, and certainly did not take the request.
+
+    Attributes:
+        retry_after: Seconds to wait, as the provider asked; None where it did not.
+    """
 
     transient = True
     retry_after: float | None = None
@@ -142,32 +147,36 @@ class SubmissionInDoubt(MediaError):
 
     Attributes:
         key: The purchase's key on the ledger.
-        candidates: Ids of the provider's jobs that may be the one, where its list shows any.
+        candidates: Ids of the jobs on the provider's list that may be this one.
     """
 
     key: str | None = None
     candidates: tuple[str, ...] = ()
 
 
+class NotFound(MediaError):
+    """The server answered HTTP 404 to a request that costs nothing: it has no such job, list or route."""
+
+
 class JobFailed(MediaError):
     """The provider accepted the job and could not finish it (`code` is the provider's).
 
     Attributes:
-        billed: Whether the job was billed all the same, where the provider says so; None where nobody knows.
+        billed: Whether the failed job was billed; None where the provider does not say.
     """
 
     billed: bool | None = None
 
 
-class JobExpired(JobFailed):
-    """The job or its content no longer exists at the provider."""
+class JobExpired(JobFailed, NotFound):
+    """A job that was bought, or its content, no longer exists at the provider."""
 
 
 class JobTimedOut(MediaError):
     """The deadline passed while the job was still running. It is billed and may still finish.
 
     Attributes:
-        timeline: Seconds since the wait began and the status the job then changed to, in order.
+        timeline: Each change of the job's status in order: seconds since the wait began, and the new status.
     """
 
     timeline: tuple[tuple[float, str], ...] = ()
@@ -197,6 +206,7 @@ ERRORS: dict[str, type[MediaError]] = {
         RateLimited,
         ProviderUnavailable,
         SubmissionInDoubt,
+        NotFound,
         JobFailed,
         JobExpired,
         JobTimedOut,
@@ -204,4 +214,4 @@ ERRORS: dict[str, type[MediaError]] = {
         StoreError,
     )
 }
-"""The errors that a record may name: what else stands there is text."""
+"""The errors that a record can name; the failure of any other name is read as a `MediaError`."""

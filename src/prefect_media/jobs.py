@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from . import display
 from .cleaning import sentence
+from .errors import JobExpired, NotFound
 from .figures import amount
 
 if TYPE_CHECKING:
@@ -140,6 +141,16 @@ class JobState:
             look_again_after=look_again_after,
             content_url=_text(row.get("content_url")),
         )
+
+
+def expiry_error(job_id: str, error: NotFound) -> JobExpired:
+    """The error of a job that was bought and that its server no longer has.
+
+    Args:
+        job_id: The provider's id of the job.
+        error: The server's answer.
+    """
+    return JobExpired(f"job {job_id} is gone at the provider: {error.message}", **{**error.details, "job_id": job_id})
 
 
 def _number(value: object) -> float | None:

@@ -80,7 +80,7 @@ async def test_jobs_that_can_not_be_the_one_are_refused(sglang, tmp_path, store)
         "its model is 'boats-2', not 'boats-1'": {"model": "boats-2"},
     }.items():
         wrong[why] = (await videos.submit(at(sglang), clip(**fields), image=None, fingerprint="")).id
-    wrong["does not know the job"] = "0" * 32
+    wrong[f": job {'0' * 32} not found"] = "0" * 32
     wrong["belongs to the purchase"] = taken.source.job_id
     doubt, job_id = await in_doubt(sglang, storage)
     for why, other in wrong.items():

@@ -264,7 +264,7 @@ async def test_adopt_attaches_a_job_that_resume_fetches(jobs, ledger, media_simu
 
     wrong = jobs("adopt", key[:12], "video_of_nobody")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert "does not know the job video_of_nobody" in wrong.stderr
+    assert "job video_of_nobody not found" in wrong.stderr
 
     done = jobs("adopt", key[:12], job.id)
     assert done.returncode == 0, done.stderr

@@ -1,16 +1,90 @@
 """The tree of errors: drawn as it is, picklable, and reached from every answer a provider gives."""
 
+import ast
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
+import prefect_media
 from prefect_media import errors
 from prefect_media.errors import MediaError
 from prefect_media.providers import videos, wire
-from prefect_media.simulator import Fault
+from prefect_media.simulator import Fault, Simulator
 
+ROOT = Path(__file__).parents[2]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MediaError)]
+NAMES = {kind.__name__ for kind in KINDS}
+PAGE = (ROOT / "docs" / "errors.md").read_text()
+
+
+def test_every_error_is_exported_and_known_to_type_checkers():
+    """`from prefect_media import NotFound`: `__all__`, the stubs under TYPE_CHECKING and errors.py agree."""
+    assert set(prefect_media.__all__) >= NAMES
+    assert all(getattr(prefect_media, kind.__name__) is kind for kind in KINDS)
+    tree = ast.parse((ROOT / "src" / "prefect_media" / "__init__.py").read_text())
+    stubs = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "errors"
+        for alias in node.names
+    }
+    assert stubs == NAMES
+
+
+def test_every_error_can_be_named_by_a_record():
+    assert {**errors.ERRORS, "MediaError": MediaError} == {kind.__name__: kind for kind in KINDS}
+
+
+def test_an_expired_job_is_caught_as_failed_and_as_not_found():
+    assert issubclass(errors.JobExpired, errors.JobFailed) and issubclass(errors.JobExpired, errors.NotFound)
+    assert not issubclass(errors.NotFound, errors.JobFailed), "a server without a list has failed no job"
+
+
+def test_the_page_draws_the_tree_of_the_module():
+    def tree(text):
+        return [re.sub(r"  .*", "", line) for line in text.splitlines() if re.match(r"[│├└]|MediaError", line)]
+
+    assert tree(PAGE.partition("```\n")[2].partition("```")[0]) == [
+        re.sub(r" +↻$", "", line) for line in tree(errors.__doc__)
+    ]
+
+
+def test_the_page_has_a_row_for_every_error():
+    """With its own attributes (those that every error has stand in a table of their own), and whether it is retried."""
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in PAGE.splitlines()
+        if line.startswith("| ")
+    ]
+    shared = {row[0].strip("`") for row in rows if len(row) == 3} - {"attribute", "---"}
+    assert shared == {*MediaError.__annotations__, "message", "details", "transient"}
+    classes = {row[0].strip("`"): row for row in rows if len(row) == 5 and row[0].startswith("`")}
+    assert set(classes) == NAMES
+    for kind in KINDS:
+        _, when, retried, attributes, remedy = classes[kind.__name__]
+        own = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", {})}
+        assert set(re.findall(r"`(\w+)`", attributes)) == own - set(MediaError.__annotations__), kind
+        assert retried == ("yes" if kind.transient else "no"), kind
+        assert when and remedy
+
+
+def test_the_example_of_the_page_catches_each_error(prefect, tmp_path, capsys):
+    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    names = {}
+    exec(compile(code, "errors.md", "exec"), names)
+    with Simulator(latency=0.05, profile="new-api") as server:
+        assert names["make_video"](server.credentials, tmp_path, "a paper boat").kind == "video"
+        assert names["make_video"](server.credentials, tmp_path, "forbidden: a boat") is None
+        server.faults.append(Fault("POST", "/videos$", "lose_reply"))
+        assert names["make_video"](server.credentials, tmp_path, "a lost boat") is None
+        server.faults[:] = [Fault("POST", "/videos$", "answer", status=400, body={"detail": "no boats today"})]
+        assert names["make_video"](server.credentials, tmp_path, "a refused boat") is None
+    moderation, doubt, refusal = capsys.readouterr().out.splitlines()
+    assert moderation.startswith("moderation refused 'forbidden: a boat': ")
+    assert re.fullmatch("purchase [0-9a-f]{64} may have been paid; candidates: none", doubt)
+    assert refusal.startswith("InvalidRequest: ") and "no boats today" in refusal
 
 
 def test_the_drawing_shows_every_error_where_it_belongs():
@@ -66,7 +140,7 @@ ANSWERS = [
     (400, AZURE, {}, errors.ContentRejected, errors.ContentRejected, "filtered"),
     (401, OPENAI, {}, errors.AuthenticationFailed, errors.AuthenticationFailed, "check the key"),
     (403, OPENAI, {}, errors.AuthenticationFailed, errors.AuthenticationFailed, "check the key"),
-    (404, {"detail": "Not Found"}, {}, errors.InvalidRequest, errors.JobExpired, "Not Found"),
+    (404, {"detail": "Not Found"}, {}, errors.InvalidRequest, errors.NotFound, "Not Found"),
     (410, OPENAI, {}, errors.ModelRetired, errors.ModelRetired, "no longer serves"),
     (422, {"detail": [{"loc": ["body", "prompt"], "msg": "missing"}]}, {}, errors.InvalidRequest, None, "missing"),
     (429, OPENAI, {"retry-after": "900"}, errors.RateLimited, None, "no more requests"),

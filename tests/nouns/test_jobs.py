@@ -13,6 +13,7 @@ from prefect_media.errors import (
     JobFailed,
     JobTimedOut,
     MediaError,
+    NotFound,
     ProviderUnavailable,
     RateLimited,
 )
@@ -132,7 +133,7 @@ LOOKS = st.builds(
 BLIPS = st.one_of(
     st.builds(lambda wait: ProviderUnavailable("away", retry_after=wait), HINTS),
     st.builds(lambda wait: RateLimited("too many", retry_after=wait), HINTS),
-    st.just("404").map(lambda said: JobExpired(said)),
+    st.just("404").map(lambda said: NotFound(said)),
 )
 PATIENCE = st.builds(
     Patience,
@@ -158,7 +159,7 @@ def test_no_sequence_of_answers_ends_a_wait_early_or_hangs_it_or_calls_a_failed_
             verdict = wait.saw(answer, now)
         else:
             misses += isinstance(answer, ProviderUnavailable)
-            unknowns += isinstance(answer, JobExpired)
+            unknowns += isinstance(answer, NotFound)
             verdict = wait.missed(answer, now)
         phase = answer.phase if isinstance(answer, JobState) else None
         assert isinstance(verdict, Done) == (phase == "done"), "done is what the server calls done, and nothing else"
@@ -229,7 +230,7 @@ def test_a_refusal_of_the_key_is_told_at_once():
 
 def test_a_job_that_the_server_does_not_know_yet_is_waited_for_and_one_that_is_gone_is_not():
     """By how long this wait has seen it so: when it was submitted, another machine's clock says."""
-    unknown, wait = JobExpired("404"), Watch("v", Patience(600), now=0.0)
+    unknown, wait = NotFound("404"), Watch("v", Patience(600), now=0.0)
     for now in (0.0, 5.0, 10.0, 20.0):
         assert isinstance(wait.missed(unknown, now), LookAgain)
     assert isinstance(wait.missed(unknown, 20.1), JobExpired)

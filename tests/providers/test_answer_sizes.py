@@ -72,7 +72,7 @@ CASES = {
     "look-values": ({LOOK: answer(body=VALUES)}, "ProviderUnavailable", "JSON was expected"),
     "look-nested": ({LOOK: answer(body=b"[" * (400_000))}, "ProviderUnavailable", "JSON was expected"),
     "look-error": ({LOOK: bomb(500)}, "ProviderUnavailable", "HTTP 500"),
-    "look-error-endless": ({LOOK: endless(b"a ", status=404)}, "JobExpired", "HTTP 404"),
+    "look-error-endless": ({LOOK: endless(b"a ", status=404)}, "NotFound", "HTTP 404"),
     "look-brotli": ({LOOK: answer(body=b"{}", Content_Encoding="br")}, "ProviderUnavailable", "not asked for"),
     "look-broken": ({LOOK: answer(body=b"{}", Content_Encoding="gzip")}, "ProviderUnavailable", "can't be unpacked"),
     "image-bomb": ({ORDER: bomb(**JSON)}, "SubmissionInDoubt", "larger than"),

@@ -17,6 +17,7 @@ from prefect_media.errors import (
     JobExpired,
     JobFailed,
     MediaError,
+    NotFound,
     ProviderUnavailable,
 )
 from prefect_media.providers import download as content
@@ -282,14 +283,14 @@ async def test_ending_a_job_that_runs(server, monkeypatch):
 
 async def test_what_is_not_known_is_said_to_be(server):
     at = connection(server)
-    with pytest.raises(JobExpired):
+    with pytest.raises(NotFound):
         await videos.look(at, "video_nobody_made")
     if server.name in VARIATIONS:
         unknown = "video_x"
         if server.name == "litellm":  # which refuses ids of another shape before it asks anybody
             plain = "litellm:custom_llm_provider:openai;model_id:wan;video_id:video_x;deployment_id:x"
             unknown = "video_" + base64.b64encode(plain.encode()).decode()
-        with pytest.raises(InvalidRequest, match=f"does not know the video {unknown}: it may be deleted, expired, or"):
+        with pytest.raises(InvalidRequest, match=f": video {unknown} not found; it may be deleted, expired, or"):
             request = RemixRequest(video=unknown, prompt="at night")
             await videos.submit(at, request, image=None, fingerprint="f")
     assert server.jobs == []

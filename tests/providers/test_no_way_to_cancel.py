@@ -10,7 +10,7 @@ from prefect_media.blocks import VideoJobBlock
 from prefect_media.tasks.cancellation import cancel_jobs_of
 
 from prefect_media import MediaStore, VideoRequest
-from prefect_media.errors import InvalidRequest, JobExpired
+from prefect_media.errors import InvalidRequest, JobExpired, NotFound
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
 from prefect_media.purchases.videos import buy_video
@@ -99,8 +99,14 @@ def test_a_server_without_the_route_is_unsupported_too(store, profile, fault):
 
 
 async def test_a_job_that_is_gone_is_not_a_missing_route(store):
-    with Simulator(profile="vllm-omni", latency=60) as simulator, pytest.raises(JobExpired):
-        await videos.delete(simulator.credentials.connection(), "video_gen_nobody")
+    with Simulator(profile="vllm-omni", latency=60) as simulator:
+        with pytest.raises(NotFound) as caught:
+            await videos.delete(simulator.credentials.connection(), "video_gen_nobody")
+        assert not isinstance(caught.value, JobExpired), "nobody knows whether there ever was such a job"
+        run = run_of(simulator, store)
+        simulator.jobs.clear()
+        with pytest.raises(JobExpired, match=f"job {run.job.id} is gone at the provider"):
+            await run.acancel()
 
 
 async def test_cancel_remote_says_so_and_leaves_the_job(sglang, store, caplog):

@@ -126,7 +126,7 @@ async def test_where_nothing_can_be_looked_up_a_lost_reply_stays_a_doubt(tmp_pat
 
 async def test_a_video_the_server_does_not_know(media_simulator, place):
     for task, request in ((aedit_video, edit("video_x")), (aextend_video, extension("video_x"))):
-        with pytest.raises(InvalidRequest, match="does not know the video video_x"):
+        with pytest.raises(InvalidRequest, match=": video video_x not found"):
             await task.fn(media_simulator.credentials, request, store=place, **HERE)
     assert media_simulator.jobs == []
 

@@ -159,8 +159,8 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             deadlines,
             "Watch.missed",
-            "if isinstance(error, JobExpired):",
-            "if not isinstance(error, JobExpired):\n        return JobFailed('gone', job_id=self.job_id)\n    if True:",
+            "if isinstance(error, NotFound):",
+            "if not isinstance(error, NotFound):\n        return JobFailed('gone', job_id=self.job_id)\n    if True:",
         ),
     ],
     "a job that is not known at once is gone": [Edit(deadlines, "Watch.missed", "> self._patience.unknown", "> 0.0")],

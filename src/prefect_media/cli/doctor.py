@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..catalog.data import catalog
-from ..errors import AuthenticationFailed, JobExpired, MediaError
+from ..errors import AuthenticationFailed, MediaError, NotFound
 from ..providers.connection import Connection
 from ..providers.dialects import dialect_of
 from ..providers.wire import Answer, ask, fields_of
@@ -80,7 +80,7 @@ async def examine_provider(connection: Connection, today: date | None = None) ->
     except AuthenticationFailed as error:
         yield Finding("bad", error.message, "set api_key on the block, or the key in the environment")
         return
-    except JobExpired:
+    except NotFound:
         yield Finding("note", f"{connection.host} has no list of models, so the key can't be checked for free")
         return
     except MediaError as error:

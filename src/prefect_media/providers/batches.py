@@ -99,7 +99,7 @@ async def look(connection: Connection, batch_id: str) -> BatchState:
     """How a batch stands. Sent once: whoever waits looks again anyway.
 
     Raises:
-        errors.JobExpired: The server does not know it.
+        errors.NotFound: The server has no such batch.
         errors.MediaError: The look failed; the batch may be well.
     """
     answer = await ask(connection, "get", connection.url(f"/batches/{segment('batch id', batch_id)}"), retries=0)

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from ..errors import DownloadCorrupt, InvalidRequest, JobExpired, JobFailed, MediaError, ProviderUnavailable
+from ..errors import DownloadCorrupt, InvalidRequest, JobExpired, JobFailed, MediaError, NotFound, ProviderUnavailable
 from ..media.reach import Home, Refused
 from ..runtime import clock
 from ..runtime.transfers import BLOCK_BYTES, Block, fill
@@ -284,7 +284,7 @@ class Content:
             )
         interrupt(response)
         said = f"{self._hops.end.host}, where {self._host} keeps it, answers HTTP {response.status}"
-        kind = JobExpired if response.status in (404, 410) else DownloadCorrupt
+        kind = NotFound if response.status in (404, 410) else DownloadCorrupt
         return kind(said, status_code=response.status)
 
     def _refuse_excess(self, size: int) -> None:
@@ -335,7 +335,7 @@ def _no_content(host: str, job_id: str, error: MediaError) -> MediaError:
             f"the content of job {job_id} can't be had: {error.message}; it is paid for and can be fetched again",
             **about,
         )
-    if not isinstance(error, JobExpired | InvalidRequest):
+    if not isinstance(error, NotFound | InvalidRequest):
         return error
     if error.status_code in (404, 410):
         return JobExpired(

@@ -15,9 +15,9 @@ from ..errors import (
     AuthenticationFailed,
     ContentRejected,
     InvalidRequest,
-    JobExpired,
     MediaError,
     ModelRetired,
+    NotFound,
     ProviderUnavailable,
     QuotaExceeded,
     RateLimited,
@@ -149,7 +149,7 @@ def _meaning(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -
     if status == 410:
         return ModelRetired(f"{host} no longer serves this model: {said}{reference}", **about)
     if status == 404 and not paid:
-        return JobExpired(f"{host} does not know it: {said}{reference}", **about)
+        return NotFound(f"{host}: not found: {said}{reference}", **about)
     if status == 404:
         url = str(response.request.url).partition("?")[0]
         hint = "check base_url, and the model that the server serves"

@@ -24,7 +24,7 @@ async def page(connection: Connection, *, after: str | None) -> tuple[list[JobSt
 
     Raises:
         errors.InvalidRequest: Servers of this kind have no list.
-        errors.JobExpired: This one has none, or not that job.
+        errors.NotFound: This server has no list, or not the job that `after` names.
         errors.MediaError: The page can't be had.
     """
     dialect = await dialect_of(connection)

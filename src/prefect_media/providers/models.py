@@ -14,7 +14,7 @@ async def listed(connection: Connection) -> Mapping[str, date | None]:
     """The models a server lists, each with its `shutdown_date`; None where it says nothing of one.
 
     Raises:
-        errors.JobExpired: The server has no list.
+        errors.NotFound: The server has no list.
         errors.MediaError: It can't be asked.
     """
     body = fields_of((await ask(connection, "get", connection.url("/models"))).body)

@@ -29,7 +29,7 @@ PAGE = 100
 """Jobs asked for in one page of a list."""
 
 NO_SUCH_ROUTE = ("not found", "method not allowed", "invalid url", "resource not found", "no explanation")
-"""What servers say of a path they don't serve, where of a job they don't know they would say more."""
+"""How the message of a 404 begins when the route is missing; for an unknown job, servers say more."""
 
 
 async def submit(
@@ -48,7 +48,7 @@ async def submit(
         request: What to make.
         image: The reference image, ready to send.
         fingerprint: SHA-256 of the normalised request, kept on the job.
-        footage: The video that an edit or extension starts from, where the server does not know it by an id.
+        footage: The video that an edit or extension starts from, where the server has no id for it.
         ready: Awaited right before the request is sent, once there is room for it; may raise to keep it here.
 
     Raises:
@@ -122,7 +122,7 @@ async def look(connection: Connection, job_id: str) -> JobState:
     """How a job stands. Sent once: whoever waits looks again anyway.
 
     Raises:
-        errors.JobExpired: The server does not know the job.
+        errors.NotFound: The server has no such job.
         errors.ProviderUnavailable: The server is away, or shows another job, or none.
         errors.MediaError: The look failed; the job may be well.
     """
@@ -160,7 +160,7 @@ async def recent(connection: Connection, *, since: Oldest, pages: int = 5) -> As
         pages: Pages to look through.
 
     Raises:
-        errors.JobExpired: The server has no list.
+        errors.NotFound: The server has no list.
         errors.InvalidRequest: Servers of this kind have none, the answer is none, or it goes on after the last page
             (`incomplete`; what it gave until then holds).
     """
@@ -198,7 +198,7 @@ async def delete(connection: Connection, job_id: str) -> None:
     Raises:
         errors.InvalidRequest: Servers of this kind can do neither, or this one can't (`unsupported` is "cancel" then),
             or it refuses.
-        errors.JobExpired: It is not there.
+        errors.NotFound: The server has no such job.
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("delete" if dialect.can("delete") and not dialect.can("cancel") else "cancel", job_id)
@@ -255,7 +255,7 @@ def _no_variation(
         made_at = request.source_host
         elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
         return InvalidRequest(
-            f"{connection.host} does not know the video {source}: it may be deleted, expired, or made with "
+            f"{connection.host}: video {source} not found; it may be deleted, expired, or made with "
             f"another account{elsewhere}. Nothing was bought",
             **error.details,
         )
@@ -291,7 +291,7 @@ def _refuse_what_is_not_found_again(
 
 
 def _is_missing_route(error: MediaError, job_id: str | None) -> bool:
-    """Whether a server says that it does not serve the path, and not that it does not know the job."""
+    """Whether a server says that it does not serve the path, and not that it has no such job."""
     if error.status_code in (405, 501):
         return True
     said = error.message.lower().partition(": ")[2].partition(" (http")[0].strip(" .").removeprefix("404 ")

@@ -5,7 +5,7 @@ For servers whose list can't tell which job is whose, and for a person who knows
 
 from __future__ import annotations
 
-from ..errors import InvalidRequest, JobExpired
+from ..errors import InvalidRequest, NotFound
 from ..jobs import JobState, VideoJob
 from ..ledger.claim import Claim
 from ..ledger.job_owners import owner_of, take_job
@@ -76,12 +76,11 @@ async def _without_a_job(ledger: Ledger, key: str) -> Record:
 async def _look(connection: Connection, job_id: str) -> JobState:
     try:
         state = await videos.look(connection, job_id)
-    except JobExpired as unknown:
+    except NotFound as error:
         raise InvalidRequest(
-            f"{connection.host} does not know the job {job_id}; check the id, and that the credentials are of its "
-            "account",
+            f"{connection.host}: job {job_id} not found; check the id, and that the credentials are of its account",
             job_id=job_id,
-        ) from unknown
+        ) from error
     if state.id != job_id:
         raise InvalidRequest(
             f"{connection.host} was asked for the job {job_id} and answered with {state.id!r}; pass the id as the "

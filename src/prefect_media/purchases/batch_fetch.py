@@ -13,8 +13,9 @@ from datetime import timedelta
 
 from ..assets import Asset
 from ..catalog.prices import total
-from ..errors import InvalidRequest, JobExpired, JobFailed, MediaError, StoreError
+from ..errors import InvalidRequest, JobExpired, JobFailed, MediaError, NotFound, StoreError
 from ..image_batch import BatchState, ImageBatch
+from ..jobs import expiry_error
 from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import Record, failure_of, remembered
 from ..providers import batches as wire
@@ -62,7 +63,10 @@ async def is_finished(connection: Connection, batch: ImageBatch, storage: Storag
     if record.state != "submitted":
         return record.state == "done"
     assert record.batch and record.batch.id
-    return (await wire.look(at, record.batch.id)).ended
+    try:
+        return (await wire.look(at, record.batch.id)).ended
+    except NotFound as error:
+        raise expiry_error(record.batch.id, error) from error
 
 
 async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, terms: Terms) -> list[Made]:

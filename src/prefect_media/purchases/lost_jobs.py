@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..errors import InvalidRequest, JobExpired, ProviderUnavailable, RateLimited, SubmissionInDoubt
+from ..errors import InvalidRequest, NotFound, ProviderUnavailable, RateLimited, SubmissionInDoubt
 from ..jobs import JobState, VideoJob
 from ..ledger.claim import Claim
 from ..ledger.job_owners import owner_of, take_job
@@ -116,7 +116,7 @@ class _Search:
         try:
             async for state in videos.recent(self.connection, since=since(self.connection, self.claim), pages=PAGES):
                 listed.append(state)
-        except JobExpired:
+        except NotFound:
             return _Unclear(NO_LIST, final=True)
         except InvalidRequest as refusal:
             missing = _Unclear(refusal.message.partition(";")[0], final=True)

@@ -10,7 +10,8 @@ import hashlib
 from contextlib import nullcontext
 
 from ..assets import Asset
-from ..jobs import VideoJob
+from ..errors import NotFound
+from ..jobs import VideoJob, expiry_error
 from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import Record, remembered
 from ..providers import videos
@@ -67,7 +68,10 @@ async def is_finished(connection: Connection, job: VideoJob, storage: Storage) -
     claim = await _purchase_of(job, Ledger(storage))
     if claim and claim.record.state in ("done", "failed"):
         return True
-    return (await videos.look(at, job.id)).phase in ("done", "failed")
+    try:
+        return (await videos.look(at, job.id)).phase in ("done", "failed")
+    except NotFound as error:
+        raise expiry_error(job.id, error) from error
 
 
 async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> Asset:

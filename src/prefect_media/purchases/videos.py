@@ -9,8 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from ..assets import Asset
 from ..catalog.check import check, resolved
 from ..catalog.prices import quote, total
-from ..errors import ContentRejected, InvalidRequest, JobFailed, MediaError, ModelRetired, StoreError, SubmissionInDoubt
-from ..jobs import VideoJob
+from ..errors import (
+    ContentRejected,
+    InvalidRequest,
+    JobFailed,
+    MediaError,
+    ModelRetired,
+    NotFound,
+    StoreError,
+    SubmissionInDoubt,
+)
+from ..jobs import VideoJob, expiry_error
 from ..ledger.accounts import reserve
 from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import failure_of
@@ -183,6 +192,9 @@ async def end_job(connection: Connection, job: VideoJob) -> None:
         errors.InvalidRequest: It can't be ended there, or it is finished.
         errors.JobExpired: It is not there.
     """
-    if (await videos.look(connection, job.id)).phase == "done":
-        raise InvalidRequest(f"job {job.id} is finished and paid for; it stays, to be fetched", job_id=job.id)
-    await videos.delete(connection, job.id)
+    try:
+        if (await videos.look(connection, job.id)).phase == "done":
+            raise InvalidRequest(f"job {job.id} is finished and paid for; it stays, to be fetched", job_id=job.id)
+        await videos.delete(connection, job.id)
+    except NotFound as error:
+        raise expiry_error(job.id, error) from error

@@ -3,9 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import ContentRejected, JobExpired, JobFailed, JobTimedOut, MediaError, ProviderUnavailable, RateLimited
+from ..errors import (
+    ContentRejected,
+    JobExpired,
+    JobFailed,
+    JobTimedOut,
+    MediaError,
+    NotFound,
+    ProviderUnavailable,
+    RateLimited,
+)
 from ..figures import LEAST_PAUSE, amount
-from ..jobs import KNOWN, JobState
+from ..jobs import KNOWN, JobState, expiry_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +110,10 @@ class Watch:
 
     def missed(self, error: MediaError, now: float) -> Verdict:
         """What a failed look means: mostly nothing, because a look that failed says little about the job."""
-        if isinstance(error, JobExpired):
+        if isinstance(error, NotFound):
             self._unknown += 1
             if self._unknown >= UNKNOWN_LOOKS and now - self._began > self._patience.unknown:
-                said = f"job {self.job_id} is gone at the provider: {error.message}"
-                return JobExpired(said, **{**error.details, "job_id": self.job_id})
+                return expiry_error(self.job_id, error)
             return self._patiently(now, now + _pause_after(self._unknown))
         if not isinstance(error, ProviderUnavailable | RateLimited):
             return self._told(error)

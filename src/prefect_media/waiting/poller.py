@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import Context
 
-from ..errors import InvalidRequest, JobExpired, MediaError, ProviderUnavailable, RateLimited
+from ..errors import InvalidRequest, MediaError, NotFound, ProviderUnavailable, RateLimited
 from ..jobs import JobState, VideoJob
 from ..providers import listing, videos
 from ..providers.connection import Connection
@@ -149,7 +149,7 @@ class Poller:
         except (MediaError, TimeoutError) as error:
             # Says nothing about any job: each is looked at by itself then, and that look counts.
             self._rest(error)
-            never = isinstance(error, JobExpired | InvalidRequest)
+            never = isinstance(error, NotFound | InvalidRequest)
             self._pace.unpaged(page, self._clock(), never=never)
             return
         self._pace.paged(page, rows, more=more, now=self._clock())

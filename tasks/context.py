@@ -21,10 +21,11 @@ from pydantic import BaseModel, ValidationError
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import OnDoubt, OnProgress, OnStall, Terms
+from prefect_media.purchase_options import OnDoubt, Terms
 from prefect_media.requests import problems_of
 from prefect_media.runtime import clock
 from prefect_media.settings import settings
+from prefect_media.steps import OnStep
 from prefect_media.storage.address import is_address
 from prefect_media.storage.store import Storage, storage_at
 from prefect_media.user_input import fault_of, quoted
@@ -114,8 +115,7 @@ async def terms_of(
     budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
-    on_progress: OnProgress | None = None,
-    on_stall: OnStall | None = None,
+    on_step: OnStep | None = None,
 ) -> Terms:
     """The terms of a purchase made by the task that is running now."""
     usual = ("run", "forever")
@@ -138,8 +138,7 @@ async def terms_of(
         flow_run_id=run_id,
         flow_name=_flow_name(),
         queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
-        on_progress=on_progress,
-        on_stall=on_stall,
+        on_step=on_step,
         logger=run_logger(),
     )
 

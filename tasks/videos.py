@@ -16,7 +16,7 @@ from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRe
 from prefect_media.storage.store import Storage
 
 from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
-from .reporting import progress_log, stall_event
+from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 
 VIDEO_TIMEOUT = timedelta(minutes=30)
@@ -187,8 +187,7 @@ async def means_of(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_progress=progress_log(),
-        on_stall=stall_event(),
+        on_step=show_steps(),
     )
     return connection, storage, terms
 

@@ -7,15 +7,13 @@ set aside when it died stays set aside until its purchase is cleared up.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .runtime import clock
-
-if TYPE_CHECKING:
-    pass
 
 Period = Literal["run", "day", "month", "forever"]
 
@@ -75,3 +73,20 @@ class Budget(BaseModel):
             case "forever":
                 part = "forever"
         return f"{FOLDER}{self.name}/{part}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A budget at one moment.
+
+    Attributes:
+        path: Path of its account in the store.
+        limit_usd: What may be spent in the period.
+        spent_usd: What is spent; None where the account was not read.
+        reserved_usd: What is set aside for purchases under way.
+    """
+
+    path: str
+    limit_usd: float | None
+    spent_usd: float | None
+    reserved_usd: float | None

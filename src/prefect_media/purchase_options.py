@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .budget import Budget
-from .jobs import JobState, VideoJob
+from .steps import OnStep
 
 OnDoubt = Literal["raise", "resubmit"]
-OnProgress = Callable[[VideoJob, JobState], Awaitable[None]]
-OnStall = Callable[[VideoJob, JobState, float], Awaitable[None]]
-"""Takes a job, how it stands, and for how many seconds already. What it raises is only logged."""
 OnPartial = Callable[[bytes, int], object]
 """Takes a preview of an image and its number, from 0; may be async. What it raises is only logged."""
 
@@ -32,8 +29,7 @@ class Terms:
         cancel_remote: Whether to delete the job at the provider when the wait is cancelled.
         flow_run_id: The outermost flow run, for the index.
         flow_name: Name of the flow, for the names of media.
-        on_progress: Called with each new look at a video job.
-        on_stall: Called when a video job has not moved for a while, once for each such while.
+        on_step: Called at each step of the purchase; what it raises is only logged.
         on_partial: Called with each preview of an image that is being made.
         partial_images: How many previews of an image to ask for; 0 asks for none.
         logger: Where to say what is going on.
@@ -48,8 +44,7 @@ class Terms:
     flow_run_id: str | None = None
     flow_name: str | None = None
     queue_timeout: float | None = None
-    on_progress: OnProgress | None = None
-    on_stall: OnStall | None = None
+    on_step: OnStep | None = None
     on_partial: OnPartial | None = None
     partial_images: int = 0
     logger: logging.Logger | logging.LoggerAdapter[Any] = field(

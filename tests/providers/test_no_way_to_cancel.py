@@ -57,10 +57,11 @@ def endings(simulator):
 async def cancelled_while_watching(simulator, store, **fields):
     looked = asyncio.Event()
 
-    async def progress(job, state):
-        looked.set()
+    def show(step):
+        if step.status:
+            looked.set()
 
-    how = terms("x", timeout=60, flow_run_id=RUN, on_progress=progress, **fields)
+    how = terms("x", timeout=60, flow_run_id=RUN, on_step=show, **fields)
     buying = asyncio.create_task(buy_video(simulator.credentials.connection(), REQUEST, store.storage(), how))
     await looked.wait()
     buying.cancel()

@@ -1,17 +1,20 @@
 """What docs/videos.md says is what the code does."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
+from buyer import terms
 from prefect_media.tasks import reporting
 from pydantic import SecretStr
 
 from prefect_media import OpenAICredentials, agenerate_video, await_for_video
-from prefect_media.jobs import JobState, VideoJob
+from prefect_media.jobs import VideoJob
 from prefect_media.providers.dialects import dialects
 from prefect_media.settings import Settings
 from prefect_media.simulator.profiles import PROFILES
+from prefect_media.waiting.wait import reporter_of_job
 
 PAGE = (Path(__file__).parents[2] / "docs" / "videos.md").read_text()
 
@@ -66,7 +69,9 @@ async def test_the_event(monkeypatch):
     monkeypatch.setattr(reporting, "in_run", lambda: True)
     told = {"provider": "openai", "base_url": "http://key:secret@x/v1", "model": "m", "id": "video_1"}
     job = VideoJob(**told, fingerprint="f", submitted_at="2026-01-01T00:00:00Z")
-    await reporting.stall_event()(job, JobState("video_1", "in_progress", 42.0), 600.0)
+    steps = reporter_of_job(job, terms("x", on_step=reporting.stall_event()))
+    steps.report("stalled", status="in_progress", progress=42.0, waited_seconds=600.0)
+    await asyncio.gather(*reporting._sending)
     [(name, about)] = sent
     assert f"`{name}`" in PAGE
     assert about["resource"]["prefect.resource.id"] == "prefect-media.video-job.video_1"

@@ -19,6 +19,7 @@ NOUNS = {
     "image_batch",
     "budget",
     "purchase_options",
+    "steps",
     "key_template",
     "user_input",
     "figures",

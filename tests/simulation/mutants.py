@@ -150,7 +150,7 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     # What was paid for.
     "images that were not stored were not bought": [
-        Edit(images, "_buy_part", "claim.doubt(True)", "claim.doubt(False)")
+        Edit(images, "_buy_order", "claim.doubt(True)", "claim.doubt(False)")
     ],
     "not done in time is failed": [
         Edit(videos, "remembering", "(JobFailed, ContentRejected)", "(JobFailed, ContentRejected, MediaError)")
@@ -197,8 +197,8 @@ MUTANTS: dict[str, list[Edit]] = {
     "an account is written over": [
         Edit(
             accounts,
-            "_Book._written",
-            "self._storage.replace(self._path, text, found.version)",
+            "_Book._apply",
+            "self._storage.replace(self._path, text, stored.version)",
             "self._storage.put(self._path, text, content_type='')",
         )
     ],

@@ -33,10 +33,11 @@ async def cancelled_while_watching(simulator, storage, **terms):
     """Buys a video and is cancelled once the job has been looked at."""
     looked = asyncio.Event()
 
-    async def progress(job, state):
-        looked.set()
+    def show(step):
+        if step.status:
+            looked.set()
 
-    terms = Terms(scope="x", timeout=60, flow_run_id=RUN, on_progress=progress, **terms)
+    terms = Terms(scope="x", timeout=60, flow_run_id=RUN, on_step=show, **terms)
     buying = asyncio.create_task(buy_video(simulator.credentials.connection(), REQUEST, storage, terms))
     await looked.wait()
     buying.cancel()

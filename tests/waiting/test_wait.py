@@ -219,26 +219,24 @@ async def test_a_stall_and_a_strange_status_are_told_and_the_wait_goes_on(simula
     simulator.faults.append(Fault("GET", ONE, "answer", times=6, status=200, body=body))
     stalls = []
 
-    async def stalled(job, state, seconds):
-        stalls.append((job.id, state.status, seconds >= 0.2))
-        raise RuntimeError("nobody listens")
+    def stalled(step):
+        if step.kind == "stalled":
+            stalls.append((step.job_id, step.status, step.waited_seconds >= 0.2))
+            raise RuntimeError("nobody listens")
 
     with caplog.at_level(logging.WARNING, "prefect_media"):
-        assert (await watch(connection, job, terms(on_stall=stalled))).phase == "done"
+        assert (await watch(connection, job, terms(on_step=stalled))).phase == "done"
     assert stalls == [(job.id, "dreaming", True)]
-    assert "could not be told: RuntimeError: nobody listens" in caplog.text
-    told = [record.getMessage() for record in caplog.records if "could not be told" not in record.getMessage()]
+    assert "could not be shown: RuntimeError: nobody listens" in caplog.text
+    told = [record.getMessage() for record in caplog.records if "could not be shown" not in record.getMessage()]
     assert [("nobody knows" in text, "99 %" in text) for text in told] == [(True, False), (False, True)]
 
 
-async def test_slow_listeners_get_the_newest_and_hold_up_nothing(simulator):
+async def test_each_look_is_a_step_until_the_job_is_finished(simulator):
     connection, [job] = await bought(simulator, latency=1.0)
-    heard = []
-
-    async def slow(job, state):
-        heard.append(state.progress)
-        await asyncio.sleep(0.4)
-
-    assert (await watch(connection, job, terms(on_progress=slow))).phase == "done"
-    assert heard[-1] == 100
-    assert heard == sorted(heard)
+    steps = []
+    assert (await watch(connection, job, terms(on_step=steps.append))).phase == "done"
+    assert [step.progress for step in steps] == sorted(step.progress for step in steps)
+    assert (steps[-1].kind, steps[-1].progress) == ("finished", 100)
+    assert {step.kind for step in steps[:-1]} <= {"queued", "started", "progress"}
+    assert {(step.job_id, step.host, step.model) for step in steps} == {(job.id, connection.host, job.model)}

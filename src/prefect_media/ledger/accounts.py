@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..budget import Budget, BudgetState
 from ..errors import BudgetExceeded, MediaError, StoreError
 from ..figures import amount
 from ..requests import problems_of
@@ -18,9 +19,7 @@ from .conflicts import back_off, tries
 
 if TYPE_CHECKING:
     from ..catalog.prices import Quote
-    from ..purchase_options import Terms
     from ..storage.store import Storage
-    from .claim import Claim
     from .record import Record
 
 
@@ -110,28 +109,39 @@ class Account(BaseModel):
 
 
 async def reserve(
-    storage: Storage, claim: Claim, quote: Callable[[], Quote], terms: Terms, *, found: bool = False
-) -> None:
-    """Set aside what a purchase will cost, right before it is sent. Without a budget, nothing happens.
+    storage: Storage,
+    budget: Budget | None,
+    record: Record,
+    quote: Callable[[], Quote],
+    *,
+    run_id: str | None,
+    paid_before: bool,
+    adopted: bool = False,
+) -> BudgetState | None:
+    """Set aside what a purchase will cost, right before it is sent.
 
     Args:
-        storage: Where the account lies.
-        claim: The purchase.
+        storage: Where the account is stored.
+        budget: The budget; None sets nothing aside.
+        record: The purchase.
         quote: What it will cost.
-        terms: How it is bought.
-        found: Whether it was bought already, and was found at the provider; then it is never refused.
+        run_id: The outermost flow run, for a budget of one run.
+        paid_before: Whether an earlier attempt, of which something is still set aside, may have been paid for.
+        adopted: Whether it is bought already, and its job was adopted; then it is never refused.
+
+    Returns:
+        The budget after the reservation; None where nothing was set aside.
 
     Raises:
-        errors.BudgetExceeded: It could pass the budget, or nobody can say; nothing was sent.
+        errors.BudgetExceeded: It could exceed the budget, or its price is unknown; nothing was sent.
         errors.StoreError: The account can't be read or written; nothing was sent.
     """
-    budget, record = terms.budget, claim.record
     if budget is None:
-        return
+        return None
     known = quote()
     usd = budget.unpriced_usd if amount(known.usd) is None else known.usd
-    if usd is None and found:
-        return
+    if usd is None and adopted:
+        return None
     if usd is None:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and what this will cost can't be told before: {known.basis}; "
@@ -139,17 +149,17 @@ async def reserve(
             "file that PREFECT_MEDIA_PRICES names",
             limit_usd=budget.usd,
         )
-    path = budget.path(terms.flow_run_id)
-    await _book(storage, path).change(
+    path = budget.path(run_id)
+    account = await _book(storage, path).change(
         lambda account: account.reserve(
             record.key,
             usd,
             attempt=record.attempt,
-            paid_before=claim.passed_over,
-            limit=math.inf if found else budget.usd,
+            paid_before=paid_before,
+            limit=math.inf if adopted else budget.usd,
         )
     )
-    claim.record = claim.record.model_copy(update={"budget": path})
+    return BudgetState(path, budget.usd, account.spent_usd, account.reserved_usd)
 
 
 async def settle(storage: Storage, record: Record) -> None:
@@ -176,58 +186,62 @@ def _billed(failed: Record) -> bool:
     return answered or failed.job is not None or details.get("stage") == "output"
 
 
+_Outcome = Account | MediaError
+_Change = Callable[[Account], Account]
+
+
 class _Book:
     """One account as it is kept by one event loop: changes that come while it is written are written together."""
 
     def __init__(self, storage: Storage, path: str) -> None:
         self._storage, self._path = storage, path
-        self._changes: dict[asyncio.Future[MediaError | None], Callable[[Account], Account]] = {}
+        self._changes: dict[asyncio.Future[_Outcome], _Change] = {}
         self._writing = asyncio.Lock()
 
-    async def change(self, change: Callable[[Account], Account]) -> None:
-        """Have a change written. It may be applied more than once, to what the store then says."""
-        asked = asyncio.get_running_loop().create_future()
-        self._changes[asked] = change
+    async def change(self, change: _Change) -> Account:
+        """Write a change, and return the account after it. It may be applied again, to a newer account."""
+        outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self._changes[outcome] = change
         try:
             async with self._writing:
-                if not asked.done():
+                if not outcome.done():
                     await self._write()
         finally:
-            self._changes.pop(asked, None)
-        if error := asked.result():
-            raise error
+            self._changes.pop(outcome, None)
+        if isinstance(result := outcome.result(), MediaError):
+            raise result
+        return result
 
     async def _write(self) -> None:
         changes = dict(self._changes)
         try:
-            outcomes = await self._written(changes)
+            results = await self._apply(changes)
         except StoreError as error:
-            outcomes = dict.fromkeys(changes, error)
-        for asked, outcome in outcomes.items():
-            if not asked.done():
-                asked.set_result(outcome)
+            results = dict.fromkeys(changes, error)
+        for outcome, result in results.items():
+            if not outcome.done():
+                outcome.set_result(result)
 
-    async def _written(
-        self, changes: dict[asyncio.Future[MediaError | None], Callable[[Account], Account]]
-    ) -> dict[asyncio.Future[MediaError | None], MediaError | None]:
+    async def _apply(
+        self, changes: dict[asyncio.Future[_Outcome], _Change]
+    ) -> dict[asyncio.Future[_Outcome], _Outcome]:
         for number in tries():
             await back_off(number)
-            found = await self._storage.fetch(self._path)
-            account = before = read(found.data, self._path) if found else Account()
-            outcomes: dict[asyncio.Future[MediaError | None], MediaError | None] = {}
-            for asked, change in changes.items():
+            stored = await self._storage.fetch(self._path)
+            account = before = read(stored.data, self._path) if stored else Account()
+            results: dict[asyncio.Future[_Outcome], _Outcome] = {}
+            for outcome, change in changes.items():
                 try:
-                    account = change(account)
-                    outcomes[asked] = None
+                    account = results[outcome] = change(account)
                 except BudgetExceeded as refusal:
-                    outcomes[asked] = refusal
+                    results[outcome] = refusal
             text = account.model_dump_json(indent=2).encode()
             if account is before or await (
-                self._storage.replace(self._path, text, found.version)
-                if found
+                self._storage.replace(self._path, text, stored.version)
+                if stored
                 else self._storage.create(self._path, text)
             ):
-                return outcomes
+                return results
         raise StoreError(
             f"the account {self._path} changed before each of {settings().conflict_tries} tries to write it; run the "
             "same again, with fewer at once; if it stays, the store may not honour If-Match: see MediaStore.check()"

@@ -26,12 +26,14 @@ from ..purchase_options import Terms
 from ..requests import ImageRequest
 from ..runtime import clock
 from ..settings import settings
+from ..steps import StepKind
 from ..storage.store import Storage
 from ..waiting.deadlines import Done, LookAgain, Patience, Watch
-from ..waiting.wait import LAST_LOOK
+from ..waiting.wait import LAST_LOOK, step_of_look
 from .batch_order import Ordered, kept
 from .batch_submit import each
 from .orders import still_there
+from .report_steps import reporter_of
 from .sidecar import write_sidecars
 from .split import joined
 from .store_images import store_images
@@ -83,20 +85,23 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
     requests = await kept(storage, batch.key)
     troubles: dict[str, MediaError] = {}
     if record.state == "submitted":
-        troubles = await _Collection(at, record, requests, ledger, terms).run()
+        with reporter_of(record, terms).report_errors():
+            troubles = await _Collection(at, record, requests, ledger, terms).run()
 
     async def assets_of(key: str) -> list[Asset]:
         found = await ledger.get(key)
         purchase = found[0] if found else None
         if purchase:
             await ledger.settle(purchase)
-        if purchase and purchase.state == "done":
-            return await still_there(purchase, storage, terms)
-        if purchase and purchase.failure:
-            raise remembered(purchase.failure)
-        raise troubles.get(key) or JobFailed(
-            "this was not ordered, or is forgotten; submit the batch again", job_id=record.batch and record.batch.id
-        )
+        with reporter_of(purchase or record, terms).report_errors():
+            if purchase and purchase.state == "done":
+                return await still_there(purchase, storage, terms)
+            if purchase and purchase.failure:
+                raise remembered(purchase.failure)
+            raise troubles.get(key) or JobFailed(
+                "this was not ordered, or is forgotten; submit the batch again",
+                job_id=record.batch and record.batch.id,
+            )
 
     async def made(ordered: Ordered) -> Made:
         try:
@@ -171,6 +176,7 @@ class _Collection:
         pause = settings().poll_seconds
         wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic())
         told = ""
+        steps, earlier = reporter_of(self.record, self.terms), set[StepKind]()
         while True:
             try:
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
@@ -184,6 +190,8 @@ class _Collection:
                 news = f"{state.status}, {state.completed} of {state.total} made"
                 if news != told:
                     self.terms.logger.info("Batch %s is %s", self.id, told := news)
+                if kind := step_of_look(state.as_job, earlier):
+                    steps.report(kind, job_id=self.id, status=state.status, progress=state.as_job.progress)
                 if isinstance(verdict, Done):
                     return state
             if isinstance(verdict, MediaError):
@@ -231,7 +239,10 @@ class _Collection:
             part = request.model_copy(update=bought)
             assets = await store_images(self.at, part, line, self.ledger.storage, record, self.terms)
             await write_sidecars(self.ledger.storage, record, assets, self.terms.logger)
-            await self.ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch)
+            record = await self.ledger.move(
+                claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch
+            )
+            reporter_of(record, self.terms).report_stored(record.assets, record.cost_usd, job_id=self.id)
         except MediaError as error:
             self.troubles[line.key] = error
 

@@ -62,6 +62,12 @@ class BatchOrder:
         about = {"model": one.request["model"], "requests": len(self.requests), "lines": len(self.lines)}
         return one.model_copy(update={"key": key, "fingerprint": key, "operation": "batch", "request": about})
 
+    @property
+    def estimated_usd(self) -> float | None:
+        """What the lines are estimated to cost together, in USD; None as soon as one is unknown."""
+        prices = [quote.usd for quote in self.quotes.values()]
+        return None if None in prices else round(sum(usd for usd in prices if usd is not None), 8)
+
     def named(self, keys: Sequence[str]) -> str:
         """The requests that some of the purchases belong to, as a user knows them."""
         wanted = set(keys)

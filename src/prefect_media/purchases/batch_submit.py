@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from ..errors import InvalidRequest, MediaError, SubmissionInDoubt
 from ..image_batch import BatchState, ImageBatch
-from ..ledger.accounts import reserve
 from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import Record
 from ..providers import batches as wire
@@ -24,10 +23,12 @@ from ..providers.server_time import server_time
 from ..purchase_options import Terms
 from ..requests import ImageRequest
 from ..runtime import clock
+from ..steps import StepReporter
 from ..storage.store import Storage
 from .batch_order import BatchOrder, keep, order_batch
 from .lost_jobs import since
-from .submit_once import Ready, guessing, let_in, submitted, submitting
+from .report_steps import report_reused, reporter_of, set_aside
+from .submit_once import Ready, guessing, let_in, repeat_when_overtaken, submitted, submitting
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -52,22 +53,35 @@ async def submit(
     """
     ledger = Ledger(storage)
     order = await order_batch(connection, requests, ledger, terms)
+    steps = reporter_of(order.record, terms)
+    with steps.report_errors():
+        return await repeat_when_overtaken(partial(_claim_or_submit, connection, order, ledger, terms, steps))
+
+
+async def _claim_or_submit(
+    connection: Connection, order: BatchOrder, ledger: Ledger, terms: Terms, steps: StepReporter
+) -> ImageBatch:
+    """The batch of an order, submitted before or now.
+
+    Raises:
+        Overtaken: Somebody else took the batch over; claim it again.
+    """
     intended = order.record
-    while True:
-        claim = await ledger.claim(intended, retry_failed=True)  # one that was refused was not ordered
-        while claim.record.state == "in_doubt":
-            claim = await ledger.take_doubt(claim) or await ledger.claim(intended)
-        if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, terms):
-            if (reopened := await ledger.reopen(claim)) is None:
-                continue
-            claim = reopened
-        if not claim.ours:
-            assert claim.record.batch is not None
-            terms.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
-            return claim.record.batch
-        with suppress(Overtaken):
-            async with submitting(ledger, claim) as submission:
-                return await _submit(connection, order, ledger, claim, terms, submission)
+    claim = await ledger.claim(intended, retry_failed=True)  # one that was refused was not ordered
+    while claim.record.state == "in_doubt":
+        claim = await ledger.take_doubt(claim) or await ledger.claim(intended)
+    if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, terms):
+        reopened = await ledger.reopen(claim)
+        if reopened is None:
+            raise Overtaken
+        claim = reopened
+    if not claim.ours:
+        assert claim.record.batch is not None
+        terms.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
+        steps.report("reused", job_id=claim.record.batch.id, submitted_at=claim.record.batch.submitted_at)
+        return claim.record.batch
+    async with submitting(ledger, claim) as submission:
+        return await _submit(connection, order, ledger, claim, terms, submission, steps)
 
 
 async def _submit(
@@ -77,6 +91,7 @@ async def _submit(
     claim: Claim,
     terms: Terms,
     submission: submitting,
+    steps: StepReporter,
 ) -> ImageBatch:
     """Find the batch that is ours to order, or order it with all that is not bought yet."""
     key = claim.record.key
@@ -90,6 +105,9 @@ async def _submit(
 
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
         return await _find(connection, claim, terms, error)
+
+    async def set_part_aside(part: Claim) -> None:
+        await set_aside(ledger, part, lambda: order.quotes[part.record.key], terms, reporter_of(part.record, terms))
 
     find = guessing(look_for_it, claim, terms)
     await keep(ledger.storage, order, key)
@@ -105,9 +123,7 @@ async def _submit(
         try:
             await _enlist(order, batch, mine, ledger, terms)
             if mine:
-                await each(
-                    mine, lambda part: reserve(ledger.storage, part, lambda: order.quotes[part.record.key], terms)
-                )
+                await each(mine, set_part_aside)
                 ours = {part.record.key for part in mine}
                 file_id = await wire.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
@@ -132,6 +148,7 @@ async def _submit(
             "The batches %s and %s were bought for one order; going on with the second", state.id, bought.id
         )
     terms.logger.info("Submitted batch %s", bought.id)
+    steps.report("submitted", job_id=bought.id, submitted_at=bought.submitted_at, cost_usd=order.estimated_usd)
     return bought
 
 
@@ -166,6 +183,8 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
                 mine.append(claim)
             else:
                 elsewhere[part.key] = claim.record.batch
+        elif claim.record.state == "done":
+            report_reused(claim.record, reporter_of(claim.record, terms))
 
     await each(order.parts.values(), enlist)
     if elsewhere:

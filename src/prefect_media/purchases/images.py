@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from ..assets import Asset
 from ..catalog.check import check, resolved
 from ..catalog.data import most_at_once
 from ..catalog.prices import quote, total
 from ..errors import MediaError, ModelRetired, SubmissionInDoubt
-from ..ledger.accounts import reserve
-from ..ledger.ledger import Ledger, Overtaken
+from ..ledger.ledger import Ledger
 from ..ledger.record import Record
 from ..media.edit_files import EditFiles, prepared
 from ..providers import images
@@ -19,12 +19,14 @@ from ..providers.connection import Connection
 from ..providers.images import Reply
 from ..purchase_options import Terms
 from ..requests import ImageEditRequest, ImageRequest
+from ..steps import StepReporter
 from ..storage.store import Storage
 from .orders import order_of, refuse_unless_bought, settle_claim, still_there
+from .report_steps import estimate_usd, reporter_of, set_aside
 from .sidecar import write_sidecars
 from .split import Part, joined, split
 from .store_images import images_stored_before, store_images
-from .submit_once import Ready, let_in, patiently, submitting
+from .submit_once import Ready, let_in, patiently, repeat_when_overtaken, submitting
 
 
 async def buy_images(
@@ -45,49 +47,76 @@ async def _buy_part(
     connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms, retired: ModelRetired | None
 ) -> list[Asset]:
     """One purchase of images: one paid request."""
-    request, family = part.request, connection.model_family
+    request = part.request
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
-    ledger, order = Ledger(storage), order_of(connection, request, normal, terms)
-    await refuse_unless_bought(retired, ledger, order)
+    order = order_of(connection, request, normal, terms)
+    steps = reporter_of(order, terms)
+    with steps.report_errors():
+        await refuse_unless_bought(retired, Ledger(storage), order)
+        return await repeat_when_overtaken(
+            partial(_buy_order, connection, request, order, files, storage, terms, steps)
+        )
+
+
+async def _buy_order(
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest,
+    order: Record,
+    files: EditFiles,
+    storage: Storage,
+    terms: Terms,
+    steps: StepReporter,
+) -> list[Asset]:
+    """The images of an order, bought before or now.
+
+    Raises:
+        Overtaken: Somebody else took the purchase over; claim it again.
+    """
+    ledger = Ledger(storage)
     claim = await ledger.claim(order, retry_failed=terms.retry_failed)
-    claim = await settle_claim(ledger, claim, terms)
+    claim = await settle_claim(ledger, claim, terms, steps)
     if claim.record.state == "done":
         return await still_there(claim.record, storage, terms)
     if claim.record.batch and not claim.ours:
         raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful:
-        if found := await images_stored_before(connection, request, storage, claim.record, terms):
-            return list((await ledger.move(claim, state="done", assets=tuple(found), cost_usd=total(found))).assets)
+        if assets := await images_stored_before(connection, request, storage, claim.record, terms):
+            record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
+            steps.report_stored(record.assets, record.cost_usd)
+            return list(record.assets)
         if terms.on_doubt == "raise":
             await ledger.move(claim, state="in_doubt")
             raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
-    try:
-        async with submitting(ledger, claim) as submission, AsyncExitStack() as stack:
+    price = partial(quote, request, connection.catalog_host, connection.model_family)
+    async with submitting(ledger, claim) as submission, AsyncExitStack() as stack:
 
-            def send(ready: Ready) -> Awaitable[Reply]:
-                number = terms.partial_images
-                post = images.post(connection, request, files.uploads, partial_images=number, ready=ready)
-                return stack.enter_async_context(post)
+        def send(ready: Ready) -> Awaitable[Reply]:
+            async def ready_to_send() -> None:
+                await ready()
+                steps.report("submitted", cost_usd=estimate_usd(price))
 
-            async def stored(reply: Reply) -> list[Asset]:
-                assets = await store_images(connection, request, reply, storage, claim.record, terms)
-                await write_sidecars(storage, claim.record, assets, terms.logger)
-                return assets
+            number = terms.partial_images
+            post = images.post(connection, request, files.uploads, partial_images=number, ready=ready_to_send)
+            return stack.enter_async_context(post)
 
-            if claim.record.doubtful:
-                claim.pass_over(sent_now=False)
-            await ledger.confirm(claim)
-            await reserve(storage, claim, lambda: quote(request, connection.catalog_host, family), terms)
-            try:
-                reply = await patiently(send, ledger, claim, terms)
-                claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
-                assets = await let_in(stored(reply), claim)
-            except SubmissionInDoubt as error:
-                raise _images_in_doubt(claim.record, error.message, error) from error
-            record = await submission.bought(state="done", assets=tuple(assets), cost_usd=total(assets))
-    except Overtaken:
-        return await _buy_part(connection, part, files, storage, terms, retired)
+        async def store(reply: Reply) -> list[Asset]:
+            assets = await store_images(connection, request, reply, storage, claim.record, terms)
+            await write_sidecars(storage, claim.record, assets, terms.logger)
+            return assets
+
+        if claim.record.doubtful:
+            claim.pass_over(sent_now=False)
+        await ledger.confirm(claim)
+        await set_aside(ledger, claim, price, terms, steps)
+        try:
+            reply = await patiently(send, ledger, claim, terms)
+            claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
+            assets = await let_in(store(reply), claim)
+        except SubmissionInDoubt as error:
+            raise _images_in_doubt(claim.record, error.message, error) from error
+        record = await submission.bought(state="done", assets=tuple(assets), cost_usd=total(assets))
+    steps.report_stored(record.assets, record.cost_usd)
     return list(record.assets)
 
 

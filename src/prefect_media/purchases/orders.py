@@ -22,7 +22,9 @@ from ..providers.server_time import server_time
 from ..purchase_options import Terms
 from ..requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from ..runtime import clock
+from ..steps import StepReporter
 from ..storage.store import Storage
+from .report_steps import report_reused
 
 T = TypeVar("T")
 
@@ -88,7 +90,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
+async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms, steps: StepReporter) -> Claim:
     """A claim that is ours to submit, submitted or done; a failure is raised, a doubt taken over."""
     while claim.record.state == "in_doubt":
         claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
@@ -103,6 +105,7 @@ async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms) -> Claim:
             record.state,
             record.request.get("variant", 0) + 1,
         )
+        report_reused(record, steps)
     return claim
 
 

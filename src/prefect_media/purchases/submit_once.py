@@ -24,6 +24,13 @@ LET_IN = 5.0
 """Seconds that a cancelled purchase waits for the end of an answer to what was sent and paid for."""
 
 
+async def repeat_when_overtaken(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try to buy something until it is bought, by us or by whoever took the purchase over while we were silent."""
+    while True:
+        with suppress(Overtaken):
+            return await attempt()
+
+
 class submitting:
     """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
 

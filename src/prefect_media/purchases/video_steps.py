@@ -23,8 +23,9 @@ from ..runtime import clock
 from ..storage.store import Storage
 from ..waiting.durations import recall, remember
 from ..waiting.poller import poller_of
-from ..waiting.wait import watch
+from ..waiting.wait import reporter_of_job, watch
 from .orders import connection_of
+from .report_steps import reporter_of
 from .videos import cancel as cancel_purchase
 from .videos import collect_video, end_job, order_video, remembering
 
@@ -52,8 +53,10 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: T
     if claim:
         _raise_failure(claim)
     await recall(storage, at.base_url)
-    async with remembering(ledger, claim) if claim else nullcontext():
-        await watch(at, job, terms)
+    steps = reporter_of(claim.record, terms) if claim else reporter_of_job(job, terms)
+    with steps.report_errors():
+        async with remembering(ledger, claim) if claim else nullcontext():
+            await watch(at, job, terms, steps)
     await remember(storage, at.base_url, idle=poller_of(at).idle)
     return job
 

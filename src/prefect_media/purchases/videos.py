@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from ..assets import Asset
 from ..catalog.check import check, resolved
-from ..catalog.prices import quote, total
+from ..catalog.prices import Quote, quote, total
 from ..errors import (
     ContentRejected,
     InvalidRequest,
@@ -20,8 +23,7 @@ from ..errors import (
     SubmissionInDoubt,
 )
 from ..jobs import VideoJob, expiry_error
-from ..ledger.accounts import reserve
-from ..ledger.ledger import Claim, Ledger, Overtaken
+from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import failure_of
 from ..media.upload import Upload
 from ..providers import videos
@@ -29,6 +31,7 @@ from ..providers.connection import Connection
 from ..providers.dialects import taken_by
 from ..purchase_options import Terms
 from ..requests import VideoRequest, VideoVariation
+from ..steps import StepReporter
 from ..storage.store import Storage
 from ..waiting.durations import recall, remember
 from ..waiting.poller import poller_of
@@ -36,10 +39,13 @@ from ..waiting.wait import watch
 from .lost_jobs import reconcile
 from .orders import connection_of, order_of, refuse_unless_bought, settle_claim, still_there
 from .own_job import refuse_another_purchases_job
+from .report_steps import estimate_usd, job_details, reporter_of, set_aside
 from .sidecar import write_sidecars
 from .store_video import store_video
-from .submit_once import Ready, guessing, let_in, submitted, submitting
-from .video_inputs import material_of
+from .submit_once import Ready, guessing, let_in, repeat_when_overtaken, submitted, submitting
+from .video_inputs import Material, material_of
+
+R = TypeVar("R", bound=VideoRequest | VideoVariation)
 
 
 async def buy_video(
@@ -55,6 +61,11 @@ async def collect_video(
     connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, terms: Terms
 ) -> Asset:
     """The video of a purchase that was submitted or is done: from the store, else from the provider."""
+    with reporter_of(claim.record, terms).report_errors():
+        return await _collect(connection, job, ledger, claim, terms)
+
+
+async def _collect(connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
     if claim.record.state == "done":
         try:
             return (await still_there(claim.record, ledger.storage, terms))[0]
@@ -73,76 +84,118 @@ async def collect_video(
 async def order_video(
     connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, terms: Terms
 ) -> tuple[Claim, VideoJob | None]:
-    """Make sure that exactly one job for this request exists, and say which."""
-    host, family = connection.catalog_host, connection.model_family
-    retired: ModelRetired | None = None
-    if isinstance(request, VideoRequest):
-        try:
-            taken = await taken_by(connection, request.extra)
-            request = check(request, host, family=family, taken=taken, logger=terms.logger)
-        except ModelRetired as refusal:
-            request, retired = resolved(request, host, family=family), refusal
+    """Make sure that exactly one job for this request exists, and return it with its purchase."""
+    request, retired = await _check(connection, request, terms)
     material = await material_of(connection, request, ledger.storage, terms.scope)
     if material.gone:
         terms.logger.warning("%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0])
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
     order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
-    # Only what is sent: the purchase stays the one that was asked for.
-    sent = request.model_copy(update={"size": material.size}) if material.size else request
-    upload: Upload | None = None
+    # Only in what is sent: the purchase stays the one that was asked for.
+    request = request.model_copy(update={"size": material.size}) if material.size else request
+    steps = reporter_of(order, terms)
 
-    async def submit(ready: Ready) -> VideoJob:
-        await ledger.confirm(claim)
-        await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms)
-        image, footage = (upload, None) if given == "image" else (None, upload)
-        try:
-            return await videos.submit(
-                connection, sent, image=image, footage=footage, fingerprint=order.fingerprint, ready=ready
-            )
-        except InvalidRequest as refusal:
-            raise material.explain(refusal, sent) from refusal
-
-    async def find(error: SubmissionInDoubt | None) -> VideoJob | None:
-        job = await reconcile(connection, claim, ledger, terms, error)
-        if job is not None:
-            with suppress(StoreError):  # it may be one that was ordered for another purchase of the same
-                await reserve(ledger.storage, claim, lambda: quote(sent, host, family), terms, found=True)
-        return job
-
-    async def one_job() -> VideoJob:
-        job = await submitted(submit, guessing(find, claim, terms), ledger, claim, terms)
-        await refuse_another_purchases_job(ledger, claim.record, job)
-        return job
-
-    await refuse_unless_bought(retired, ledger, order)
-    while True:
+    async def claim_or_buy() -> tuple[Claim, VideoJob | None]:
         claim = await ledger.claim(order, retry_failed=terms.retry_failed)
-        claim = await settle_claim(ledger, claim, terms)
+        claim = await settle_claim(ledger, claim, terms, steps)
         if not claim.ours:
             return claim, claim.record.job
-        with suppress(Overtaken):
-            async with submitting(ledger, claim) as submission:
-                upload = await material.ready(ledger.storage)
-                job = await let_in(one_job(), claim)
-                job = job.model_copy(update={"purchase": claim.record.key})
-                claim.doubt(True)  # until it is on record
-                record = await submission.bought(state="submitted", job=job)
-            break
-    if record.job and record.job.id != job.id:
-        terms.logger.error(
-            "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
-        )
-    return claim, record.job or job
+        return claim, await _Submission(connection, request, material, ledger, claim, terms, steps).buy()
+
+    with steps.report_errors():
+        await refuse_unless_bought(retired, ledger, order)
+        return await repeat_when_overtaken(claim_or_buy)
+
+
+async def _check(connection: Connection, request: R, terms: Terms) -> tuple[R, ModelRetired | None]:
+    """A request as it will be sent, and why its model can't be bought from any more, if so."""
+    if not isinstance(request, VideoRequest):
+        return request, None
+    host, family = connection.catalog_host, connection.model_family
+    try:
+        taken = await taken_by(connection, request.extra)
+        return check(request, host, family=family, taken=taken, logger=terms.logger), None
+    except ModelRetired as refusal:
+        return resolved(request, host, family=family), refusal
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """The submission of one claimed purchase."""
+
+    connection: Connection
+    request: VideoRequest | VideoVariation
+    material: Material
+    ledger: Ledger
+    claim: Claim
+    terms: Terms
+    steps: StepReporter
+
+    async def buy(self) -> VideoJob:
+        """The one job of the purchase, on record.
+
+        Raises:
+            Overtaken: Somebody else took the purchase over.
+            errors.MediaError: It was not bought, or is in doubt.
+        """
+        async with submitting(self.ledger, self.claim) as submission:
+            upload = await self.material.ready(self.ledger.storage)
+            job = await let_in(self._find_or_submit(upload), self.claim)
+            job = job.model_copy(update={"purchase": self.claim.record.key})
+            self.claim.doubt(True)  # until it is on record
+            record = await submission.bought(state="submitted", job=job)
+        if record.job and record.job.id != job.id:
+            self.terms.logger.error(
+                "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
+            )
+        job = record.job or job
+        self.steps.report("submitted", cost_usd=estimate_usd(self._quote), **job_details(job))
+        return job
+
+    async def _find_or_submit(self, upload: Upload | None) -> VideoJob:
+        submit = partial(self._submit, upload)
+        find = guessing(self._find, self.claim, self.terms)
+        job = await submitted(submit, find, self.ledger, self.claim, self.terms)
+        await refuse_another_purchases_job(self.ledger, self.claim.record, job)
+        return job
+
+    async def _submit(self, upload: Upload | None, ready: Ready) -> VideoJob:
+        """Send the paid request."""
+        await self.ledger.confirm(self.claim)
+        await set_aside(self.ledger, self.claim, self._quote, self.terms, self.steps)
+        fresh = isinstance(self.request, VideoRequest)
+        try:
+            return await videos.submit(
+                self.connection,
+                self.request,
+                image=upload if fresh else None,
+                footage=None if fresh else upload,
+                fingerprint=self.claim.record.fingerprint,
+                ready=ready,
+            )
+        except InvalidRequest as refusal:
+            raise self.material.explain(refusal, self.request) from refusal
+
+    async def _find(self, error: SubmissionInDoubt | None) -> VideoJob | None:
+        """Look for the job of a lost reply at the provider."""
+        job = await reconcile(self.connection, self.claim, self.ledger, self.terms, error)
+        if job is not None:
+            with suppress(StoreError):  # it may be one that was ordered for another purchase of the same
+                await set_aside(self.ledger, self.claim, self._quote, self.terms, self.steps, adopted=True)
+        return job
+
+    def _quote(self) -> Quote:
+        return quote(self.request, self.connection.catalog_host, self.connection.model_family)
 
 
 async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
     """Watch a job to its end, store the video and put it on record."""
-    at = connection_of(job, connection)
+    at, steps = connection_of(job, connection), reporter_of(claim.record, terms)
     try:
         async with remembering(ledger, claim):
             await recall(ledger.storage, at.base_url)
-            state = await watch(at, job, terms)
+            state = await watch(at, job, terms, steps)
             asset, _ = await asyncio.gather(
                 store_video(at, job, state, ledger.storage, claim.record),
                 remember(ledger.storage, at.base_url, idle=poller_of(at).idle),
@@ -158,6 +211,7 @@ async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, cl
                 )
         raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
+    steps.report_stored(record.assets, record.cost_usd, **job_details(job))
     return record.assets[0]
 
 

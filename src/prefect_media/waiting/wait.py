@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import urlsplit
 
-from ..jobs import JobState, VideoJob
+from ..figures import number_in
+from ..jobs import JobState, Phase, VideoJob
 from ..providers.connection import Connection
 from ..purchase_options import Terms
 from ..runtime import clock
 from ..settings import settings
+from ..steps import StepKind, StepReporter
 from .deadlines import Done, Patience, Watch
 from .poller import poller_of
 
@@ -17,8 +20,14 @@ LAST_LOOK = 10.0
 """Seconds that the answer to the look at the deadline may take."""
 
 
-async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState:
+async def watch(connection: Connection, job: VideoJob, terms: Terms, steps: StepReporter | None = None) -> JobState:
     """Look at a job until it is done.
+
+    Args:
+        connection: Where the job is.
+        job: The job.
+        terms: How long to wait, and whom to tell.
+        steps: The reporter of its purchase; by default one that knows no more than the job does.
 
     Raises:
         errors.JobTimedOut: It was not done in time; it stays on record and can be resumed.
@@ -27,8 +36,10 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
         errors.JobExpired: The provider no longer knows it.
         errors.MediaError: It could not be looked at for long, or never again; it stays on record.
     """
+    steps = steps or reporter_of_job(job, terms)
     patience = Patience(terms.timeout, terms.queue_timeout, stall=settings().stall_seconds)
     wait = Watch(job.id, patience, now=clock.monotonic())
+    earlier: set[StepKind] = set()
     with poller_of(connection).following(job, wait) as follower:
         while True:
             try:
@@ -37,26 +48,48 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms) -> JobState
             except TimeoutError:
                 raise wait.overdue() from None
             if state is not None:
-                await tell(terms, job, wait, state)
+                _report_look(steps, job, wait, state, earlier, terms)
             if isinstance(verdict, Done):
                 return verdict.state
             if isinstance(verdict, Exception):
                 raise verdict
 
 
-async def tell(terms: Terms, job: VideoJob, wait: Watch, state: JobState) -> None:
-    """Tell the buyer what a look brought."""
+def _report_look(
+    steps: StepReporter, job: VideoJob, wait: Watch, state: JobState, earlier: set[StepKind], terms: Terms
+) -> None:
+    """Log and report what a look at a job showed; `earlier` are the kinds of step reported before."""
+    details: dict[str, Any] = {"job_id": job.id, "status": state.status, "progress": state.progress}
     while wait.notices:
         notice = wait.notices.pop(0)
         terms.logger.warning("%s", notice.text)
-        if notice.kind == "stalled" and terms.on_stall:
-            await _told(terms, terms.on_stall(job, state, notice.seconds))
-    if terms.on_progress:
-        await _told(terms, terms.on_progress(job, state))
+        if notice.kind == "stalled":
+            steps.report("stalled", waited_seconds=notice.seconds, **details)
+    if (kind := step_of_look(state, earlier)) is not None:
+        steps.report(kind, **details)
 
 
-async def _told(terms: Terms, telling: Awaitable[None]) -> None:
-    try:
-        await telling
-    except Exception as error:  # the job is paid for, and goes on whether anybody hears of it or not
-        terms.logger.warning("What a job is doing could not be told: %s: %s", type(error).__name__, error)
+def step_of_look(state: JobState, earlier: set[StepKind]) -> StepKind | None:
+    """Which step a look at a job is; None of one that failed, whose error is the step. It is added to `earlier`."""
+    kinds: dict[Phase, StepKind] = {"waiting": "queued", "running": "started", "done": "finished"}
+    if (kind := kinds.get(state.phase)) in earlier:
+        return "progress"
+    if kind is not None:
+        earlier.add(kind)
+    return kind
+
+
+def reporter_of_job(job: VideoJob, terms: Terms) -> StepReporter:
+    """The reporter of a job that is known by its handle only."""
+    purchase: dict[str, Any] = {
+        "purchase": job.purchase,
+        "operation": "adopt",
+        "media": "video",
+        "model": job.model,
+        "host": urlsplit(job.base_url).netloc.rpartition("@")[2],
+        "size": job.size,
+        "seconds": number_in(job.seconds),
+        "job_id": job.id,
+        "submitted_at": job.submitted_at,
+    }
+    return StepReporter(terms.on_step, terms.logger, purchase=purchase)

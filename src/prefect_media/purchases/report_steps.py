@@ -1,0 +1,79 @@
+"""The steps of a purchase as its record describes them, reported to whoever shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..catalog.prices import Quote
+from ..errors import MediaError
+from ..figures import number_in
+from ..jobs import VideoJob
+from ..ledger.accounts import reserve
+from ..ledger.claim import Claim
+from ..ledger.ledger import Ledger
+from ..ledger.record import Record
+from ..purchase_options import Terms
+from ..steps import StepReporter
+
+
+def reporter_of(record: Record, terms: Terms) -> StepReporter:
+    """The reporter of one purchase."""
+    request, job = record.request, record.job
+    purchase: dict[str, Any] = {
+        "purchase": record.key,
+        "operation": record.operation,
+        "media": record.kind,
+        "model": str(request.get("model") or (job.model if job else "")),
+        "host": (record.account.get("host") or "").rpartition("@")[2],
+        "prompt": request.get("prompt"),
+        "size": request.get("size") or (job.size if job else None),
+        "seconds": number_in(str(request.get("seconds") or (job and job.seconds))),
+        "count": request.get("n") or request.get("requests") or 1,
+        **job_details(job),
+    }
+    budget = terms.budget.path(terms.flow_run_id) if terms.budget else record.budget
+    return StepReporter(terms.on_step, terms.logger, budget=budget, purchase=purchase)
+
+
+def job_details(job: VideoJob | None) -> dict[str, Any]:
+    """The fields of a step that a job fills in."""
+    return {"job_id": job.id, "submitted_at": job.submitted_at} if job else {}
+
+
+def report_reused(record: Record, steps: StepReporter) -> None:
+    """Report that a purchase was made before; it may be done or under way."""
+    size = sum(asset.size_bytes for asset in record.assets) if record.assets else None
+    steps.report("reused", assets=record.assets, cost_usd=record.cost_usd, bytes=size, **job_details(record.job))
+
+
+async def set_aside(
+    ledger: Ledger,
+    claim: Claim,
+    quote: Callable[[], Quote],
+    terms: Terms,
+    steps: StepReporter,
+    *,
+    adopted: bool = False,
+) -> None:
+    """Set aside what a claimed purchase will cost in its budget, and report it; see `accounts.reserve`."""
+    state = await reserve(
+        ledger.storage,
+        terms.budget,
+        claim.record,
+        quote,
+        run_id=terms.flow_run_id,
+        paid_before=claim.passed_over,
+        adopted=adopted,
+    )
+    if state is not None:
+        claim.record = claim.record.model_copy(update={"budget": state.path})
+        steps.report("reserved", cost_usd=estimate_usd(quote), budget=state)
+
+
+def estimate_usd(quote: Callable[[], Quote]) -> float | None:
+    """What a purchase is estimated to cost, in USD; None where that is unknown."""
+    try:
+        return quote().usd
+    except MediaError:  # a price list that can't be read: an estimate that is only shown never fails a purchase
+        return None

@@ -107,7 +107,8 @@ async def test_the_hook_leaves_jobs_of_another_account_alone(simulator, store):
 
 
 SYNC_BUYER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
 from prefect_media import OpenAICredentials, VideoRequest, generate_video
 request = VideoRequest(prompt="waves", model="sora-2", seconds=4, size="1280x720")
 generate_video.fn(OpenAICredentials(base_url=sys.argv[1]), request, store=sys.argv[2], scope="x", cancel_remote=True)

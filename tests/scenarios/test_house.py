@@ -1,10 +1,14 @@
 """Which room may import which: read from the code, imports inside functions and those for types included."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from prefect_media.cli.app import COMMANDS, JOBS_COMMANDS
+from prefect_media.cli.lazy import load
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "src" / "prefect_media"
@@ -46,10 +50,11 @@ OPEN_STORAGE = {"assets": {"storage", "runtime", "media"}, "manifest": {"storage
 """The nouns that read what they name, to show it, too; the others are values and nothing else."""
 HEAVY = {
     "providers.connection": {"providers.bounds", "providers.bounded_client"},  # openai
-    "storage.store": {"storage.bucket"},  # obstore
 }
 """Files that are imported when they are first used, since they import a heavy library as they are."""
 PREFECT = {"cli", "tasks", "blocks", "flows"}
+LOAD_LATE = {"cli", "simulator", "flows"}
+"""Rooms that take objects from the package's front, or by their dotted names; flows as their users do."""
 
 
 def house():
@@ -99,6 +104,14 @@ def imports(module):
             yield "prefect_media." + ".".join(parts), id(node) in inside
 
 
+def dotted_names(module):
+    """Names such as "prefect_media.cli.demo:run" in a file, by which it imports when something is used."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and re.fullmatch(r"prefect_media(\.\w+)+:\w+", text):
+            yield text
+
+
 def ours(module):
     for name, inside in imports(module):
         if name.startswith("prefect_media."):
@@ -126,11 +139,25 @@ def test_imports_go_along_the_arrows(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_of_ours_is_imported_inside_a_function(module):
-    """But by those who load a front when it is used: a command, a test's simulator, the clients that import openai."""
-    if room(module) in ("cli", "simulator"):
-        return
     late = {name for name, inside in ours(module) if inside}
     assert late <= HEAVY.get(module, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_some_rooms_load_late(module):
+    late = "prefect_media." in {name for name, _ in imports(module)} or list(dotted_names(module))
+    assert not late or room(module) in LOAD_LATE
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if list(dotted_names(module))])
+def test_dotted_names_lead_somewhere(module):
+    for name in dotted_names(module):
+        assert callable(load(name)), name
+
+
+def test_every_command_leads_somewhere():
+    for function, _ in (*COMMANDS.values(), *JOBS_COMMANDS.values()):
+        assert callable(load(f"prefect_media.cli.{function}"))
 
 
 def test_there_is_no_circle():

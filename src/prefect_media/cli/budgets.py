@@ -9,10 +9,12 @@ from rich.table import Table
 
 from ..budget import FOLDER
 from ..ledger.accounts import Account, read
-from .targets import print_table, storage_of_name
+from .options import StoreOption
+from .tables import print_table
+from .targets import storage_of_name
 
 
-def list_budgets(store: str | None) -> None:
+def list_budgets(store: StoreOption = None) -> None:
     """Print a table of the budgets of a store, by name and period."""
     asyncio.run(_list(store))
 

@@ -11,23 +11,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
+import typer
+from pydantic import SecretStr
 from rich.console import Console
 
+import prefect_media.simulator  # its names load on first use: they need an extra
+
 from ..errors import MediaError
+from ..manifest import Manifest
+from ..requests import ImageRequest, VideoRequest
 from ..runtime import clock
+from ..storage.store import storage_of
 from .demo_screen import Rows, Steps, last_words, results
 from .demo_servers import BucketServer, PrefectServer
+from .lazy import load
 from .simulate import need_extra
-
-if TYPE_CHECKING:
-    from ..manifest import Manifest
-    from ..simulator import Simulator
 
 NEEDED = ("starlette", "uvicorn", "python_multipart", "moto", "flask", "flask_cors")
 
@@ -35,11 +39,16 @@ STILL = "A paper boat on a quiet sea at sunrise"
 MOTION = "The paper boat drifts past the sun, the camera follows slowly"
 REMIX = "The same paper boat at night, under stars"
 
+STORYBOARD = "prefect_media.flows.storyboard:storyboard"
 BUCKET = "demo"
 NAMES = ("1-still.png", "2-motion.mp4", "3-remix.mp4")
 
 
-def run(*, output: Path, latency: float, serve: bool) -> None:
+def run(
+    output: Annotated[Path, typer.Option(help="Folder for what is made.")] = Path("demo-output"),
+    latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 3.0,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep everything up for a look at the Prefect UI.")] = False,
+) -> None:
     """Start the servers, run the flow, show what came of it, and take everything down again."""
     need_extra("demo", NEEDED)
     try:
@@ -129,14 +138,12 @@ def _environment(env: dict[str, str]) -> Generator[None]:
 
 def _servers(
     console: Console, stack: ExitStack, prefect: PrefectServer, latency: float
-) -> tuple[Simulator, BucketServer]:
+) -> tuple[prefect_media.simulator.Simulator, BucketServer]:
     """Bring up the three servers side by side, and save the blocks that lead to them."""
     bucket = BucketServer()
 
-    def simulate() -> Simulator:
-        from ..simulator import Simulator
-
-        simulator = Simulator(latency=latency, image_latency=min(latency, 1.0))
+    def simulate() -> prefect_media.simulator.Simulator:
+        simulator = prefect_media.simulator.Simulator(latency=latency, image_latency=min(latency, 1.0))
         simulator.start()
         stack.callback(simulator.stop)
         return simulator
@@ -148,8 +155,7 @@ def _servers(
         return f"s3://{BUCKET} at {bucket.url}"
 
     def serve() -> PrefectServer:
-        import prefect_media.flows.storyboard  # pyright: ignore[reportUnusedImport] # noqa: F401 # while it starts
-
+        load(STORYBOARD)  # imports Prefect, while its server starts
         prefect.wait()
         return prefect
 
@@ -179,13 +185,9 @@ def _let_prefect_finish() -> None:
             worker.drain_all(timeout=5)
 
 
-async def _save_blocks(simulator: Simulator, bucket: BucketServer) -> str:
-    from pydantic import SecretStr
-
-    from prefect_media.blocks import MediaStore
-
-    def store(prefix: str) -> MediaStore:
-        return MediaStore(
+async def _save_blocks(simulator: prefect_media.simulator.Simulator, bucket: BucketServer) -> str:
+    def store(prefix: str) -> prefect_media.MediaStore:
+        return prefect_media.MediaStore(
             url=f"s3://{BUCKET}/{prefix}",
             endpoint_url=bucket.url,
             region="us-east-1",
@@ -199,12 +201,9 @@ async def _save_blocks(simulator: Simulator, bucket: BucketServer) -> str:
     return "demo (credentials), demo and demo-bucket (stores)"
 
 
-async def _story(console: Console, simulator: Simulator) -> Manifest:
+async def _story(console: Console, simulator: prefect_media.simulator.Simulator) -> Manifest:
     """Run the flow as anybody would, with blocks by name, and draw how far the provider has come."""
-    from prefect_media.flows.storyboard import storyboard
-
-    from ..requests import ImageRequest, VideoRequest
-
+    storyboard: Callable[..., Coroutine[Any, Any, Manifest]] = load(STORYBOARD)
     flow = asyncio.ensure_future(
         storyboard(
             "demo",
@@ -225,15 +224,13 @@ async def _story(console: Console, simulator: Simulator) -> Manifest:
 
 
 async def _save(manifest: Manifest, output: Path) -> None:
-    from ..storage.store import storage_of
-
     for asset, name in zip(manifest.assets, NAMES, strict=True):
         await asset.asave_to(output / name)
     storage, key = storage_of(manifest.uri)
     (output / "manifest.json").write_bytes(await storage.read(key))
 
 
-def _check(simulator: Simulator) -> None:
+def _check(simulator: prefect_media.simulator.Simulator) -> None:
     bought = [image.operation for image in simulator.images], [job.operation for job in simulator.jobs]
     if bought != (["generate"], ["generate", "remix"]):
         raise MediaError(f"The demo bought something else than one image, one video and one remix: {bought}")

@@ -22,6 +22,8 @@ from ..providers.wire import Answer, ask, fields_of
 from ..runtime import clock
 from ..settings import settings
 from ..storage.store import Storage
+from .options import CredentialsOption, StoreOption
+from .targets import connections_of, storage_of_name
 
 SKEW = 60.0
 """Seconds by which clocks may differ before signed links and leases suffer."""
@@ -39,15 +41,13 @@ class Finding:
     remedy: str = ""
 
 
-def run(store: str | None, credentials: str | None) -> None:
+def run(credentials: CredentialsOption = None, store: StoreOption = None) -> None:
     """Print the findings; exit code 1 when one of them is bad."""
     if not asyncio.run(_run(store, credentials)):
         raise typer.Exit(1)
 
 
 async def _run(store: str | None, credentials: str | None) -> bool:
-    from .targets import connections_of, storage_of_name
-
     console = Console(soft_wrap=True, highlight=False)
     well = True
     async for finding in _everything(await connections_of(credentials), await storage_of_name(store)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from shlex import quote
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.table import Table
@@ -20,7 +20,9 @@ from ..purchase_options import Terms
 from ..purchases.adopt_job import adopt
 from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
-from .targets import connections_of, print_table, storage_of_name
+from .options import CredentialsOption, StoreOption
+from .tables import print_table
+from .targets import connections_of, storage_of_name
 
 if TYPE_CHECKING:
     from ..providers.connection import Connection
@@ -29,32 +31,59 @@ SHORT = 12
 """Letters of a key that are shown, and enough to name a purchase by."""
 
 
-def list_purchases(store: str | None, states: list[str]) -> None:
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
+
+
+def list_purchases(
+    store: StoreOption = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: intent, submitted, done, failed, in_doubt.", show_default=False),
+    ] = None,
+) -> None:
     """Print a table of the purchases on the ledger, oldest first."""
+    states = state or []
     if unknown := set(states) - set(get_args(State)):
         raise InvalidRequest(f"There is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
     asyncio.run(_list(store, states))
 
 
-def show_purchase(store: str | None, prefix: str) -> None:
+def show_purchase(key: Key, store: StoreOption = None) -> None:
     """Print the record of one purchase as JSON."""
-    asyncio.run(_show(store, prefix))
+    asyncio.run(_show(store, key))
 
 
-def resume_purchases(store: str | None, prefix: str | None, credentials: str | None, timeout: float) -> None:
+def resume_purchases(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="[KEY]", help="Only this one; its key, or how it begins.", show_default=False),
+    ] = None,
+    store: StoreOption = None,
+    credentials: CredentialsOption = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each.")] = 1800.0,
+) -> None:
     """Finish what was submitted and never fetched; exit code 1 when any of it could not be."""
-    if not asyncio.run(_resume(store, prefix, credentials, timeout)):
+    if not asyncio.run(_resume(store, key, credentials, timeout)):
         raise typer.Exit(1)
 
 
-def adopt_job(store: str | None, prefix: str, job_id: str, credentials: str | None) -> None:
+def adopt_job(
+    key: Key,
+    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="The provider's id of the job.")],
+    store: StoreOption = None,
+    credentials: CredentialsOption = None,
+) -> None:
     """Attach a job of the provider to a purchase in doubt."""
-    asyncio.run(_adopt(store, prefix, job_id, credentials))
+    asyncio.run(_adopt(store, key, job_id, credentials))
 
 
-def forget_purchase(store: str | None, prefix: str, *, sure: bool) -> None:
+def forget_purchase(
+    key: Key,
+    store: StoreOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
     """Take one purchase off the ledger."""
-    asyncio.run(_forget(store, prefix, sure))
+    asyncio.run(_forget(store, key, yes))
 
 
 async def _list(store: str | None, states: list[str]) -> None:

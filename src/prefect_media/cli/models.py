@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
+from typing import Annotated, get_args
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -11,25 +12,30 @@ from ..catalog.check import check
 from ..catalog.data import Host, Kind, Model, Price, Status, catalog
 from ..catalog.prices import quote
 from ..requests import ImageRequest, VideoRequest
-from .targets import PIPE_WIDTH
+from .options import check_choice
+from .tables import console_for_tables
 
 WIDE = 150
 """Columns of a terminal from which on the details fit."""
 
+PROMPT = "-"
+"""The prompt of a request that is only estimated. Its tokens cost next to nothing."""
+
 COLOURS: dict[Status, str] = {"alive": "green", "retiring": "yellow", "retired": "red", "unknown": "dim"}
 
 
-def list_models(kind: Kind | None = None, *, alive: bool = False, today: date | None = None) -> None:
+def list_models(
+    kind: Annotated[str | None, typer.Option(help='"image" or "video"; both if left out.', show_default=False)] = None,
+    alive: Annotated[bool, typer.Option("--alive", help="Only models that OpenAI or Azure still serve.")] = False,
+) -> None:
     """Print the catalog as a table.
 
     Args:
         kind: Only models for "image" or "video".
         alive: Only models that still work at OpenAI or on Azure.
-        today: The date to reckon from.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
+    only = None if kind is None else check_choice("kind", kind, get_args(Kind))
+    console = console_for_tables()
     table = Table(title=f"Models, as of {catalog().checked}", title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "OpenAI", "Azure", "successor", "USD"):
         table.add_column(heading, no_wrap=heading == "model", overflow="fold")
@@ -38,10 +44,10 @@ def list_models(kind: Kind | None = None, *, alive: bool = False, today: date | 
         table.add_column(heading, overflow="fold")
     hosts: tuple[Host, ...] = ("openai", "azure")
     for model in catalog().models.values():
-        gone = all(model.status(host, today) == "retired" for host in hosts)
-        if (kind and model.family.kind != kind) or (alive and gone):
+        gone = all(model.status(host) == "retired" for host in hosts)
+        if (only and model.family.kind != only) or (alive and gone):
             continue
-        row = [model.name, *(_standing(model, host, today) for host in hosts), model.successor or ""]
+        row = [model.name, *(_standing(model, host) for host in hosts), model.successor or ""]
         table.add_row(*row, _price(model.price), *(_details(model) if details else ()))
     console.print(table)
     console.print("Prices of tokens are per million. Sources: catalog.toml", style="dim")
@@ -52,14 +58,12 @@ def list_models(kind: Kind | None = None, *, alive: bool = False, today: date | 
 
 
 def print_estimate(
-    model: str,
-    *,
-    size: str | None = None,
-    quality: str | None = None,
-    n: int = 1,
-    seconds: int | None = None,
-    host: Host = "openai",
-    prompt: str = "-",
+    model: Annotated[str, typer.Option(help="Model, such as gpt-image-2.")],
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.", show_default=False)] = None,
+    quality: Annotated[str | None, typer.Option(help="Quality of an image.", show_default=False)] = None,
+    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1,
+    seconds: Annotated[int | None, typer.Option(min=1, help="Length of a video.", show_default=False)] = None,
+    host: Annotated[str, typer.Option(help="Whose servers: openai, azure or other.")] = "openai",
 ) -> None:
     """Print what a request would cost, or why that can't be said.
 
@@ -70,26 +74,26 @@ def print_estimate(
         n: How many images.
         seconds: Length of a video; also makes it one.
         host: Whose servers it goes to.
-        prompt: The prompt, whose tokens cost too.
     """
+    servers: Host = check_choice("host", host, get_args(Host))
     known = catalog().models.get(model)
     request: ImageRequest | VideoRequest
     if seconds is not None or (known and known.family.kind == "video"):
-        request = VideoRequest(prompt=prompt, model=model, size=size, seconds=seconds)
+        request = VideoRequest(prompt=PROMPT, model=model, size=size, seconds=seconds)
     else:
-        request = ImageRequest(prompt=prompt, model=model, size=size, quality=quality, n=n)
-    if not (known and known.status(host) == "retired"):  # of those, the price is history
-        request = check(request, host)
-    offer = quote(request, host)
+        request = ImageRequest(prompt=PROMPT, model=model, size=size, quality=quality, n=n)
+    if not (known and known.status(servers) == "retired"):  # of those, the price is history
+        request = check(request, servers)
+    offer = quote(request, servers)
     said = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
     console = Console()
     console.print(f"{said}: {offer.basis}", highlight=False, markup=False)
-    if known and known.status(host) in ("retired", "retiring"):
-        console.print(f"{model} is {known.status(host)}: {known.retired[host]}", highlight=False)
+    if known and known.status(servers) in ("retired", "retiring"):
+        console.print(f"{model} is {known.status(servers)}: {known.retired[servers]}", highlight=False)
 
 
-def _standing(model: Model, host: Host, today: date | None) -> str:
-    status = model.status(host, today)
+def _standing(model: Model, host: Host) -> str:
+    status = model.status(host)
     end = f"{' until' if status == 'alive' else ''} {model.retired[host]}" if host in model.retired else ""
     return f"[{COLOURS[status]}]{status}{end}[/]"
 

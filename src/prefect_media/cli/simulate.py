@@ -5,25 +5,41 @@ from __future__ import annotations
 import signal
 import threading
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, cast
+from typing import Annotated, cast
 
 import typer
 
+from .. import simulator
 from ..errors import MediaError
-
-if TYPE_CHECKING:
-    from ..simulator.profiles import Profile
-    from ..simulator.server import ProfileName
+from ..simulator.profiles import PROFILES, Profile, ProfileName
 
 NEEDED = ("starlette", "uvicorn", "python_multipart")
 
 
-def run(*, host: str, port: int, latency: float, profile: str = "openai", models: str | None = None) -> None:
+def run(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 5.0,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="Whose Videos API: openai, azure, vllm-omni, sglang, trtllm, litellm, new-api or openrouter."
+        ),
+    ] = "openai",
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the models and Azure deployments served, separated by commas; others are refused as the "
+            "server does. Default: any name is served.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+        host: Address to listen on.
         latency: Seconds a video takes.
         profile: Whose Videos API.
         models: Names served, separated by commas; None serves any.
@@ -32,9 +48,6 @@ def run(*, host: str, port: int, latency: float, profile: str = "openai", models
         MediaError: The extra is not installed, the port is taken, there is no such profile, or no model is named.
     """
     need_extra("simulate", NEEDED)
-    from ..simulator import Simulator
-    from ..simulator.profiles import PROFILES
-
     if profile not in PROFILES:
         raise MediaError(f"--profile {profile} is not known; choose one of {', '.join(PROFILES)}")
     served = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
@@ -48,17 +61,17 @@ def run(*, host: str, port: int, latency: float, profile: str = "openai", models
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     name = cast("ProfileName", profile)
-    simulator = Simulator(host=host, port=port, latency=latency, models=served, profile=name)
+    provider = simulator.Simulator(host=host, port=port, latency=latency, models=served, profile=name)
     try:
-        simulator.start()
+        provider.start()
     except OSError as error:
         raise MediaError(
             f"The simulator can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
         ) from error
-    with simulator:
-        typer.echo(_welcome(simulator.url, simulator.azure_url, profile, PROFILES[profile], served))
+    with provider:
+        typer.echo(_welcome(provider.url, provider.azure_url, profile, PROFILES[profile], served))
         ended.wait()
-    typer.echo(f"Stopped. Accepted: {len(simulator.images)} image requests, {len(simulator.jobs)} video jobs.")
+    typer.echo(f"Stopped. Accepted: {len(provider.images)} image requests, {len(provider.jobs)} video jobs.")
 
 
 def need_extra(command: str, modules: tuple[str, ...]) -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..manifest import Manifest, Verification
-
-PIPE_WIDTH = 400
-"""Columns of a table that no terminal shows: nothing is folded for whoever reads it line by line."""
+from .tables import console_for_tables
 
 
-def verify(url: str) -> None:
+def verify(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="A manifest.json or the folder it is in, such as s3://bucket/autumn.")
+    ],
+) -> None:
     """Read and hash everything in a manifest again and print a table; exit code 1 when anything is wrong.
 
     Args:
         url: Address of a manifest, or of the folder it is in.
     """
     manifest, found = asyncio.run(_verify(url))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
+    console = console_for_tables()
     console.print(_table(manifest, found))
     if found.ok:
         total = sum(asset.size_bytes for asset in manifest.assets)

@@ -3,32 +3,28 @@
     def test_my_flow(media_credentials):
         assert my_flow(media_credentials).kind == "video"
 
-pytest loads this file in every session, so nothing but pytest is imported before a fixture is used.
+pytest loads this file in every session, so nothing but pytest is imported before a fixture is used: names of these
+packages load on first use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from prefect_media.blocks import OpenAICredentials
-
-    from .server import Simulator
+import prefect_media
+from prefect_media import simulator
 
 
 @pytest.fixture
-def media_simulator() -> Iterator[Simulator]:
+def media_simulator() -> Iterator[simulator.Simulator]:
     """A running `Simulator`, fresh for each test."""
-    from . import Simulator
-
-    with Simulator() as simulator:
-        yield simulator
+    with simulator.Simulator() as running:
+        yield running
 
 
 @pytest.fixture
-def media_credentials(media_simulator: Simulator) -> OpenAICredentials:
+def media_credentials(media_simulator: simulator.Simulator) -> prefect_media.OpenAICredentials:
     """`OpenAICredentials` that lead to `media_simulator`."""
     return media_simulator.credentials

@@ -5,19 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Self
+
+import prefect_media  # blocks are taken from it when they are used: importing them imports Prefect
 
 from .app import build_app
 from .faults import Fault
-from .profiles import profile_of
+from .profiles import ProfileName, profile_of
 from .records import Batch, ImagePurchase, Job, SeenRequest
 from .server_thread import Switchboard
 from .state import State
-
-if TYPE_CHECKING:
-    from prefect_media.blocks import AzureOpenAICredentials, OpenAICredentials
-
-ProfileName = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm", "new-api", "openrouter"]
 
 
 class Simulator:
@@ -161,18 +158,14 @@ class Simulator:
         self._state.latency = seconds
 
     @property
-    def credentials(self) -> OpenAICredentials:
+    def credentials(self) -> prefect_media.OpenAICredentials:
         """Credentials that lead here."""
-        from prefect_media.blocks import OpenAICredentials
-
-        return OpenAICredentials(api_key="sk-simulated", base_url=self.url, dialect=self._profile)  # pyright: ignore[reportArgumentType]
+        return prefect_media.OpenAICredentials(api_key="sk-simulated", base_url=self.url, dialect=self._profile)  # pyright: ignore[reportArgumentType]
 
     @property
-    def azure_credentials(self) -> AzureOpenAICredentials:
+    def azure_credentials(self) -> prefect_media.AzureOpenAICredentials:
         """Credentials that lead here by the Azure paths."""
-        from prefect_media.blocks import AzureOpenAICredentials
-
-        return AzureOpenAICredentials(base_url=self.azure_url, api_key="simulated-key")  # pyright: ignore[reportArgumentType]
+        return prefect_media.AzureOpenAICredentials(base_url=self.azure_url, api_key="simulated-key")  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
@@ -191,7 +184,7 @@ def simulated(
     api_servers: int = 1,
     profile: ProfileName = "openai",
     version: str | None = None,
-) -> Generator[OpenAICredentials]:
+) -> Generator[prefect_media.OpenAICredentials]:
     """Credentials of a provider that costs nothing, for as long as the `with` lasts.
 
         with simulated() as credentials:

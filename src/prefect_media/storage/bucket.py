@@ -1,4 +1,9 @@
-"""A bucket of S3 (or anything that speaks it), Google Cloud Storage or Azure, as a place to store things."""
+"""A bucket of S3 (or anything that speaks it), Google Cloud Storage or Azure, as a place to store things.
+
+obstore and boto3 are imported when a bucket is opened: a store in a folder needs neither.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import io
@@ -10,14 +15,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-from urllib3.exceptions import HTTPError
-
 from ..errors import StoreError
 from ..runtime.per_loop import shared
 from ..runtime.transfers import BLOCK_BYTES, connections
 from .attributes import NONE, Attributes
+from .base import Proof, StorageOptions
 from .body import Body
 from .explain import explain, explain_boto3
 from .login import endpoint_of, open_bucket
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from obstore import ReadableFile
     from obstore.store import ObjectStore
 
-    from .base import Proof, StorageOptions
-    from .s3_copy import S3Copier
 
 WHOLE_BYTES = 64 * 1024 * 1024
 """A body up to this size goes up in one request; a bigger one in parts, each of which is tried again by itself."""
@@ -54,7 +54,7 @@ SIGN_DAYS = 7
 class Bucket:
     """The verbs of a store, on a bucket."""
 
-    def __init__(self, scheme: str, name: str, options: "StorageOptions") -> None:
+    def __init__(self, scheme: str, name: str, options: StorageOptions) -> None:
         self.scheme, self.bucket, self.options = scheme, name, options
         self.name = f"{scheme}://{name}"
         self.proved = False
@@ -66,7 +66,7 @@ class Bucket:
         self._encrypting = dict[str, "ObjectStore"]()
         self._copier: S3Copier | None = None
 
-    def _store_for(self, attributes: Attributes) -> "ObjectStore":
+    def _store_for(self, attributes: Attributes) -> ObjectStore:
         """The store that encrypts with the key asked for: obstore takes that for a whole store only."""
         key = attributes.kms_key_id
         if key is None:
@@ -87,8 +87,11 @@ class Bucket:
 
     def _write_whole(self, key: str, body: Body, size: int, content_type: str, *, replace: bool) -> bool:
         """Upload in one request while the body arrives: no parts that could be left, and no copy in memory."""
+        from obstore import sign
+        from urllib3.exceptions import HTTPError
+
         with self._explained(key):
-            url = obstore.sign(self.store, "PUT", key, SIGNED_FOR)
+            url = sign(self.store, "PUT", key, SIGNED_FOR)
         headers = {"Content-Type": content_type, "Content-Length": str(size)}
         if not replace:
             headers["If-None-Match"] = "*"
@@ -114,8 +117,7 @@ class Bucket:
         """Upload in parts, which are taken back when the body fails."""
         try:
             with self._explained(key):
-                obstore.put(
-                    self._store_for(attributes),
+                self._store_for(attributes).put(
                     key,
                     map(bytes, body),  # copies: several parts are on their way at once
                     attributes=attributes.headers(content_type),
@@ -132,15 +134,14 @@ class Bucket:
     def _has(self, key: str) -> bool:
         with self._explained(key):
             try:
-                obstore.head(self.store, key)
+                self.store.head(key)
             except FileNotFoundError:
                 return False
         return True
 
     async def put(self, key: str, data: bytes, content_type: str, attributes: Attributes = NONE) -> None:
         async with self._asking(key):
-            await obstore.put_async(
-                self._store_for(attributes),
+            await self._store_for(attributes).put_async(
                 key,
                 data,
                 attributes=attributes.headers(content_type),
@@ -150,12 +151,12 @@ class Bucket:
 
     async def read(self, key: str) -> bytes:
         async with self._asking(key):
-            found = await obstore.get_async(self.store, key)
+            found = await self.store.get_async(key)
             return bytes(await found.bytes_async())
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
         with self._explained(key):
-            found = await obstore.get_async(self.store, key)
+            found = await self.store.get_async(key)
             blocks = found.stream(min_chunk_size=BLOCK_BYTES)
         while True:
             with self._explained(key):
@@ -166,7 +167,7 @@ class Bucket:
 
     def blocks(self, key: str) -> Iterator[bytes]:
         with self._explained(key):
-            blocks = iter(obstore.get(self.store, key).stream(min_chunk_size=BLOCK_BYTES))
+            blocks = iter(self.store.get(key).stream(min_chunk_size=BLOCK_BYTES))
         while True:
             with self._explained(key):
                 block = next(blocks, None)
@@ -175,20 +176,22 @@ class Bucket:
             yield bytes(block)
 
     async def open(self, key: str) -> IO[bytes]:
+        from obstore import open_reader
+
         with self._explained(key):
-            file = await asyncio.to_thread(obstore.open_reader, self.store, key)
+            file = await asyncio.to_thread(open_reader, self.store, key)
         return io.BufferedReader(_Reader(file, lambda: self._explained(key)), READ_AHEAD)
 
     async def size(self, key: str) -> int | None:
         async with self._asking(key):
             try:
-                return (await obstore.head_async(self.store, key))["size"]
+                return (await self.store.head_async(key))["size"]
             except FileNotFoundError:
                 return None
 
     async def noted(self, key: str) -> dict[str, str]:
         async with self._asking(key):
-            return dict((await obstore.get_async(self.store, key, options={"head": True})).attributes)
+            return dict((await self.store.get_async(key, options={"head": True})).attributes)
 
     def copies_to(self, other: object, attributes: Attributes) -> bool:
         if not isinstance(other, Bucket) or self.scheme != other.scheme:
@@ -197,18 +200,16 @@ class Bucket:
             return self.endpoint == other.endpoint and _login(self.options) == _login(other.options)
         return other is self and not attributes.given  # the copies of obstore are as the originals are
 
-    async def copy(
-        self, key: str, target: "Bucket", target_key: str, content_type: str, attributes: Attributes
-    ) -> "Proof":
+    async def copy(self, key: str, target: Bucket, target_key: str, content_type: str, attributes: Attributes) -> Proof:
         if self.scheme == "s3":
             return await target.copied_from(self.bucket, key, target_key, content_type, attributes)
         with self._explained(key):
-            await obstore.copy_async(self.store, key, target_key)
+            await self.store.copy_async(key, target_key)
         return "unknown"
 
     async def copied_from(
         self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes
-    ) -> "Proof":
+    ) -> Proof:
         from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
         from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
@@ -220,12 +221,14 @@ class Bucket:
             raise explain_boto3(error, self.name, target_key, self.endpoint, self.profile) from None
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
+        from obstore import sign_async
+
         if not timedelta(0) < expires_in <= timedelta(days=SIGN_DAYS):
             raise StoreError(
                 f"A link can't be valid for {expires_in}; ask for {SIGN_DAYS} days at most.", transient=False
             )
         with self._explained(key):
-            return await obstore.sign_async(self.store, "GET", key, expires_in)
+            return await sign_async(self.store, "GET", key, expires_in)
 
     async def refuse_local_locks(self) -> None:
         pass  # a bucket has none
@@ -233,13 +236,13 @@ class Bucket:
     async def delete(self, key: str) -> None:
         async with self._asking(key):
             try:
-                await obstore.delete_async(self.store, key)
+                await self.store.delete_async(key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
 
     async def list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
-        pages = obstore.list(self.store, folder or None)  # pyright: ignore[reportUnknownMemberType]
+        pages = self.store.list(folder or None)  # pyright: ignore[reportUnknownMemberType]
         while True:
             with self._explained(folder):
                 page = await anext(pages, None)
@@ -249,23 +252,27 @@ class Bucket:
                 yield found["path"], found["size"]
 
     async def create(self, key: str, data: bytes) -> str | None:
+        from obstore.exceptions import AlreadyExistsError
+
         async with self._asking(key):
             try:
-                return _version(dict(await obstore.put_async(self.store, key, data, mode="create")))
+                return _version(dict(await self.store.put_async(key, data, mode="create")))
             except AlreadyExistsError:
                 return None
 
     async def replace(self, key: str, data: bytes, version: str) -> str | None:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
         async with self._asking(key):
             try:
-                return _version(dict(await obstore.put_async(self.store, key, data, mode=json.loads(version))))
+                return _version(dict(await self.store.put_async(key, data, mode=json.loads(version))))
             except (AlreadyExistsError, PreconditionError):  # the former when two writers collide (409)
                 return None
 
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
         async with self._asking(key):
             try:
-                found = await obstore.get_async(self.store, key)
+                found = await self.store.get_async(key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -281,6 +288,8 @@ class Bucket:
 
     @contextmanager
     def _explained(self, key: str = "") -> Generator[None]:
+        from obstore.exceptions import BaseError
+
         try:
             yield
         except (BaseError, OSError) as error:
@@ -288,14 +297,14 @@ class Bucket:
             raise explain(str(error), self.name, key, self.endpoint, self.profile) from None
 
 
-def _login(options: "StorageOptions") -> "StorageOptions":
+def _login(options: StorageOptions) -> StorageOptions:
     return replace(options, region=None, endpoint_url=None, path_style=None)
 
 
 class _Reader(io.RawIOBase):
     """An object of a bucket as a file, read in pieces."""
 
-    def __init__(self, file: "ReadableFile", explained: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, file: ReadableFile, explained: Callable[[], AbstractContextManager[None]]) -> None:
         self.file, self._explained = file, explained
 
     def readable(self) -> bool:

@@ -5,7 +5,7 @@
 
 A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
 for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
-machines. Folders are served by `folder`, buckets by `bucket`, which imports its libraries when it is first used.
+machines. Folders are served by `folder`, buckets by `bucket`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from ..errors import DownloadCorrupt, StoreError
 from ..runtime import clock
@@ -23,14 +23,12 @@ from ..runtime.transfers import BLOCK_BYTES, Block, moved
 from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
+from .base import Place, StorageOptions, Stored, Versioned
 from .body import Body, Given, Source
+from .bucket import Bucket
 from .folder import Folder
 from .probe import probe
 from .s3_copy import read_elsewhere
-
-if TYPE_CHECKING:
-    pass
-from .base import Place, StorageOptions, Stored, Versioned
 
 
 class Storage:
@@ -374,12 +372,6 @@ def _open(scheme: str, root: str, options: StorageOptions) -> Place:
     with _lock:
         if known := _places.get((scheme, root, options)):
             return known
-    place: Place
-    if scheme == "file":
-        place = Folder(Path(root))
-    else:
-        from .bucket import Bucket  # not before it is needed: its library is heavy
-
-        place = Bucket(scheme, root, options)
+    place = Folder(Path(root)) if scheme == "file" else Bucket(scheme, root, options)
     with _lock:
         return _places.setdefault((scheme, root, options), place)

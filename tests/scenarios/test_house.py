@@ -152,7 +152,7 @@ def test_only_some_rooms_load_late(module):
 @pytest.mark.parametrize("module", [module for module in MODULES if list(dotted_names(module))])
 def test_dotted_names_lead_somewhere(module):
     for name in dotted_names(module):
-        assert callable(load(name)), name
+        assert load(name)
 
 
 def test_every_command_leads_somewhere():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from importlib.util import find_spec
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from .. import simulator
 from ..errors import MediaError
-from ..simulator.profiles import PROFILES, Profile, ProfileName
+from .lazy import load
+
+if TYPE_CHECKING:
+    from ..simulator.profiles import Profile, ProfileName
 
 NEEDED = ("starlette", "uvicorn", "python_multipart")
 
@@ -48,8 +51,9 @@ def run(
         MediaError: The extra is not installed, the port is taken, there is no such profile, or no model is named.
     """
     need_extra("simulate", NEEDED)
-    if profile not in PROFILES:
-        raise MediaError(f"--profile {profile} is not known; choose one of {', '.join(PROFILES)}")
+    profiles: dict[str, Profile] = load("prefect_media.simulator.profiles:PROFILES")
+    if profile not in profiles:
+        raise MediaError(f"--profile {profile} is not known; choose one of {', '.join(profiles)}")
     served = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
     if served == []:
         raise MediaError(f"--models {models!r} names no model; give names separated by commas, or leave it out")
@@ -69,7 +73,7 @@ def run(
             f"The simulator can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
         ) from error
     with provider:
-        typer.echo(_welcome(provider.url, provider.azure_url, profile, PROFILES[profile], served))
+        typer.echo(_welcome(provider.url, provider.azure_url, profile, profiles[profile], served))
         ended.wait()
     typer.echo(f"Stopped. Accepted: {len(provider.images)} image requests, {len(provider.jobs)} video jobs.")
 

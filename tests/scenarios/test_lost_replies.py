@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from buyer import MODEL, clip, connection, terms
 
@@ -86,6 +87,23 @@ async def test_a_reply_that_comes_too_late_is_adopted(simulator, storage):
     asset = await buy_video(connection(simulator, request_timeout=0.5), clip(), storage, terms())
     assert time.monotonic() - began < 4
     assert [job.id for job in simulator.jobs] == [asset.source.job_id]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+async def test_the_job_of_a_forgotten_purchase_is_not_adopted(simulator, storage, readable):
+    """A list that lags shows the job of the forgotten purchase, and not yet the one that was just bought."""
+    first = await buy_video(connection(simulator), clip(), storage, terms())
+    key = (await the_record(storage)).key
+    if not readable:
+        await storage.put(f"ledger/purchases/{key}.json", b"{broken", content_type="application/json")
+    await Ledger(storage).forget(key)
+    async with httpx.AsyncClient() as client:
+        before = (await client.get(f"{simulator.url}/videos")).json()
+    behind = Fault(*LIST, "answer", times=2, status=200, body=before)
+    simulator.faults += [Fault(*SUBMIT, "lose_reply"), behind]
+    second = await buy_video(connection(simulator), clip(), storage, terms())
+    assert behind.hits == 2
+    assert [job.id for job in simulator.jobs] == [first.source.job_id, second.source.job_id]
 
 
 async def test_a_remix_that_was_taken_is_adopted(simulator, storage):

@@ -24,7 +24,7 @@ from .alone import say, settle
 
 settle("simulation.mutants")
 
-from prefect_media.ledger import accounts, claim, lease_watch, ledger, record_merge  # noqa: E402
+from prefect_media.ledger import accounts, claim, job_owners, lease_watch, ledger, record_merge  # noqa: E402
 from prefect_media.providers import error_mapping  # noqa: E402
 from prefect_media.purchases import (  # noqa: E402
     batch_fetch,
@@ -146,6 +146,14 @@ MUTANTS: dict[str, list[Edit]] = {
             "submitting.__aexit__",
             'state="in_doubt" if self.claim.passed_over else "intent"',
             'state="intent"',
+        ),
+    ],
+    "the job of a forgotten purchase is anybody's": [
+        Edit(
+            job_owners,
+            "disown_jobs",
+            "path, entry = path_of(record, job_id), entry_of(FORGOTTEN, job_id)",
+            "await storage.delete(path_of(record, job_id))\n        continue",
         ),
     ],
     # What was paid for.

@@ -11,16 +11,37 @@ import json
 
 from ..errors import StoreError
 from ..storage.store import Storage
+from .conflicts import back_off, tries
 from .record import Record
 
 FOLDER = "ledger/by-job/"
 
+FORGOTTEN = "forgotten"
+"""Stands in an entry in place of a key when its purchase was forgotten: the job exists and was paid for, so it must not
+be taken for the job of a later purchase. A person may still attach it to one."""
 
-async def take_job(storage: Storage, record: Record, job_id: str) -> bool:
-    """Take a job for a purchase, so that no other purchase takes it; False where one has it."""
-    if await storage.create(path_of(record, job_id), entry_of(record, job_id)) is not None:
-        return True
-    return await owner_of(storage, record, job_id) == record.key
+
+async def take_job(storage: Storage, record: Record, job_id: str, *, even_forgotten: bool = False) -> bool:
+    """Take a job for a purchase, so that no other purchase takes it; False where one has it.
+
+    Args:
+        storage: Where the ledger lies.
+        record: The purchase.
+        job_id: The provider's id of the job.
+        even_forgotten: Whether to take a job whose purchase was forgotten.
+    """
+    path, entry = path_of(record, job_id), entry_of(record.key, job_id)
+    for number in tries():
+        await back_off(number)
+        if await storage.create(path, entry) is not None:
+            return True
+        if (owner := await owner_of(storage, record, job_id)) == record.key:
+            return True
+        if owner == FORGOTTEN and even_forgotten:
+            await _replace_owner(storage, path, FORGOTTEN, entry)
+        elif owner is not None:
+            return False
+    return False
 
 
 async def owner_of(storage: Storage, record: Record, job_id: str) -> str | None:
@@ -42,15 +63,40 @@ async def owner_of(storage: Storage, record: Record, job_id: str) -> str | None:
     return key
 
 
-async def release_jobs(storage: Storage, record: Record) -> None:
-    """Let go of the jobs of a purchase that is forgotten."""
+async def disown_jobs(storage: Storage, record: Record) -> None:
+    """Put on record that the jobs of a purchase are nobody's, before the purchase is forgotten."""
+    if record.kind == "image" and record.operation != "batch":
+        return  # its only job is the batch it was bought in, which has a purchase of its own
     for job_id in record.job_ids:
-        await storage.delete(path_of(record, job_id))
+        path, entry = path_of(record, job_id), entry_of(FORGOTTEN, job_id)
+        for number in tries():
+            await back_off(number)
+            if await storage.create(path, entry) is not None or await _replace_owner(storage, path, record.key, entry):
+                break
+        else:
+            raise StoreError(f"{path} changed before each try to write it; run the same again", key=record.key)
 
 
-def entry_of(record: Record, job_id: str) -> bytes:
-    """What the store keeps for a job of a purchase."""
-    return json.dumps({"purchase": record.key, "job": job_id}, indent=2).encode()
+async def disown_jobs_of_unreadable(storage: Storage, key: str) -> None:
+    """The same for a purchase whose record can't be read: all entries are searched for its key."""
+    async for path, _ in storage.list(FOLDER):
+        if (found := await storage.fetch(path)) and key_in(found.data) == key:
+            job_id = json.loads(found.data)["job"]
+            await _replace_owner(storage, path, key, entry_of(FORGOTTEN, job_id))
+
+
+async def _replace_owner(storage: Storage, path: str, owner: str, entry: bytes) -> bool:
+    """Write an entry in place of one that names `owner`; False where that has to be tried again."""
+    if (found := await storage.fetch(path)) is None:
+        return False
+    if key_in(found.data) not in (owner, None):
+        return True  # another's
+    return await storage.replace(path, entry, found.version) is not None
+
+
+def entry_of(key: str, job_id: str) -> bytes:
+    """What the store keeps for a job of the purchase `key`."""
+    return json.dumps({"purchase": key, "job": job_id}, indent=2).encode()
 
 
 def key_in(entry: bytes) -> str | None:

@@ -39,7 +39,7 @@ from ..storage.store import Storage
 from .accounts import settle
 from .claim import Claim, Overtaken
 from .conflicts import back_off, tries
-from .job_owners import release_jobs
+from .job_owners import disown_jobs, disown_jobs_of_unreadable
 from .lease_watch import LeaseWatch
 from .record import Lease, Record
 from .record_merge import merge
@@ -330,13 +330,23 @@ class Ledger:
                 yield found[0]
 
     async def forget(self, key: str) -> None:
-        """Take a purchase off the ledger, so that the same request is bought anew."""
-        found = None
-        with suppress(StoreError):  # a record that can't be read is forgotten all the same
+        """Take a purchase off the ledger, so that the same request is bought anew.
+
+        Its jobs stay on record as nobody's: the next purchase must not adopt one in place of its own.
+
+        Raises:
+            errors.StoreError: The ledger can't be read or written; the purchase may still be on it.
+        """
+        try:
             found = await self.get(key)
+        except StoreError as unreadable:  # forgotten all the same
+            if unreadable.transient:
+                raise
+            await disown_jobs_of_unreadable(self.storage, key)
+        else:
+            if found:
+                await disown_jobs(self.storage, found[0])
         await self.storage.delete(_path(key))
-        if found:
-            await release_jobs(self.storage, found[0])
 
     async def _index(self, record: Record, flow_run_id: str | None = None) -> None:
         if run := flow_run_id or record.flow_run_id:

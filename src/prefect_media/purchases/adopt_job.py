@@ -43,7 +43,7 @@ async def adopt(connection: Connection, key: str, job_id: str, ledger: Ledger) -
         async for other in ledger.purchases():
             if job_id in other.job_ids and other.account == record.account:
                 raise _taken(job_id, record, other.key)
-        if not await take_job(ledger.storage, record, job_id):
+        if not await take_job(ledger.storage, record, job_id, even_forgotten=True):
             raise _taken(job_id, record, await owner_of(ledger.storage, record, job_id))
         job = videos.job_of(
             connection, state, fingerprint=record.fingerprint, model=record.request.get("model", "")

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ..errors import InvalidRequest, MediaError, SubmissionInDoubt
 from ..image_batch import BatchState, ImageBatch
+from ..ledger.job_owners import FORGOTTEN, owner_of
 from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import Record
 from ..providers import batches as wire
@@ -104,7 +105,7 @@ async def _submit(
     )
 
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
-        return await _find(connection, claim, terms, error)
+        return await _find(connection, claim, ledger, terms, error)
 
     async def set_part_aside(part: Claim) -> None:
         await set_aside(ledger, part, lambda: order.quotes[part.record.key], terms, reporter_of(part.record, terms))
@@ -219,7 +220,7 @@ async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger
 
 
 async def _find(
-    connection: Connection, claim: Claim, terms: Terms, error: SubmissionInDoubt | None
+    connection: Connection, claim: Claim, ledger: Ledger, terms: Terms, error: SubmissionInDoubt | None
 ) -> BatchState | None:
     """Find the batch that a lost reply was about; None when there is none.
 
@@ -237,7 +238,8 @@ async def _find(
                 listed.append(state)
         except InvalidRequest as error_of_list:
             refusal = error_of_list
-        found = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
+        ours = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
+        found = [state for state in ours if await owner_of(ledger.storage, record, state.id) != FORGOTTEN]
         if refusal and not found:
             raise SubmissionInDoubt(
                 f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}. "

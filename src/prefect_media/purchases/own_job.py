@@ -40,7 +40,7 @@ async def refuse_another_purchases_job(ledger: Ledger, record: Record, job: Vide
 
 async def _owner(ledger: Ledger, record: Record, job: VideoJob) -> str:
     """Key of the purchase that a job belongs to: the first that noted it and still is on the ledger."""
-    path, entry = path_of(record, job.id), entry_of(record, job.id)
+    path, entry = path_of(record, job.id), entry_of(record.key, job.id)
     for _ in range(TRIES):
         if await ledger.storage.create(path, entry) is not None:
             return record.key

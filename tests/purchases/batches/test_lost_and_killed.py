@@ -8,11 +8,12 @@ import os
 import signal
 
 import pytest
-from boats import HERE, boats, made, sent, states
+from boats import HERE, boats, made, records, sent, states
 from buyer import connection, plan, terms
 
 from prefect_media import afetch_image_batch, agenerate_images, asubmit_image_batch
 from prefect_media.errors import InvalidRequest, SubmissionInDoubt
+from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.batch_submit import submit
 from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault
@@ -35,6 +36,18 @@ async def test_a_batch_that_is_listed_late_is_found_all_the_same(simulator, tmp_
     simulator.faults.append(Fault("GET", "/batches$", "answer", times=3, status=200, body=empty))
     await made(simulator, boats("a"), str(tmp_path))
     assert len(simulator.batches) == 1
+
+
+async def test_a_forgotten_batch_is_not_adopted(simulator, tmp_path):
+    """Ordered anew, it has the same key at the provider; after a lost reply the new one is found."""
+    place, requests = str(tmp_path), boats("a")
+    batch, _ = await made(simulator, requests, place)
+    for record in await records(tmp_path):
+        await Ledger(storage_at(place)).forget(record.key)
+    simulator.faults.append(Fault("POST", "/batches$", "lose_reply"))
+    again, [generation] = await made(simulator, requests, place)
+    assert generation.asset
+    assert [batch.id, again.id] == [each.id for each in simulator.batches]
 
 
 async def test_what_was_certainly_not_taken_is_sent_again_with_the_same_file(simulator, tmp_path):

@@ -97,10 +97,10 @@ async def test_the_job_of_a_forgotten_purchase_is_not_adopted(simulator, storage
     if not readable:
         await storage.put(f"ledger/purchases/{key}.json", b"{broken", content_type="application/json")
     await Ledger(storage).forget(key)
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer sk-simulated"}) as client:
         before = (await client.get(f"{simulator.url}/videos")).json()
     behind = Fault(*LIST, "answer", times=2, status=200, body=before)
-    simulator.faults += [Fault(*SUBMIT, "lose_reply"), behind]
+    simulator.faults.extend([Fault(*SUBMIT, "lose_reply"), behind])
     second = await buy_video(connection(simulator), clip(), storage, terms())
     assert behind.hits == 2
     assert [job.id for job in simulator.jobs] == [first.source.job_id, second.source.job_id]

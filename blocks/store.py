@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
@@ -82,12 +83,30 @@ class MediaStore(Block):
         default=None,
         description="Whether the bucket is named in the path or, if false, in the host; in the path if left out.",
     )
+    public_url_base: str | None = Field(
+        default=None,
+        title="Public URL",
+        description="Where anybody can open what is in this store, such as https://media.example.com; galleries then "
+        "have links that do not expire.",
+    )
 
     @field_validator("url")
     @classmethod
     def _refuse_what_names_no_place(cls, url: str) -> str:
         parse_address(url)
         return url
+
+    @field_validator("public_url_base")
+    @classmethod
+    def _refuse_bases_that_are_no_address(cls, base: str | None) -> str | None:
+        parts = urlsplit(base or "")
+        if parts.username or parts.password:
+            raise ValueError("it carries a password, which everybody would see; leave it out")
+        if base and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError(
+                f"{shortened(base)} is no public address; pass one such as https://media.example.com/films"
+            )
+        return base or None
 
     @model_validator(mode="after")
     def _warn_of_unknown_fields(self) -> MediaStore:
@@ -108,6 +127,7 @@ class MediaStore(Block):
                 session_token=_plain(self.aws_session_token),
                 role_arn=self.role_arn or None,
                 external_id=_plain(self.external_id),
+                public_url_base=self.public_url_base or None,
             ),
         )
 

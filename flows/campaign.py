@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
-from prefect_media.tasks import Generation, agather, show_gallery, show_table
+from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
 from prefect_media.tasks.context import connection_to, run_logger
 
 from prefect_media import (
@@ -94,9 +94,9 @@ async def campaign(
         prefix = None if scope in ("run", "forever") else scope
         manifest = await apublish(assets, destination or store, prefix=prefix)
         title = "Campaign" if len(assets) <= SHOWN else f"Campaign: {SHOWN} of {len(assets)}"
-        await show_gallery(manifest.assets[:SHOWN], title=title, key="campaign-gallery")
+        await ashow_gallery(manifest.assets[:SHOWN], title=title, key="campaign-gallery")
     rows = [_row(*outcome) for outcome in outcomes]
-    await show_table(rows, key="campaign", title=f"Shots of {shown(shots)}")
+    await ashow_table(rows, key="campaign", title=f"Shots of {shown(shots)}")
     if manifest and not failed:
         return manifest
     where = f"; the others are published: {manifest.uri}" if manifest else ""

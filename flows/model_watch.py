@@ -4,7 +4,7 @@ from datetime import date
 
 from prefect import flow
 from prefect.events import emit_event
-from prefect_media.tasks import show_table
+from prefect_media.tasks import ashow_table
 from prefect_media.tasks.context import connection_to, run_logger, storage_for
 
 from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
@@ -60,7 +60,7 @@ async def model_watch(
                 "sentence": ending.sentence,
             },
         )
-    await show_table(
+    await ashow_table(
         [
             {
                 "model": ending.model,

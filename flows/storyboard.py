@@ -1,7 +1,7 @@
 """One still, a video that starts from it, a remix of that video, and all three in your bucket."""
 
 from prefect import flow
-from prefect_media.tasks import show_gallery
+from prefect_media.tasks import ashow_gallery
 
 from prefect_media import (
     AzureOpenAICredentials,
@@ -43,5 +43,5 @@ async def storyboard(
     video = await agenerate_video(credentials, motion.model_copy(update={"image": image}), store=store)
     variation = await aremix_video(credentials, RemixRequest(video=video, prompt=remix), store=store)
     manifest = await apublish([image, video, variation], destination or store)
-    await show_gallery(manifest.assets, title="Storyboard", key="storyboard")
+    await ashow_gallery(manifest.assets, title="Storyboard", key="storyboard")
     return manifest

@@ -11,6 +11,8 @@ from .batch import fetch_image_batch as fetch_image_batch
 from .batch import image_batch_is_finished as image_batch_is_finished
 from .batch import submit_image_batch as submit_image_batch
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
+from .gallery import ashow_gallery as ashow_gallery
+from .gallery import show_gallery as show_gallery
 from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
 from .images import edit_images as edit_images
@@ -20,9 +22,9 @@ from .many import agather as agather
 from .many import gather as gather
 from .publish import apublish as apublish
 from .publish import publish as publish
-from .reporting import show_gallery as show_gallery
-from .reporting import show_table as show_table
 from .runner import MediaTaskRunner as MediaTaskRunner
+from .table import ashow_table as ashow_table
+from .table import show_table as show_table
 from .video_steps import afetch_video as afetch_video
 from .video_steps import asubmit_video as asubmit_video
 from .video_steps import avideo_is_finished as avideo_is_finished
@@ -54,6 +56,8 @@ __all__ = [
     "aimage_batch_is_finished",
     "apublish",
     "aremix_video",
+    "ashow_gallery",
+    "ashow_table",
     "asubmit_image_batch",
     "asubmit_video",
     "avideo_is_finished",

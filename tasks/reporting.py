@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from html import escape
 from typing import Any
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.events import emit_event
 
-from prefect_media.assets import Asset
-from prefect_media.errors import DownloadCorrupt
-from prefect_media.media import facts as media
 from prefect_media.runtime import clock
 from prefect_media.steps import OnStep, Step
-from prefect_media.storage.store import storage_of
 
 from .context import in_run, run_logger
 
@@ -108,82 +99,3 @@ async def _send_stall(step: Step, logger: logging.Logger | logging.LoggerAdapter
         await asyncio.to_thread(emit_event, STALLED, resource=resource, payload=payload)
     except Exception as error:  # the job is paid for, and goes on whether anybody hears of it or not
         logger.warning("What a job is doing could not be told: %s: %s", type(error).__name__, error)
-
-
-async def show_gallery(
-    assets: Sequence[Asset], *, title: str = "Gallery", key: str = "media-gallery", links: timedelta = timedelta(days=7)
-) -> None:
-    """Leave a markdown artifact with a picture of every asset, and a player where the store can sign links.
-
-    Args:
-        assets: What to show, in order.
-        title: Heading of the artifact.
-        key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
-        links: How long the signed links work.
-    """
-    logger = run_logger()
-    if not in_run():
-        logger.debug("Not in a flow run, so there is nowhere to show the gallery")
-        return
-    try:
-        parts = await asyncio.gather(*(_entry(asset, links) for asset in assets))
-        await acreate_markdown_artifact(f"# {title}\n\n" + "\n\n---\n\n".join(parts), key=key, description=title)
-    except Exception as error:
-        logger.warning("The gallery could not be shown: %s", error)
-
-
-async def show_table(rows: Sequence[Mapping[str, Any]], *, title: str, key: str) -> None:
-    """Leave a table as an artifact.
-
-    Args:
-        rows: Its rows, by column.
-        title: What it shows.
-        key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
-    """
-    try:
-        await acreate_table_artifact([dict(row) for row in rows], key=key, description=title)
-    except Exception as error:
-        run_logger().warning("The table could not be shown: %s", error)
-
-
-async def _entry(asset: Asset, links: timedelta) -> str:
-    """One asset as markdown. The pages of Prefect 3 differ in what they show, and this they all can.
-
-    Both show pictures from data URIs, which outlive every link. The classic pages play `<video>`, the new ones
-    leave it out. A picture inside a markdown link comes out as text in the classic ones, so that is HTML.
-    """
-    name = escape(asset.uri.rpartition("/")[2])
-    url = await asset.aurl(links)
-    cells = [f'<img src="{await _poster(asset)}" alt="{name}">']
-    if url:
-        link = escape(url)
-        cells[0] = f'<a href="{link}">{cells[0]}</a>'
-        if asset.kind == "video":
-            cells.append(f'<video src="{link}" controls preload="metadata" width="{media.POSTER_WIDTH}"></video>')
-    facts = [
-        f"{asset.width} x {asset.height}" if asset.width else None,
-        f"{asset.seconds:g} s" if asset.seconds else None,
-        f"{asset.size_bytes / 1e6:.1f} MB",
-        asset.source.model if asset.source else None,
-        f"{asset.source.cost_usd:.3f} USD" if asset.source and asset.source.cost_usd is not None else None,
-    ]
-    return "\n\n".join(
-        (
-            f"## [{name}]({url})" if url else f"## {name}",
-            f"<table><tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></table>",
-            " · ".join(fact for fact in facts if fact),
-            f"`{asset.uri}`",
-            f"`sha256 {asset.sha256}`",
-        )
-    )
-
-
-async def _poster(asset: Asset) -> str:
-    """A small picture of an asset as a data URI; an empty one of what can't be drawn, such as SVG."""
-    storage, key = storage_of(asset.uri)
-    with await storage.open(key) as file:
-        try:
-            poster = await asyncio.to_thread(media.poster, asset.kind, file)
-        except DownloadCorrupt:
-            return "data:,"
-    return f"data:image/jpeg;base64,{b64encode(poster).decode()}"

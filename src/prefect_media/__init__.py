@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from prefect_media.tasks import aimage_batch_is_finished as aimage_batch_is_finished
     from prefect_media.tasks import apublish as apublish
     from prefect_media.tasks import aremix_video as aremix_video
+    from prefect_media.tasks import ashow_gallery as ashow_gallery
+    from prefect_media.tasks import ashow_table as ashow_table
     from prefect_media.tasks import asubmit_image_batch as asubmit_image_batch
     from prefect_media.tasks import asubmit_video as asubmit_video
     from prefect_media.tasks import await_for_video as await_for_video
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from prefect_media.tasks import image_batch_is_finished as image_batch_is_finished
     from prefect_media.tasks import publish as publish
     from prefect_media.tasks import remix_video as remix_video
+    from prefect_media.tasks import show_gallery as show_gallery
+    from prefect_media.tasks import show_table as show_table
     from prefect_media.tasks import submit_image_batch as submit_image_batch
     from prefect_media.tasks import submit_video as submit_video
     from prefect_media.tasks import wait_for_video as wait_for_video
@@ -117,6 +121,8 @@ _HOME = {
     "aimage_batch_is_finished": "tasks",
     "apublish": "tasks",
     "aremix_video": "tasks",
+    "ashow_gallery": "tasks",
+    "ashow_table": "tasks",
     "asubmit_image_batch": "tasks",
     "asubmit_video": "tasks",
     "await_for_video": "tasks",
@@ -131,6 +137,8 @@ _HOME = {
     "image_batch_is_finished": "tasks",
     "publish": "tasks",
     "remix_video": "tasks",
+    "show_gallery": "tasks",
+    "show_table": "tasks",
     "simulated": "simulator",
     "submit_image_batch": "tasks",
     "submit_video": "tasks",

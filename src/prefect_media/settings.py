@@ -59,6 +59,15 @@ class Settings(BaseSettings):
         default=False,
         description="Whether references, and links in answers, may lead to private and loopback addresses.",
     )
+    show: bool = Field(
+        default=True,
+        description="Whether flow runs that make media leave a page of it in Prefect: what is under way, then a "
+        "gallery.",
+    )
+    log_prompts: bool = Field(
+        default=True,
+        description="Whether Prefect gets to see prompts, in names of task runs, logs and pages; otherwise a hash.",
+    )
     max_video_bytes: int = Field(
         default=8 * 1024**3, ge=1, description="Largest video that is downloaded, in bytes; 8 GiB by default."
     )

@@ -20,7 +20,7 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
 from prefect import flow
 from pydantic import SecretStr
 from prefect_media import *
-from prefect_media.tasks import show_gallery
+from prefect_media.tasks import ashow_gallery
 
 url, azure_url, store_url, endpoint, prompt = sys.argv[1:]
 openai = OpenAICredentials(api_key=SecretStr("{KEY}"), base_url=url)
@@ -44,7 +44,7 @@ def pipeline(openai: OpenAICredentials, azure: AzureOpenAICredentials, store: Me
 
 @flow
 async def gallery(manifest: Manifest):
-    await show_gallery(manifest.assets)
+    await ashow_gallery(manifest.assets)
 
 try:
     import asyncio

@@ -9,7 +9,6 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.states import Failed
 from prefect_media.flows.storyboard import storyboard
-from prefect_media.tasks import show_gallery
 from pydantic import SecretStr
 
 import prefect_media
@@ -220,33 +219,6 @@ async def test_the_gallery_shows_every_asset(media_credentials, s3, tmp_path):
     async with httpx.AsyncClient() as client:
         played = (await client.get(url)).content
     assert played == manifest.assets[1].read_bytes(), "the signed link plays the video"
-
-
-async def test_an_asset_that_can_not_be_drawn_does_not_spoil_the_gallery(tmp_path):
-    (tmp_path / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    uri = (tmp_path / "drawing.svg").as_uri()
-    drawing = Asset(uri=uri, kind="image", content_type="image/svg+xml", size_bytes=1, sha256="0" * 64)
-
-    @flow
-    async def show():
-        await show_gallery([drawing], key="drawings")
-
-    await show()
-    assert "drawing.svg" in (await Artifact.aget("drawings")).data
-
-
-async def test_a_gallery_that_can_not_be_shown_fails_nothing(tmp_path, caplog):
-    gone = Asset(
-        uri=(tmp_path / "gone.png").as_uri(), kind="image", content_type="image/png", size_bytes=1, sha256="0" * 64
-    )
-
-    @flow
-    async def show():
-        await show_gallery([gone])
-        return "went on"
-
-    assert await show() == "went on"
-    assert "gallery could not be shown" in caplog.text
 
 
 def test_retry_condition_looks_at_the_error_itself():

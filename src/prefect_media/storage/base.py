@@ -25,6 +25,8 @@ class StorageOptions:
     session_token: str | None = field(default=None, repr=False)
     role_arn: str | None = None
     external_id: str | None = field(default=None, repr=False)
+    public_url_base: str | None = None
+    """Where everything in the store can be opened by anybody, without a signature; keys are appended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from ..errors import DownloadCorrupt, StoreError
 from ..runtime import clock
@@ -72,6 +74,12 @@ class Storage:
         except (StoreError, ValueError):
             return None
         return key
+
+    def public_url(self, key: str) -> str | None:
+        """The link to `key` that anybody can open and that does not expire; None where there is none."""
+        base = self.options.public_url_base
+        self._full(key)
+        return f"{base.rstrip('/')}/{quote(key)}" if base else None
 
     async def check(self) -> None:
         """Write, read and delete a probe, so that a store which can't be used fails before money is spent.
@@ -369,6 +377,7 @@ def storage_of(uri: str) -> tuple[Storage, str]:
 
 
 def _open(scheme: str, root: str, options: StorageOptions) -> Place:
+    options = replace(options, public_url_base=None)  # says nothing of how to reach it
     with _lock:
         if known := _places.get((scheme, root, options)):
             return known

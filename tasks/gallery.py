@@ -1,0 +1,184 @@
+"""What was made, on pages of Prefect: a grid of pictures with their prompts and costs. It can't fail a paid step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from prefect import get_client
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.actions import ArtifactUpdate
+
+from prefect_media.assets import Asset
+from prefect_media.errors import InvalidRequest
+from prefect_media.runtime.sync import run_sync
+from prefect_media.settings import settings
+
+from .cards import Picture, cards, picture_of
+from .context import a_kind, in_run, run_logger
+from .many import Generation
+from .markup import markdown
+from .shots import Shot, failed_shot, origin_of, shot_of
+
+ON_A_PAGE = 24
+"""Cards on one page; with their pictures some 500 KB."""
+
+LARGEST_PAGE = 1_900_000
+"""Bytes of a page; pictures that would not fit are left out."""
+
+LINKS = timedelta(days=7)
+"""How long signed links work: S3 allows no longer."""
+
+
+async def ashow_gallery(
+    shown: Asset | Generation | Iterable[Asset | Generation],
+    *,
+    title: str = "Gallery",
+    key: str = "media-gallery",
+    links: timedelta = LINKS,
+) -> None:
+    """Leave a page in Prefect with a card for everything that was made, and for what failed.
+
+    A card has a picture, the prompt, model, size, length, cost and time; a click opens the image or video. What was
+    made from one another stands in one row. There are 24 cards on a page, and pages link to each other. Nothing is
+    raised when it can't be shown, only logged; outside of a flow run nothing happens.
+
+    Example:
+        ```python
+        await ashow_gallery(manifest.assets, title="Autumn campaign", key="autumn")
+        ```
+
+    Args:
+        shown: What to show, in order: assets, and what `agather` gave, failures included.
+        title: Heading of the page.
+        key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
+        links: How long signed links work, 7 days at most. Links of a store with a `public_url_base` do not expire.
+
+    Raises:
+        errors.InvalidRequest: `shown` is something else.
+    """
+    given = [shown] if isinstance(shown, Asset | Generation) else list(shown)
+    if wrong := [each for each in given if not isinstance(each, Asset | Generation)]:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"a gallery can't show {a_kind(wrong[0])}; pass assets, or what agather gave")
+    if not in_run():
+        run_logger().debug("The gallery is not shown: no flow run is going on here")
+        return
+    try:
+        await _show(await _shots_of(given), title, key, links)
+    except Exception as error:
+        run_logger().warning("The gallery could not be shown: %s", error)
+
+
+def show_gallery(
+    shown: Asset | Generation | Iterable[Asset | Generation],
+    *,
+    title: str = "Gallery",
+    key: str = "media-gallery",
+    links: timedelta = LINKS,
+) -> None:
+    """The sync form of `ashow_gallery`. Also works where an event loop runs, which it blocks meanwhile."""
+    run_sync(ashow_gallery(shown, title=title, key=key, links=links))
+
+
+async def _show(shots: Sequence[Shot], title: str, key: str, links: timedelta) -> None:
+    """Make one artifact per page, the last one first, so that each links to those after it; then link the first."""
+    pages = [shots[start : start + ON_A_PAGE] for start in range(0, len(shots), ON_A_PAGE)] or [[]]
+    first: UUID | None = None
+    if len(pages) > 1:
+        first = await acreate_markdown_artifact(f"# {markdown(title, 200)}", key=key, description=markdown(title, 200))
+    ids: dict[int, UUID] = {0: first} if first else {}
+    for number in reversed(range(1, len(pages))):
+        heading = f"{title}, page {number + 1} of {len(pages)}"
+        others = _links_between(number, len(pages), ids)
+        text = await page(pages[number], heading, links, others, first=number * ON_A_PAGE + 1)
+        ids[number] = await acreate_markdown_artifact(
+            text, key=f"{key}-{number + 1}", description=markdown(heading, 200)
+        )
+    text = await page(pages[0], title, links, _links_between(0, len(pages), ids), facts=summary(shots))
+    if first is None:
+        await acreate_markdown_artifact(text, key=key, description=markdown(title, 200))
+        return
+    async with get_client() as client:
+        await client.update_artifact(first, ArtifactUpdate(data=text))
+
+
+async def page(
+    shots: Sequence[Shot], heading: str, links: timedelta, others: str = "", *, facts: str = "", first: int = 1
+) -> str:
+    """One page of a gallery as markdown, smaller than the largest that is possible.
+
+    Args:
+        shots: What is on it.
+        heading: Its heading.
+        links: How long signed links work.
+        others: Links to the other pages.
+        facts: What stands below the heading.
+        first: Number of its first card.
+    """
+    turns = asyncio.Semaphore(settings().max_transfers)
+
+    async def picture(shot: Shot) -> Picture:
+        async with turns:
+            return await picture_of(shot, links)
+
+    pictures = list(await asyncio.gather(*map(picture, shots)))
+    room = LARGEST_PAGE - sum(len(shot.origin.prompt or "") * 6 + 4_000 for shot in shots)
+    for index, each in enumerate(pictures):
+        room -= len(each.poster)
+        if room < 0:
+            pictures[index] = Picture(link=each.link)
+    grid = cards(list(zip(shots, pictures, strict=True)), first) if shots else "Nothing was made."
+    return "\n\n".join(filter(None, (f"# {markdown(heading, 200)}", facts, others, grid, others)))
+
+
+def summary(shots: Sequence[Shot]) -> str:
+    """What a gallery amounts to, in one line of markdown."""
+    made = [shot.asset for shot in shots if shot.asset]
+    images = sum(asset.kind == "image" for asset in made)
+    films = len(made) - images
+    rejected = sum(shot.rejected for shot in shots)
+    failed = len(shots) - len(made) - rejected
+    costs = [asset.source.cost_usd for asset in made if asset.source]
+    known = [cost for cost in costs if cost is not None]
+    unknown = f", and {len(made) - len(known)} without a known price" if len(known) < len(made) else ""
+    counts = [
+        _count(images, "image"),
+        _count(films, "video"),
+        f"{failed} failed" if failed else "",
+        f"{rejected} rejected" if rejected else "",
+        f"{sum(known):.2f} USD{unknown}" if known else "",
+    ]
+    return " · ".join(filter(None, counts))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}" if number else ""
+
+
+def _links_between(number: int, pages: int, ids: dict[int, UUID]) -> str:
+    """Links to the other pages, as far as they exist; relative, so they work wherever Prefect is served."""
+    if pages == 1:
+        return ""
+    links = [
+        f"**{each + 1}**" if each == number else f"[{each + 1}](../artifact/{ids[each]})"
+        for each in range(pages)
+        if each == number or each in ids
+    ]
+    return "Page " + " ".join(links)
+
+
+async def _shots_of(given: Sequence[Asset | Generation]) -> list[Shot]:
+    turns = asyncio.Semaphore(settings().max_transfers)
+
+    async def shots(each: Asset | Generation) -> list[Shot]:
+        if isinstance(each, Asset):
+            async with turns:
+                return [await shot_of(each)]
+        origin, model = origin_of(each.request), getattr(each.request, "model", None)
+        made = [Shot(origin, asset, model) for asset in each.assets]
+        return [*made, failed_shot(origin, model, each.error)] if each.error is not None else made
+
+    found = await asyncio.gather(*map(shots, given))
+    return [shot for several in found for shot in several]

@@ -14,7 +14,7 @@ def prepared(plan: Plan) -> Run:
     import urllib3  # noqa: F401
 
     from prefect_media.providers.connection import Connection
-    from prefect_media.purchase_options import Terms
+    from prefect_media.purchase_options import PurchaseOptions
     from prefect_media.purchases.images import buy_images
     from prefect_media.purchases.videos import buy_video
     from prefect_media.requests import ImageRequest, VideoRequest
@@ -26,7 +26,7 @@ def prepared(plan: Plan) -> Run:
         login = {"access_key_id": "key", "secret_access_key": "secret"}
         options = StorageOptions(endpoint_url=plan.sink, region="us-east-1", **login)
         storage = storage_at(plan.folder) if plan.folder else storage_at("s3://bench", options)
-        terms = Terms(scope="bench", timeout=600)
+        terms = PurchaseOptions(scope="bench", timeout=600)
 
         async def video(number: int) -> str:
             request = VideoRequest(prompt=plan.prompt(number), model="sora-2", seconds=4, size="1280x720")

@@ -10,7 +10,7 @@ import time
 
 from prefect_media.jobs import VideoJob
 from prefect_media.providers import videos
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.requests import VideoRequest
 from prefect_media.simulator import Simulator
 from prefect_media.waiting.wait import watch
@@ -35,7 +35,7 @@ async def run(simulator: Simulator, *, shortest: float, median: float, longest: 
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     async def lag_of(job: VideoJob) -> float:
-        await watch(connection, job, Terms(scope="benchmark", timeout=10 * longest))
+        await watch(connection, job, PurchaseOptions(scope="benchmark", timeout=10 * longest))
         return fates[job.id].elapsed - fates[job.id].latency
 
     lags = sorted(await asyncio.gather(*(lag_of(job) for job in jobs)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prefect.blocks.abstract import JobBlock, JobRun
-from prefect.runtime import flow_run
-from prefect.settings import get_current_settings
+from prefect_media.blocks.credentials import AzureOpenAICredentials, OpenAICredentials
+from prefect_media.blocks.store import MediaStore
+from prefect_media.blocks.unknown_fields import warn_of_unknown_fields
+from prefect_media.tasks import context  # the module: whichever of the two packages is imported first, imports both
 from pydantic import Field, HttpUrl, model_validator
 
 from prefect_media.assets import Asset
@@ -14,18 +14,12 @@ from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.orders import connection_of
 from prefect_media.requests import RemixRequest, VideoRequest
 from prefect_media.runtime.sync import run_sync
-from prefect_media.settings import settings
-from prefect_media.storage.address import is_address
-from prefect_media.storage.store import Storage, storage_at
-
-from .credentials import AzureOpenAICredentials, OpenAICredentials
-from .store import MediaStore, saved_store
-from .unknown_fields import warn_of_unknown_fields
+from prefect_media.storage.store import Storage
 
 
 class VideoJobRun(JobRun[Asset]):
@@ -35,15 +29,15 @@ class VideoJobRun(JobRun[Asset]):
         job: What any other process needs to go on with it.
     """
 
-    def __init__(self, connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> None:
+    def __init__(self, connection: Connection, job: VideoJob, storage: Storage, options: PurchaseOptions) -> None:
         self.job = job
         self._connection = connection
         self._storage = storage
-        self._terms = terms
+        self._options = options
 
     async def await_for_completion(self) -> None:
         """Wait until the video is made. Raises what `wait_for_video` raises."""
-        await steps.wait(self._connection, self.job, self._storage, self._terms)
+        await steps.wait(self._connection, self.job, self._storage, self._options)
 
     def wait_for_completion(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wait until the video is made. Raises what `wait_for_video` raises."""
@@ -51,7 +45,7 @@ class VideoJobRun(JobRun[Asset]):
 
     async def afetch_result(self) -> Asset:
         """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
-        return await steps.fetch(self._connection, self.job, self._storage, self._terms)
+        return await steps.fetch(self._connection, self.job, self._storage, self._options)
 
     def fetch_result(self) -> Asset:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
@@ -114,8 +108,8 @@ class VideoJobBlock(JobBlock[Asset]):
 
     async def atrigger(self) -> VideoJobRun:
         """Order the video and come back at once. Raises what `submit_video` raises."""
-        connection, storage, terms = await self._means()
-        return VideoJobRun(connection, await steps.submit(connection, self.request, storage, terms), storage, terms)
+        connection, storage, options = await self._prepare()
+        return VideoJobRun(connection, await steps.submit(connection, self.request, storage, options), storage, options)
 
     def trigger(self) -> VideoJobRun:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Order the video and come back at once. Raises what `submit_video` raises."""
@@ -131,33 +125,23 @@ class VideoJobBlock(JobBlock[Asset]):
             errors.InvalidRequest: No job can have that id, or it was made at another server than the credentials are
                 for.
         """
-        connection, storage, terms = await self._means(scope="forever")
+        connection, storage, options = await self._prepare(scope="forever")
         if isinstance(job, str):
             model = self.request.model if isinstance(self.request, VideoRequest) else ""
             job = steps.job_at(connection, job, model=model)
         connection_of(job, connection)  # refuses a job of another server
-        return VideoJobRun(connection, job, storage, terms)
+        return VideoJobRun(connection, job, storage, options)
 
     def attach(self, job: VideoJob | str) -> VideoJobRun:
         """Go on with a job that was ordered before; see `aattach`."""
         return run_sync(self.aattach(job))
 
-    async def _means(self, scope: str | None = None) -> tuple[Connection, Storage, Terms]:
+    async def _prepare(self, scope: str | None = None) -> tuple[Connection, Storage, PurchaseOptions]:
+        """The server, the store and the options of this video, by the rules of the tasks."""
         scope = scope or self.scope
-        run_id = str(await asyncio.to_thread(lambda: flow_run.root_flow_run_id)) if flow_run.id else None
-        if scope == "run" and run_id is None:
+        if scope == "run" and await context.root_flow_run_id() is None:
             raise InvalidRequest(
                 'scope="run" means the flow run, and there is none; give the block another scope, such as "forever"'
             )
-        named = {"run": f"run:{run_id}", "forever": "forever"}.get(scope, f"named:{scope}")
-        store = self.store
-        default = settings().store or str(get_current_settings().home / "media")
-        if store is None and not is_address(default):
-            store = await saved_store(default)
-        return (
-            self.credentials.connection(),
-            store.storage() if store else storage_at(default),
-            Terms(
-                scope=named, timeout=self.timeout_seconds, budget=self.budget, flow_run_id=run_id, logger=self.logger
-            ),
-        )
+        options = await context.purchase_options(scope=scope, timeout=self.timeout_seconds, budget=self.budget)
+        return self.credentials.connection(), await context.storage_for(self.store), options

@@ -14,9 +14,10 @@ from prefect_media.purchases.batch_fetch import fetch, is_finished
 from prefect_media.purchases.batch_submit import submit
 from prefect_media.requests import ImageRequest
 
-from .context import Credentials, Store, checked, connection_to, storage_for, terms_of
+from .context import Credentials, Store, checked, connection_to, purchase_options, storage_for
 from .images import IMAGE_TIMEOUT
 from .many import Generation
+from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 
 BATCH_TIMEOUT = timedelta(hours=25)
@@ -70,12 +71,16 @@ async def asubmit_image_batch(
         errors.SubmissionInDoubt: A reply was lost and the server's list can't be read, or a request is in doubt.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(
-        scope=scope, timeout=IMAGE_TIMEOUT, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=IMAGE_TIMEOUT,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        on_step=show_steps(),
     )
-    return await submit(connection, requests, storage, terms)
+    return await submit(connection, requests, storage, options)
 
 
 @task(name="image_batch_is_finished", **RETRIED)
@@ -136,11 +141,10 @@ async def afetch_image_batch(
         errors.MediaError: Its answers could not be had or stored; what was stored is on record.
     """
     batch = checked(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope="forever", timeout=timeout)
-    made = await fetch(connection, batch, storage, terms)
-    return [Generation(index, each.request, each.assets, each.error) for index, each in enumerate(made)]
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(timeout=timeout, on_step=show_steps())
+    results = await fetch(connection, batch, storage, options)
+    return [Generation(index, each.request, each.assets, each.error) for index, each in enumerate(results)]
 
 
 submit_image_batch = sync_twin(asubmit_image_batch, **RETRIED)

@@ -14,14 +14,14 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
-from prefect_media.blocks import AzureOpenAICredentials, MediaStore, OpenAICredentials
-from prefect_media.blocks.store import saved_store
+from prefect_media.blocks.credentials import AzureOpenAICredentials, OpenAICredentials
+from prefect_media.blocks.store import MediaStore, saved_store
 from pydantic import BaseModel, ValidationError
 
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import OnDoubt, Terms
+from prefect_media.purchase_options import OnDoubt, OnPartial, PurchaseOptions
 from prefect_media.requests import problems_of
 from prefect_media.runtime import clock
 from prefect_media.settings import settings
@@ -106,38 +106,47 @@ async def store_block(store: Store) -> MediaStore | str:
     return await once_per_run(f"store:{store}", lambda: saved_store(store))
 
 
-async def terms_of(
+async def purchase_options(
     *,
-    scope: str,
+    scope: str = "forever",
     timeout: timedelta | float,
-    on_doubt: OnDoubt = "raise",
     queue_timeout: timedelta | float | None = None,
+    on_doubt: OnDoubt = "raise",
     budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
+    on_partial: OnPartial | None = None,
+    partial_images: int = 0,
     on_step: OnStep | None = None,
-) -> Terms:
-    """The terms of a purchase made by the task that is running now."""
+) -> PurchaseOptions:
+    """The options of a purchase in the current run, from the keywords of a task; see `agenerate_video` for them.
+
+    Raises:
+        InvalidRequest: A value can't work; nothing was sent.
+    """
     usual = ("run", "forever")
     named = isinstance(scope, str) and scope  # pyright: ignore[reportUnnecessaryIsInstance]
     fault = fault_of(scope)
     if not named or fault or (scope.lower() in usual and scope not in usual):
         why = f": {fault}" if fault else ""
         raise InvalidRequest(f'scope={quoted(scope)} is not possible{why}; pass "run", "forever" or a name of your own')
-    seconds = _seconds("timeout", timeout)
     if on_doubt not in ("raise", "resubmit"):
         raise InvalidRequest(f'on_doubt={quoted(on_doubt)} is not possible; pass "raise" or "resubmit"')
+    if on_partial is not None and partial_images not in (1, 2, 3):
+        raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3. Nothing was sent")
     run_id = await root_flow_run_id()
-    return Terms(
+    return PurchaseOptions(
         scope=_scope(scope, run_id),
-        timeout=seconds,
+        timeout=_seconds("timeout", timeout),
+        queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
         on_doubt=on_doubt,
         budget=_budget(budget),
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
         flow_run_id=run_id,
         flow_name=_flow_name(),
-        queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
+        on_partial=on_partial,
+        partial_images=partial_images if on_partial is not None else 0,
         on_step=on_step,
         logger=run_logger(),
     )

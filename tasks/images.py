@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from prefect import task
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
-from prefect_media.errors import InvalidRequest
-from prefect_media.purchase_options import OnDoubt, OnPartial, Terms
+from prefect_media.purchase_options import OnDoubt, OnPartial
 from prefect_media.purchases.images import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
 
-from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
+from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
 from .preview import Preview
+from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 
 IMAGE_TIMEOUT = timedelta(minutes=15)
@@ -70,13 +69,21 @@ async def agenerate_images(
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
     request = checked(request, ImageRequest, hint=MANY)
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)
-    terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
-    assets = await buy_images(connection, request, storage, terms)
-    if shown:
-        await shown.finish(assets[0])
+    artifact = Preview(request, on_partial) if preview else None
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        on_partial=artifact or on_partial,
+        partial_images=partial_images,
+        on_step=show_steps(),
+    )
+    assets = await buy_images(connection, request, storage, options)
+    if artifact:
+        await artifact.finish(assets[0])
     return assets
 
 
@@ -112,29 +119,22 @@ async def aedit_images(
         errors.MediaError: Any other kind, as in `agenerate_images`.
     """
     request = checked(request, ImageEditRequest, hint=MANY)
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(scope=scope, timeout=timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed)
-    terms, shown = _with_previews(terms, request, on_partial, partial_images, preview)
-    assets = await buy_images(connection, request, storage, terms)
-    if shown:
-        await shown.finish(assets[0])
+    artifact = Preview(request, on_partial) if preview else None
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        on_partial=artifact or on_partial,
+        partial_images=partial_images,
+        on_step=show_steps(),
+    )
+    assets = await buy_images(connection, request, storage, options)
+    if artifact:
+        await artifact.finish(assets[0])
     return assets
-
-
-def _with_previews(
-    terms: Terms,
-    request: ImageRequest | ImageEditRequest,
-    on_partial: OnPartial | None,
-    partial_images: int,
-    preview: bool,
-) -> tuple[Terms, Preview | None]:
-    if on_partial is None and not preview:
-        return terms, None
-    if partial_images not in (1, 2, 3):
-        raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3. Nothing was sent")
-    shown = Preview(request, on_partial) if preview else None
-    return replace(terms, on_partial=shown or on_partial, partial_images=partial_images), shown
 
 
 edit_images = sync_twin(aedit_images, **RETRIED)

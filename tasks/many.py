@@ -29,7 +29,7 @@ from prefect_media.requests import (
 )
 from prefect_media.runtime.sync import on_background_loop, run_sync
 
-from .context import Credentials, Store, a_kind, credentials_block, storage_for, store_block, terms_of
+from .context import Credentials, Store, a_kind, credentials_block, purchase_options, storage_for, store_block
 from .images import aedit_images, agenerate_images
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
 
@@ -279,8 +279,8 @@ class _Gathering:
         self._credentials.connection()
         self._store = self._store and await store_block(self._store)
         await storage_for(self._store)
-        terms: dict[str, Any] = {"timeout": VIDEO_TIMEOUT, **self._options}
-        await terms_of(**terms)  # what can't work is said once, not by each
+        options: dict[str, Any] = {"timeout": VIDEO_TIMEOUT, **self._options}
+        await purchase_options(**options)  # a value that can't work is one error, not one for each request
         # One client of Prefect's API for all: in a sync flow, each task would open one of its own.
         async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as group:
             self._taking = group.create_task(self._take(_lazily(requests), group))

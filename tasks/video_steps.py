@@ -13,9 +13,10 @@ from prefect_media.purchase_options import OnDoubt
 from prefect_media.purchases.video_steps import fetch, is_finished, submit, wait
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 
-from .context import MANY, Credentials, Store, checked, connection_to, storage_for
+from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .reporting import show_steps
 from .retried import RETRIED, sync_twin
-from .videos import VIDEO_TIMEOUT, means_of
+from .videos import VIDEO_TIMEOUT
 
 
 @task(name="submit_video", **RETRIED)
@@ -54,10 +55,16 @@ async def asubmit_video(
         A small value that holds no secret; any process can go on with it.
     """
     request = checked(request, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest, hint=MANY)
-    connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, on_doubt=on_doubt, budget=budget, retry_failed=retry_failed
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        on_step=show_steps(),
     )
-    return await submit(connection, request, storage, terms)
+    return await submit(connection, request, storage, options)
 
 
 @task(name="wait_for_video", **RETRIED)
@@ -85,8 +92,9 @@ async def await_for_video(
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
-    connection, storage, terms = await means_of(credentials, store, "forever", timeout, queue_timeout)
-    return await wait(connection, job, storage, terms)
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(timeout=timeout, queue_timeout=queue_timeout, on_step=show_steps())
+    return await wait(connection, job, storage, options)
 
 
 @task(name="video_is_finished", **RETRIED)
@@ -124,8 +132,8 @@ async def afetch_video(
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
-    connection, storage, terms = await means_of(credentials, store, "forever", timeout)
-    return await fetch(connection, job, storage, terms)
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    return await fetch(connection, job, storage, await purchase_options(timeout=timeout, on_step=show_steps()))
 
 
 submit_video = sync_twin(asubmit_video, **RETRIED)

@@ -8,14 +8,12 @@ from prefect import task
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
-from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import OnDoubt, Terms
+from prefect_media.purchase_options import OnDoubt
 from prefect_media.purchases.remix_fallback import Fallback, buy_remix
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
-from prefect_media.storage.store import Storage
 
-from .context import MANY, Credentials, Store, checked, connection_to, storage_for, terms_of
+from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 
@@ -69,10 +67,18 @@ async def agenerate_video(
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
     request = checked(request, VideoRequest, hint=MANY)
-    connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_step=show_steps(),
     )
-    return await buy_video(connection, request, storage, terms)
+    return await buy_video(connection, request, storage, options)
 
 
 @task(name="remix_video", **RETRIED)
@@ -102,10 +108,18 @@ async def aremix_video(
             length that starts from the last frame of the stored one. By default that is an error.
     """
     request = checked(request, RemixRequest, hint=MANY)
-    connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_step=show_steps(),
     )
-    return await buy_remix(connection, request, storage, terms, fallback=fallback)
+    return await buy_remix(connection, request, storage, options, fallback=fallback)
 
 
 @task(name="edit_video", **RETRIED)
@@ -130,10 +144,18 @@ async def aedit_video(
         ```
     """
     request = checked(request, VideoEditRequest, hint=MANY)
-    connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
+        scope=scope,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        on_doubt=on_doubt,
+        budget=budget,
+        retry_failed=retry_failed,
+        cancel_remote=cancel_remote,
+        on_step=show_steps(),
     )
-    return await buy_video(connection, request, storage, terms)
+    return await buy_video(connection, request, storage, options)
 
 
 @task(name="extend_video", **RETRIED)
@@ -159,27 +181,8 @@ async def aextend_video(
         ```
     """
     request = checked(request, VideoExtendRequest, hint=MANY)
-    connection, storage, terms = await means_of(
-        credentials, store, scope, timeout, queue_timeout, on_doubt, budget, retry_failed, cancel_remote
-    )
-    return await buy_video(connection, request, storage, terms)
-
-
-async def means_of(
-    credentials: Credentials,
-    store: Store | None,
-    scope: str,
-    timeout: timedelta | float,
-    queue_timeout: timedelta | float | None = None,
-    on_doubt: OnDoubt = "raise",
-    budget: Budget | float | None = None,
-    retry_failed: bool = False,
-    cancel_remote: bool = False,
-) -> tuple[Connection, Storage, Terms]:
-    """Where a video is made, where it goes and on what terms, from what the user passed to a task."""
-    connection = await connection_to(credentials)
-    storage = await storage_for(store)
-    terms = await terms_of(
+    connection, storage = await connection_to(credentials), await storage_for(store)
+    options = await purchase_options(
         scope=scope,
         timeout=timeout,
         queue_timeout=queue_timeout,
@@ -189,7 +192,7 @@ async def means_of(
         cancel_remote=cancel_remote,
         on_step=show_steps(),
     )
-    return connection, storage, terms
+    return await buy_video(connection, request, storage, options)
 
 
 generate_video = sync_twin(agenerate_video, **RETRIED)

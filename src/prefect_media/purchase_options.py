@@ -16,7 +16,7 @@ OnPartial = Callable[[bytes, int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PurchaseOptions:
     """How a purchase is to be made.
 
     Attributes:

@@ -1,5 +1,8 @@
 """A video as a block: triggered, waited for, fetched, attached to and cancelled, like any JobBlock of Prefect."""
 
+import subprocess
+import sys
+
 import pytest
 from prefect import flow
 from prefect.blocks.abstract import JobBlock, JobRun
@@ -119,12 +122,37 @@ def test_a_budget_that_is_saved_with_the_block(media_simulator, block):
     assert media_simulator.jobs == []
 
 
-def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefect, place, monkeypatch):
+@pytest.mark.parametrize("scope", ["Run", "FOREVER", "RUN", "a\nb"])
+def test_a_scope_that_only_looks_like_a_known_one_is_refused(media_simulator, block, scope):
+    with pytest.raises(InvalidRequest, match=r"scope=.* is not possible.*pass \"run\", \"forever\" or a name"):
+        block.model_copy(update={"scope": scope}).trigger()
+    assert media_simulator.requests == []
+
+
+def test_a_default_store_that_is_not_saved_is_an_error_that_says_so(media_simulator, prefect, monkeypatch):
+    monkeypatch.setenv("PREFECT_MEDIA_STORE", "no-such-shelf")
+    settings.cache_clear()
+    block = VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, scope="a block")
+    with pytest.raises(InvalidRequest, match="there is no saved block 'no-such-shelf' of the type media-store"):
+        block.trigger()
+    assert media_simulator.requests == []
+    monkeypatch.delenv("PREFECT_MEDIA_STORE")
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["shelf", "media-store/shelf"])
+def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefect, place, monkeypatch, name):
     place.save("shelf", overwrite=True)
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", "shelf")
+    monkeypatch.setenv("PREFECT_MEDIA_STORE", name)
     settings.cache_clear()
     block = VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, scope="a block")
     asset = block.trigger().fetch_result()
     assert asset.uri.startswith(f"{place.storage().url}/")
     monkeypatch.delenv("PREFECT_MEDIA_STORE")
     settings.cache_clear()
+
+
+@pytest.mark.parametrize("first", ["blocks", "tasks"])
+def test_blocks_and_tasks_can_be_imported_in_either_order(first):
+    code = f"import prefect_media.{first}; from prefect_media.blocks import VideoJobBlock; import prefect_media.tasks"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

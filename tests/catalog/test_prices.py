@@ -10,13 +10,13 @@ from prefect_media.catalog.prices import batched, estimate, of_images, of_tokens
 from prefect_media.cli.models import list_models, print_estimate
 from prefect_media.errors import InvalidRequest
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="x", timeout=60)
+TERMS = PurchaseOptions(scope="x", timeout=60)
 
 
 def usage(text=0, image=0, drawn=0, **more):

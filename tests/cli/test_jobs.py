@@ -11,7 +11,7 @@ import pytest
 
 from prefect_media.errors import SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import order_video
 from prefect_media.requests import VideoRequest
 from prefect_media.simulator import Fault, Simulator
@@ -59,7 +59,7 @@ def ledger(s3, url):
 
 async def ordered(ledger, simulator, request=BOAT):
     """A job that was paid for by a process which then went away: submitted, never fetched."""
-    terms = Terms(scope="named:test", timeout=30)
+    terms = PurchaseOptions(scope="named:test", timeout=30)
     claim, job = await order_video(simulator.credentials.connection(), request, ledger, terms)
     assert claim.record.state == "submitted"
     return claim.record.key, job.id
@@ -196,14 +196,14 @@ async def test_resume_with_the_name_of_a_saved_block(jobs, ledger, media_simulat
 
 async def test_prompts_with_brackets_are_shown_as_they_are(jobs, ledger, media_simulator):
     request = BOAT.model_copy(update={"prompt": "logo with [/INST] and [bold]x"})
-    await order_video(media_simulator.credentials.connection(), request, ledger, Terms(scope="a", timeout=60))
+    await order_video(media_simulator.credentials.connection(), request, ledger, PurchaseOptions(scope="a", timeout=60))
     assert "logo with [/INST] and [bold]x" in jobs("list").stdout
 
 
 async def test_a_record_that_can_not_be_read_stands_in_nobodys_way(jobs, ledger, media_simulator):
     """A newer version may have written it."""
     connection = media_simulator.credentials.connection()
-    claim, _ = await order_video(connection, BOAT, ledger, Terms(scope="a", timeout=60))
+    claim, _ = await order_video(connection, BOAT, ledger, PurchaseOptions(scope="a", timeout=60))
     path = "ledger/purchases/ffff0000.json"
     record = json.loads(claim.record.model_dump_json()) | {"state": "refunded", "key": "ffff0000"}
     await ledger.storage.put(path, json.dumps(record).encode(), content_type="application/json")
@@ -258,7 +258,7 @@ async def test_adopt_attaches_a_job_that_resume_fetches(jobs, ledger, media_simu
     media_simulator.faults.append(Fault("POST", "/videos$", "lose_reply"))
     media_simulator.faults.append(Fault("GET", r"/videos(\?|$)", "answer", times=None, status=501))
     with pytest.raises(SubmissionInDoubt) as caught:
-        await order_video(connection, BOAT, ledger, Terms(scope="a", timeout=60))
+        await order_video(connection, BOAT, ledger, PurchaseOptions(scope="a", timeout=60))
     [job] = media_simulator.jobs
     key = caught.value.key
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from prefect_media import ImageEditRequest, ImageRequest
 from prefect_media.errors import InvalidRequest
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
@@ -152,7 +152,7 @@ async def test_bad_input_costs_nothing(simulator, tmp_path, monkeypatch, fields,
     if fields.pop("_azure", False):
         connection = azure()
     request = (ImageEditRequest if "images" in fields else ImageRequest)(**fields)
-    terms = Terms(scope="x", timeout=5, on_partial=print if partial else None, partial_images=partial)
+    terms = PurchaseOptions(scope="x", timeout=5, on_partial=print if partial else None, partial_images=partial)
     with pytest.raises(InvalidRequest) as caught:
         await buy_images(connection, request, storage_at(str(tmp_path)), terms)
     said = str(caught.value)
@@ -178,7 +178,9 @@ async def test_a_mask_that_is_too_heavy(simulator, tmp_path):
     noisy.save(file, "PNG")
     request = ImageEditRequest(prompt="a", model="gpt-image-2", images=[png(size=(1100, 1100))], mask=file.getvalue())
     with pytest.raises(InvalidRequest, match=r"smaller than 4,194,304 bytes.*one colour. Nothing was sent"):
-        await buy_images(simulator.credentials.connection(), request, storage_at(str(tmp_path)), Terms("x", 5))
+        await buy_images(
+            simulator.credentials.connection(), request, storage_at(str(tmp_path)), PurchaseOptions("x", 5)
+        )
     assert not simulator.requests
 
 

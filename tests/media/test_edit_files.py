@@ -8,12 +8,12 @@ from PIL import Image, ImageChops, ImageStat
 from pydantic import SecretStr
 
 from prefect_media import AzureOpenAICredentials, ImageEditRequest, ImageRequest
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 SIZE = (256, 192)
 
 

@@ -17,7 +17,7 @@ from prefect_media import ImageRequest
 from prefect_media.errors import DownloadCorrupt
 from prefect_media.media.facts import POSTER_WIDTH, last_frame, poster, sniff, video_facts
 from prefect_media.media.image_structure import MOST_PARTS, structure_of
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at
@@ -133,7 +133,7 @@ def test_a_file_of_nothing_but_headers_takes_no_minutes(many):
     assert time.process_time() - began < 10
 
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 
 
 async def bought(simulator, place, data):

@@ -10,7 +10,7 @@ from prefect_media import Asset, VideoRequest, agenerate_video
 from prefect_media.errors import InvalidRequest, JobFailed, StoreError
 from prefect_media.media.fit import fitted
 from prefect_media.media.load import shown
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import buy_video
 from prefect_media.storage.store import storage_at
 
@@ -209,6 +209,6 @@ async def test_a_store_that_can_not_keep_it_costs_nothing(media_simulator, tmp_p
             media_simulator.credentials.connection(),
             SMALL.model_copy(update={"image": str(original)}),
             storage,
-            Terms(scope="a test", timeout=10),
+            PurchaseOptions(scope="a test", timeout=10),
         )
     assert not media_simulator.jobs

@@ -14,13 +14,13 @@ from PIL import Image
 from prefect_media import ImageEditRequest, VideoRequest
 from prefect_media.errors import InvalidRequest
 from prefect_media.media import load as reference
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 
 
 def encoded(size, kind="PNG", **options):

@@ -14,13 +14,13 @@ from prefect_media import AzureOpenAICredentials, ImageRequest, RemixRequest, Vi
 from prefect_media.errors import AuthenticationFailed, InvalidRequest, ModelRetired, ProviderUnavailable
 from prefect_media.providers.azure_login import token_provider
 from prefect_media.providers.wire import ask
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 DATED = "2025-04-01-preview"
 KEY = {"api_key": SecretStr("the-key")}
 TOKEN = {"azure_ad_token": SecretStr("the-token")}
@@ -145,7 +145,7 @@ async def test_what_azure_says_is_explained(simulator, place, status, body, erro
     simulator.faults.append(Fault("POST", "/images", "answer", status=status, body=body))
     connection = AzureOpenAICredentials(base_url=simulator.azure_url, **KEY).connection()
     with pytest.raises(error) as caught:
-        await buy_images(connection, STILL, place, Terms(scope=str(status) + said, timeout=60))
+        await buy_images(connection, STILL, place, PurchaseOptions(scope=str(status) + said, timeout=60))
     assert said in str(caught.value)
     assert caught.value.request_id
     assert f"request id {caught.value.request_id}" in str(caught.value), "Azure calls it apim-request-id"

@@ -24,7 +24,7 @@ from prefect_media.providers import download as content
 from prefect_media.providers import videos
 from prefect_media.providers.dialects import dialect_of, dialects
 from prefect_media.providers.download import content_of
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.remix_fallback import buy_remix
 from prefect_media.purchases.video_steps import submit
 from prefect_media.purchases.videos import buy_video
@@ -33,7 +33,7 @@ from prefect_media.simulator.profiles import PROFILES
 from prefect_media.storage.store import storage_at
 
 NAMES = list(PROFILES)
-TERMS = Terms(scope="test", timeout=30)
+TERMS = PurchaseOptions(scope="test", timeout=30)
 PROMPT = "a paper boat"
 ASKED = {"prompt": PROMPT, "model": "wan", "size": "128x72"}
 

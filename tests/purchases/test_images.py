@@ -26,13 +26,13 @@ from prefect_media.catalog import data as catalog
 from prefect_media.errors import ContentRejected, InvalidRequest, RateLimited, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers.connection import wire_client
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.request_bodies import Upload
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 MODELS = [model for model in catalog.catalog().models.values() if model.family.kind == "image"]
 
 VALUES = {
@@ -252,7 +252,7 @@ def unknown(model):
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_previews_come_before_the_image_and_cost_one_request(simulator, seen, place, still, edit, count):
     previews = []
-    terms = Terms(
+    terms = PurchaseOptions(
         scope="x", timeout=60, on_partial=lambda data, number: previews.append((number, data)), partial_images=count
     )
     request = (
@@ -268,7 +268,9 @@ async def test_previews_come_before_the_image_and_cost_one_request(simulator, se
     assert asset.source.usage["output_tokens"] > 0
     assert len(simulator.images) == len(seen) == 1
     validate(seen[0])
-    [again] = await buy_images(simulator.credentials.connection(), request, place, Terms(scope="x", timeout=60))
+    [again] = await buy_images(
+        simulator.credentials.connection(), request, place, PurchaseOptions(scope="x", timeout=60)
+    )
     assert again == asset, "with or without previews it is the same purchase"
     assert len(seen) == 1
 
@@ -277,7 +279,7 @@ async def test_a_preview_that_can_not_be_shown_fails_nothing(simulator, seen, pl
     async def broken(data, number):
         raise RuntimeError("no screen")
 
-    terms = Terms(scope="x", timeout=60, on_partial=broken, partial_images=2)
+    terms = PurchaseOptions(scope="x", timeout=60, on_partial=broken, partial_images=2)
     [asset] = await buy_images(
         simulator.credentials.connection(), ImageRequest(prompt="fog", model="gpt-image-2"), place, terms
     )
@@ -288,7 +290,7 @@ async def test_a_preview_that_can_not_be_shown_fails_nothing(simulator, seen, pl
 @pytest.mark.parametrize("nbytes", [200, 250_000])
 async def test_a_stream_that_breaks_is_a_doubt(simulator, seen, place, nbytes):
     simulator.faults.append(Fault("POST", "/images", "truncate", nbytes=nbytes))
-    terms = Terms(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
+    terms = PurchaseOptions(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
     request = ImageRequest(prompt="fog", model="gpt-image-2")
     connection = simulator.credentials.connection()
     with pytest.raises(SubmissionInDoubt):
@@ -327,7 +329,7 @@ async def test_what_a_stream_can_end_with(simulator, seen, place, body, kind):
     simulator.faults.append(
         Fault("POST", "/images", "answer", status=200, body=body, headers={"content-type": "text/event-stream"})
     )
-    terms = Terms(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
+    terms = PurchaseOptions(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
     with pytest.raises(kind) as caught:
         await buy_images(
             simulator.credentials.connection(), ImageRequest(prompt="a", model="gpt-image-2"), place, terms
@@ -341,7 +343,7 @@ async def test_a_server_that_does_not_stream_answers_as_ever(simulator, seen, pl
     Image.new("RGB", (8, 8)).save(png, "PNG")
     body = {"data": [{"b64_json": base64.b64encode(png.getvalue()).decode()}]}
     simulator.faults.append(Fault("POST", "/images", "answer", status=200, body=body))
-    terms = Terms(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
+    terms = PurchaseOptions(scope="x", timeout=60, on_partial=lambda *_: None, partial_images=2)
     [asset] = await buy_images(simulator.credentials.connection(), ImageRequest(prompt="a", model="m"), place, terms)
     assert (asset.width, asset.source.cost_usd) == (8, None)
 
@@ -387,11 +389,11 @@ from prefect_media.providers.connection import Connection
 from prefect_media.purchases.images import buy_images
 from prefect_media.requests import ImageRequest
 from prefect_media.storage.store import storage_at
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 
 url, folder, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 connection = Connection(provider="openai", base_url=url, api_key="sk-x", max_concurrency=16)
-place, terms = storage_at(folder), Terms(scope="x", timeout=120)
+place, terms = storage_at(folder), PurchaseOptions(scope="x", timeout=120)
 page = os.sysconf("SC_PAGE_SIZE")
 rss = lambda: int(open("/proc/self/statm").read().split()[1]) * page
 

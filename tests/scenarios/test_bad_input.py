@@ -16,14 +16,14 @@ from prefect_media import (
     VideoRequest,
 )
 from prefect_media.errors import AuthenticationFailed, InvalidRequest, MediaError, ModelRetired, StoreError
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 OPENAI = OpenAICredentials(api_key=SecretStr("sk-x"))
 AZURE = AzureOpenAICredentials(base_url="https://me.openai.azure.com", api_key=SecretStr("k"))
 

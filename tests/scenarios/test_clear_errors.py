@@ -12,7 +12,7 @@ from prefect_media.catalog.sizes import parsed
 from prefect_media.errors import ContentRejected, InvalidRequest, JobFailed, MediaError, ProviderUnavailable, StoreError
 from prefect_media.ledger.record import Failure, remembered
 from prefect_media.media.load import load
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import problems_of
@@ -20,7 +20,7 @@ from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at
 from prefect_media.user_input import DEEPEST, MOST_QUOTED, fault_of, quoted, shortened
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 STILL = ImageRequest(prompt="a fox", model="gpt-image-2")
 MOTION = VideoRequest(prompt="a fox", model="wan", seconds=2, size="64x36")
 

@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, OpenAICredentials, RemixRequest, VideoRequest
 from prefect_media.catalog.data import catalog
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
-TERMS = Terms(scope="test", timeout=60)
+TERMS = PurchaseOptions(scope="test", timeout=60)
 JWT = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln"
 
 

@@ -22,7 +22,7 @@ from prefect_media.providers import batches as batches_wire
 from prefect_media.providers import dialects, images, wire
 from prefect_media.providers import download as content
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.batch_fetch import fetch
 from prefect_media.purchases.batch_submit import submit
@@ -263,7 +263,7 @@ class World:
             case other:
                 raise AssertionError(other)
 
-    async def _elsewhere(self, run: Run, suffix: str, step, job: VideoJob, terms: Terms):
+    async def _elsewhere(self, run: Run, suffix: str, step, job: VideoJob, terms: PurchaseOptions):
         """A step in a process of its own, which has nothing but the job."""
         process = self.process(run.process.name + suffix, (run.action.machine + 1) % 3)
         outcome = self.loop.create_future()
@@ -282,8 +282,8 @@ class World:
                 raise MediaError("the process of this step was killed")
         return outcome.result()
 
-    def _terms(self, action: Action) -> Terms:
-        return Terms(
+    def _terms(self, action: Action) -> PurchaseOptions:
+        return PurchaseOptions(
             scope=action.scope,
             timeout=action.timeout,
             on_doubt="resubmit" if action.resubmit else "raise",
@@ -428,7 +428,7 @@ def _key(connection: Connection, request: str, scope: str) -> str:
     with_clock = clock.source
     clock.source = clock.System()
     try:
-        terms = Terms(scope=scope, timeout=1.0)
+        terms = PurchaseOptions(scope=scope, timeout=1.0)
         return order_of(connection, asked, asked.model_dump(mode="json", exclude=given), terms).key
     finally:
         clock.source = with_clock

@@ -17,7 +17,7 @@ from prefect_media.jobs import JobState
 from prefect_media.ledger.record import Record
 from prefect_media.providers import download, videos
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import store_video as storing
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.store_video import store_video
@@ -45,7 +45,9 @@ async def read(case, base_url, folder):
     if family == "image":
         previews = {"partial_images": 2, "on_partial": lambda *_: None} if "event" in case else {}
         model = "gpt-image-2" if previews else "foxes-1"
-        return await buy_images(line, ImageRequest(prompt="a fox", model=model), storage, Terms("x", 60.0, **previews))
+        return await buy_images(
+            line, ImageRequest(prompt="a fox", model=model), storage, PurchaseOptions("x", 60.0, **previews)
+        )
     job, now = job_at(line, "video_1"), "2026-01-01T00:00:00Z"
     record = Record(
         key="k" * 64, scope="x", kind="video", operation="generate", account={}, fingerprint="f", request={},

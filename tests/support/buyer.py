@@ -32,7 +32,7 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import batches as wire
 from prefect_media.providers import images, videos
 from prefect_media.providers.connection import Connection
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import batch_fetch as batch_results
 from prefect_media.purchases import batch_submit as batches
 from prefect_media.purchases import images as image_purchases
@@ -65,8 +65,8 @@ def connection(simulator: Any, **fields: Any) -> Connection:
     return Connection(**{"provider": "openai", "base_url": simulator.url, "api_key": "sk-simulated", **fields})
 
 
-def terms(scope: str = "test", **fields: Any) -> Terms:
-    return Terms(**{"scope": scope, "timeout": 60.0, **fields})
+def terms(scope: str = "test", **fields: Any) -> PurchaseOptions:
+    return PurchaseOptions(**{"scope": scope, "timeout": 60.0, **fields})
 
 
 def plan(

@@ -683,7 +683,7 @@ LIES: dict[str, Lie] = {
 async def buy(name: str, kind: str, url: str, place: str) -> str:
     """Buy from a liar; the words for what came of it."""
     from prefect_media.providers.connection import Connection
-    from prefect_media.purchase_options import Terms
+    from prefect_media.purchase_options import PurchaseOptions
     from prefect_media.purchases.batch_fetch import fetch
     from prefect_media.purchases.batch_submit import submit
     from prefect_media.purchases.images import buy_images
@@ -693,7 +693,7 @@ async def buy(name: str, kind: str, url: str, place: str) -> str:
 
     dialect = "auto" if name.startswith("models") else "openai"
     at = Connection(provider="openai", base_url=url, api_key=KEY, dialect=dialect, request_timeout=TIMEOUT)
-    storage, terms = storage_at(place), Terms(scope="hostile", timeout=TIMEOUT)
+    storage, terms = storage_at(place), PurchaseOptions(scope="hostile", timeout=TIMEOUT)
     picture = ImageRequest(prompt="boat 1", model="pictures-1")
     if kind == "image":
         await buy_images(at, picture, storage, terms)

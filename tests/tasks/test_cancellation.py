@@ -15,7 +15,7 @@ from prefect_media.tasks.cancellation import cancel_jobs_of, cancel_remote_jobs
 from prefect_media import VideoRequest
 from prefect_media.errors import JobFailed
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 
@@ -37,7 +37,7 @@ async def cancelled_while_watching(simulator, storage, **terms):
         if step.status:
             looked.set()
 
-    terms = Terms(scope="x", timeout=60, flow_run_id=RUN, on_step=show, **terms)
+    terms = PurchaseOptions(scope="x", timeout=60, flow_run_id=RUN, on_step=show, **terms)
     buying = asyncio.create_task(buy_video(simulator.credentials.connection(), REQUEST, storage, terms))
     await looked.wait()
     buying.cancel()
@@ -56,7 +56,9 @@ async def test_a_cancelled_wait_leaves_the_job_running_and_it_is_resumed(simulat
     [job] = simulator.jobs
     assert not job.deleted
     job.latency = 0
-    asset = await buy_video(simulator.credentials.connection(), REQUEST, store.storage(), Terms(scope="x", timeout=60))
+    asset = await buy_video(
+        simulator.credentials.connection(), REQUEST, store.storage(), PurchaseOptions(scope="x", timeout=60)
+    )
     assert asset.source.job_id == job.id
     assert len(simulator.jobs) == 1
 
@@ -67,11 +69,11 @@ async def test_cancel_remote_ends_the_job_and_it_is_not_bought_again_by_accident
     assert job.deleted
     connection = simulator.credentials.connection()
     with pytest.raises(JobFailed, match="was cancelled") as caught:
-        await buy_video(connection, REQUEST, store.storage(), Terms(scope="x", timeout=60))
+        await buy_video(connection, REQUEST, store.storage(), PurchaseOptions(scope="x", timeout=60))
     assert caught.value.code == "cancelled"
     assert len(simulator.jobs) == 1
     simulator.latency = 0
-    again = Terms(scope="x", timeout=60, retry_failed=True)
+    again = PurchaseOptions(scope="x", timeout=60, retry_failed=True)
     assert (await buy_video(connection, REQUEST, store.storage(), again)).source.job_id != job.id
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from prefect_media.errors import AuthenticationFailed, JobExpired, JobFailed, JobTimedOut, ProviderUnavailable
 from prefect_media.providers import videos
-from prefect_media.purchase_options import Terms
+from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.requests import VideoRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.waiting import poller
@@ -36,7 +36,7 @@ async def bought(simulator, count=1, prompt="waves", latency=None):
 
 
 def terms(**options):
-    return Terms(**{"scope": "test", "timeout": 30, **options})
+    return PurchaseOptions(**{"scope": "test", "timeout": 30, **options})
 
 
 def asked(simulator, what=""):

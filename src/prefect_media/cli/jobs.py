@@ -16,7 +16,7 @@ from ..jobs import VideoJob
 from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import Record, State
 from ..providers.address import origin_of
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..purchases.adopt_job import adopt
 from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
@@ -165,13 +165,13 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
         )
         return False
     typer.echo(f"{name}: waiting")
-    terms = Terms(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
+    options = PurchaseOptions(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
     try:
         if isinstance(job, ImageBatch):
-            made = await fetch(connection, job, ledger.storage, terms)
+            made = await fetch(connection, job, ledger.storage, options)
             result = f"{sum(not each.error for each in made)} of {len(made)} requests"
         else:
-            result = (await finish_video(connection, job, ledger, claim, terms)).uri
+            result = (await finish_video(connection, job, ledger, claim, options)).uri
     except MediaError as error:
         typer.echo(f"{name}: {error.message}", err=True)
         return False

@@ -22,7 +22,7 @@ from ..providers import batches as wire
 from ..providers.address import base_url_at
 from ..providers.batches import Line
 from ..providers.connection import Connection
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageRequest
 from ..runtime import clock
 from ..settings import settings
@@ -71,7 +71,7 @@ async def is_finished(connection: Connection, batch: ImageBatch, storage: Storag
         raise expiry_error(record.batch.id, error) from error
 
 
-async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, terms: Terms) -> list[Made]:
+async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, options: PurchaseOptions) -> list[Made]:
     """What became of each request, in order; waits until the batch is finished.
 
     Raises:
@@ -85,17 +85,17 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, ter
     requests = await kept(storage, batch.key)
     troubles: dict[str, MediaError] = {}
     if record.state == "submitted":
-        with reporter_of(record, terms).report_errors():
-            troubles = await _Collection(at, record, requests, ledger, terms).run()
+        with reporter_of(record, options).report_errors():
+            troubles = await _Collection(at, record, requests, ledger, options).run()
 
     async def assets_of(key: str) -> list[Asset]:
         found = await ledger.get(key)
         purchase = found[0] if found else None
         if purchase:
             await ledger.settle(purchase)
-        with reporter_of(purchase or record, terms).report_errors():
+        with reporter_of(purchase or record, options).report_errors():
             if purchase and purchase.state == "done":
-                return await still_there(purchase, storage, terms)
+                return await still_there(purchase, storage, options)
             if purchase and purchase.failure:
                 raise remembered(purchase.failure)
             raise troubles.get(key) or JobFailed(
@@ -143,7 +143,7 @@ class _Collection:
     record: Record
     requests: list[Ordered]
     ledger: Ledger
-    terms: Terms
+    options: PurchaseOptions
     failures: dict[str, tuple[MediaError, bool]] = field(default_factory=dict[str, tuple[MediaError, bool]])
     troubles: dict[str, MediaError] = field(default_factory=dict[str, MediaError])
 
@@ -174,9 +174,9 @@ class _Collection:
 
     async def _ended(self) -> BatchState:
         pause = settings().poll_seconds
-        wait = Watch(self.id, Patience(self.terms.timeout, stall=math.inf), now=clock.monotonic())
+        wait = Watch(self.id, Patience(self.options.timeout, stall=math.inf), now=clock.monotonic())
         told = ""
-        steps, earlier = reporter_of(self.record, self.terms), set[StepKind]()
+        steps, earlier = reporter_of(self.record, self.options), set[StepKind]()
         while True:
             try:
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
@@ -189,7 +189,7 @@ class _Collection:
                 verdict = wait.saw(state.as_job, clock.monotonic())
                 news = f"{state.status}, {state.completed} of {state.total} made"
                 if news != told:
-                    self.terms.logger.info("Batch %s is %s", self.id, told := news)
+                    self.options.logger.info("Batch %s is %s", self.id, told := news)
                 if kind := step_of_look(state.as_job, earlier):
                     steps.report(kind, job_id=self.id, status=state.status, progress=state.as_job.progress)
                 if isinstance(verdict, Done):
@@ -219,7 +219,7 @@ class _Collection:
             async with aclosing(wire.answers(self.at, file_id, self.id, requests.values())) as lines:
                 async for line in lines:
                     if line.key not in requests:
-                        self.terms.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)
+                        self.options.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)
                     elif line.error:
                         self.failures[line.key] = line.error, line.final
                     else:
@@ -237,12 +237,12 @@ class _Collection:
             record = claim.record.model_copy(update={"batch": self.batch})
             bought = {name: value for name, value in record.request.items() if name in ImageRequest.model_fields}
             part = request.model_copy(update=bought)
-            assets = await store_images(self.at, part, line, self.ledger.storage, record, self.terms)
-            await write_sidecars(self.ledger.storage, record, assets, self.terms.logger)
+            assets = await store_images(self.at, part, line, self.ledger.storage, record, self.options)
+            await write_sidecars(self.ledger.storage, record, assets, self.options.logger)
             record = await self.ledger.move(
                 claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch
             )
-            reporter_of(record, self.terms).report_stored(record.assets, record.cost_usd, job_id=self.id)
+            reporter_of(record, self.options).report_stored(record.assets, record.cost_usd, job_id=self.id)
         except MediaError as error:
             self.troubles[line.key] = error
 

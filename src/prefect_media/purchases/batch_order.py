@@ -19,7 +19,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.record import Record
 from ..providers import batches as wire
 from ..providers.connection import Connection
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest, MediaRequest
 from ..storage.store import Storage
 from ..user_input import parse_json
@@ -76,7 +76,7 @@ class BatchOrder:
 
 
 async def order_batch(
-    connection: Connection, requests: Sequence[ImageRequest], ledger: Ledger, terms: Terms
+    connection: Connection, requests: Sequence[ImageRequest], ledger: Ledger, options: PurchaseOptions
 ) -> BatchOrder:
     """Check everything that can be checked for nothing, and take it apart.
 
@@ -91,14 +91,14 @@ async def order_batch(
         try:
             _refuse_other_kinds(asked)
             try:
-                request = check(asked, host, family=family, logger=terms.logger)
+                request = check(asked, host, family=family, logger=options.logger)
             except ModelRetired as refusal:
                 request, retired = resolved(asked, host, family=family), refusal
             keys: list[str] = []
             for part in split(request, most_at_once(request, host, family)):
                 assert isinstance(part.request, ImageRequest)
                 normal = part.request.model_dump(mode="json") | part.identity
-                record = order_of(connection, part.request, normal, terms)
+                record = order_of(connection, part.request, normal, options)
                 await refuse_unless_bought(retired, ledger, record)
                 keys.append(record.key)
                 if record.key not in order.parts:

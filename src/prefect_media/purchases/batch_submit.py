@@ -21,7 +21,7 @@ from ..ledger.record import Record
 from ..providers import batches as wire
 from ..providers.connection import Connection
 from ..providers.server_time import server_time
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageRequest
 from ..runtime import clock
 from ..steps import StepReporter
@@ -42,7 +42,7 @@ AT_ONCE = 16
 
 
 async def submit(
-    connection: Connection, requests: Sequence[ImageRequest], storage: Storage, terms: Terms
+    connection: Connection, requests: Sequence[ImageRequest], storage: Storage, options: PurchaseOptions
 ) -> ImageBatch:
     """The one batch of these requests in their scope, ordered now or before.
 
@@ -53,14 +53,14 @@ async def submit(
             bought alone by a process that died.
     """
     ledger = Ledger(storage)
-    order = await order_batch(connection, requests, ledger, terms)
-    steps = reporter_of(order.record, terms)
+    order = await order_batch(connection, requests, ledger, options)
+    steps = reporter_of(order.record, options)
     with steps.report_errors():
-        return await repeat_when_overtaken(partial(_claim_or_submit, connection, order, ledger, terms, steps))
+        return await repeat_when_overtaken(partial(_claim_or_submit, connection, order, ledger, options, steps))
 
 
 async def _claim_or_submit(
-    connection: Connection, order: BatchOrder, ledger: Ledger, terms: Terms, steps: StepReporter
+    connection: Connection, order: BatchOrder, ledger: Ledger, options: PurchaseOptions, steps: StepReporter
 ) -> ImageBatch:
     """The batch of an order, submitted before or now.
 
@@ -71,18 +71,18 @@ async def _claim_or_submit(
     claim = await ledger.claim(intended, retry_failed=True)  # one that was refused was not ordered
     while claim.record.state == "in_doubt":
         claim = await ledger.take_doubt(claim) or await ledger.claim(intended)
-    if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, terms):
+    if claim.record.state == "done" and await _something_is_missing(order, claim.record, ledger, options):
         reopened = await ledger.reopen(claim)
         if reopened is None:
             raise Overtaken
         claim = reopened
     if not claim.ours:
         assert claim.record.batch is not None
-        terms.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
+        options.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
         steps.report("reused", job_id=claim.record.batch.id, submitted_at=claim.record.batch.submitted_at)
         return claim.record.batch
     async with submitting(ledger, claim) as submission:
-        return await _submit(connection, order, ledger, claim, terms, submission, steps)
+        return await _submit(connection, order, ledger, claim, options, submission, steps)
 
 
 async def _submit(
@@ -90,7 +90,7 @@ async def _submit(
     order: BatchOrder,
     ledger: Ledger,
     claim: Claim,
-    terms: Terms,
+    options: PurchaseOptions,
     submission: submitting,
     steps: StepReporter,
 ) -> ImageBatch:
@@ -105,12 +105,12 @@ async def _submit(
     )
 
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
-        return await _find(connection, claim, ledger, terms, error)
+        return await _find(connection, claim, ledger, options, error)
 
     async def set_part_aside(part: Claim) -> None:
-        await set_aside(ledger, part, lambda: order.quotes[part.record.key], terms, reporter_of(part.record, terms))
+        await set_aside(ledger, part, lambda: order.quotes[part.record.key], options, reporter_of(part.record, options))
 
-    find = guessing(look_for_it, claim, terms)
+    find = guessing(look_for_it, claim, options)
     await keep(ledger.storage, order, key)
     state: BatchState | None = None
     if claim.record.doubtful:
@@ -122,7 +122,7 @@ async def _submit(
     if state is None:
         mine = list[Claim]()
         try:
-            await _enlist(order, batch, mine, ledger, terms)
+            await _enlist(order, batch, mine, ledger, options)
             if mine:
                 await each(mine, set_part_aside)
                 ours = {part.record.key for part in mine}
@@ -131,29 +131,31 @@ async def _submit(
                 async def create(ready: Ready) -> BatchState:
                     return await wire.create(connection, file_id, key, ready=ready)
 
-                state = await let_in(submitted(create, find, ledger, claim, terms), claim)
+                state = await let_in(submitted(create, find, ledger, claim, options), claim)
         except MediaError:
             if not claim.record.doubtful:  # certainly not ordered
                 await ledger.confirm(claim)
                 await each(mine, lambda part: ledger.swap(part, state="intent", batch=None))
             raise
     if state is None:
-        terms.logger.info("All of this batch was bought before in this scope")
+        options.logger.info("All of this batch was bought before in this scope")
         await ledger.move(claim, state="done", batch=batch)
         return batch
     claim.doubt(True)  # until it is on record
     record = await submission.bought(state="submitted", batch=batch.model_copy(update={"id": state.id}))
     bought = record.batch or batch
     if bought.id != state.id:
-        terms.logger.error(
+        options.logger.error(
             "The batches %s and %s were bought for one order; going on with the second", state.id, bought.id
         )
-    terms.logger.info("Submitted batch %s", bought.id)
+    options.logger.info("Submitted batch %s", bought.id)
     steps.report("submitted", job_id=bought.id, submitted_at=bought.submitted_at, cost_usd=order.estimated_usd)
     return bought
 
 
-async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledger: Ledger, terms: Terms) -> None:
+async def _enlist(
+    order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledger: Ledger, options: PurchaseOptions
+) -> None:
     """Put on record what is to be bought in the batch, and gather it in `mine`.
 
     Raises:
@@ -164,19 +166,21 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
     doubtful: list[str] = []
 
     async def enlist(part: Record) -> None:
-        claim = await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
+        claim = await ledger.claim(part, retry_failed=options.retry_failed, batch=batch)
         while claim.record.state == "in_doubt" or claim.ours:
-            if terms.on_doubt == "raise":
+            if options.on_doubt == "raise":
                 if claim.ours:
                     await ledger.move(claim, state="in_doubt")
                 doubtful.append(part.key)
                 return
             attempt = claim.record.attempt + 1
             taken = await ledger.swap(claim, state="submitted", lease=None, batch=batch, doubtful=True, attempt=attempt)
-            claim = taken or await ledger.claim(part, retry_failed=terms.retry_failed, batch=batch)
+            claim = taken or await ledger.claim(part, retry_failed=options.retry_failed, batch=batch)
         if claim.record.state == "submitted":
             if claim.record.batch and claim.record.batch.key == batch.key:
-                if claim.record.doubtful and terms.on_doubt == "raise":  # enlisted in spite of a doubt, and not ordered
+                if (
+                    claim.record.doubtful and options.on_doubt == "raise"
+                ):  # enlisted in spite of a doubt, and not ordered
                     await ledger.swap(claim, state="in_doubt", batch=None, doubtful=False)
                     doubtful.append(part.key)
                     return
@@ -185,7 +189,7 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
             else:
                 elsewhere[part.key] = claim.record.batch
         elif claim.record.state == "done":
-            report_reused(claim.record, reporter_of(claim.record, terms))
+            report_reused(claim.record, reporter_of(claim.record, options))
 
     await each(order.parts.values(), enlist)
     if elsewhere:
@@ -200,7 +204,7 @@ async def _enlist(order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledge
         )
 
 
-async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger, terms: Terms) -> bool:
+async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger, options: PurchaseOptions) -> bool:
     """Whether a batch that is done left something to be bought: lines that expired or failed, records forgotten."""
 
     async def missing(key: str) -> bool:
@@ -208,11 +212,11 @@ async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger
             return True
         match found[0].state:
             case "failed":
-                return terms.retry_failed
+                return options.retry_failed
             case "submitted":
                 return bool(found[0].batch and found[0].batch.key == batch.key)
             case "in_doubt":
-                return terms.on_doubt == "resubmit"
+                return options.on_doubt == "resubmit"
             case state:
                 return state == "intent"
 
@@ -220,7 +224,7 @@ async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger
 
 
 async def _find(
-    connection: Connection, claim: Claim, ledger: Ledger, terms: Terms, error: SubmissionInDoubt | None
+    connection: Connection, claim: Claim, ledger: Ledger, options: PurchaseOptions, error: SubmissionInDoubt | None
 ) -> BatchState | None:
     """Find the batch that a lost reply was about; None when there is none.
 
@@ -248,9 +252,9 @@ async def _find(
             ) from error
         if len(found) > 1:
             ids = ", ".join(state.id for state in found)
-            terms.logger.error("The batches %s were made for one order; going on with the last of them", ids)
+            options.logger.error("The batches %s were made for one order; going on with the last of them", ids)
         if found:
-            terms.logger.info("Found the batch of a lost reply: %s", found[-1].id)
+            options.logger.info("Found the batch of a lost reply: %s", found[-1].id)
             return found[-1]
     return None
 

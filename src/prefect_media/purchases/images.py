@@ -17,7 +17,7 @@ from ..media.edit_files import EditFiles, prepared
 from ..providers import images
 from ..providers.connection import Connection
 from ..providers.images import Reply
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest
 from ..steps import StepReporter
 from ..storage.store import Storage
@@ -30,31 +30,36 @@ from .submit_once import Ready, let_in, patiently, repeat_when_overtaken, submit
 
 
 async def buy_images(
-    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, terms: Terms
+    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, options: PurchaseOptions
 ) -> list[Asset]:
     """Images, made or edited, bought once and stored; more than the model makes at once are several purchases."""
     host, family, retired = connection.catalog_host, connection.model_family, None
     try:
-        request = check(request, host, family=family, partial_images=terms.partial_images, logger=terms.logger)
+        request = check(request, host, family=family, partial_images=options.partial_images, logger=options.logger)
     except ModelRetired as refusal:
         request, retired = resolved(request, host, family=family), refusal
     files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
     parts = split(request, most_at_once(request, host, family))
-    return await joined([_buy_part(connection, part, files, storage, terms, retired) for part in parts])
+    return await joined([_buy_part(connection, part, files, storage, options, retired) for part in parts])
 
 
 async def _buy_part(
-    connection: Connection, part: Part, files: EditFiles, storage: Storage, terms: Terms, retired: ModelRetired | None
+    connection: Connection,
+    part: Part,
+    files: EditFiles,
+    storage: Storage,
+    options: PurchaseOptions,
+    retired: ModelRetired | None,
 ) -> list[Asset]:
     """One purchase of images: one paid request."""
     request = part.request
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
-    order = order_of(connection, request, normal, terms)
-    steps = reporter_of(order, terms)
+    order = order_of(connection, request, normal, options)
+    steps = reporter_of(order, options)
     with steps.report_errors():
         await refuse_unless_bought(retired, Ledger(storage), order)
         return await repeat_when_overtaken(
-            partial(_buy_order, connection, request, order, files, storage, terms, steps)
+            partial(_buy_order, connection, request, order, files, storage, options, steps)
         )
 
 
@@ -64,7 +69,7 @@ async def _buy_order(
     order: Record,
     files: EditFiles,
     storage: Storage,
-    terms: Terms,
+    options: PurchaseOptions,
     steps: StepReporter,
 ) -> list[Asset]:
     """The images of an order, bought before or now.
@@ -73,19 +78,19 @@ async def _buy_order(
         Overtaken: Somebody else took the purchase over; claim it again.
     """
     ledger = Ledger(storage)
-    claim = await ledger.claim(order, retry_failed=terms.retry_failed)
-    claim = await settle_claim(ledger, claim, terms, steps)
+    claim = await ledger.claim(order, retry_failed=options.retry_failed)
+    claim = await settle_claim(ledger, claim, options, steps)
     if claim.record.state == "done":
-        return await still_there(claim.record, storage, terms)
+        return await still_there(claim.record, storage, options)
     if claim.record.batch and not claim.ours:
         raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful:
-        if assets := await images_stored_before(connection, request, storage, claim.record, terms):
+        if assets := await images_stored_before(connection, request, storage, claim.record, options):
             record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
             steps.report_stored(record.assets, record.cost_usd)
             return list(record.assets)
-        if terms.on_doubt == "raise":
+        if options.on_doubt == "raise":
             await ledger.move(claim, state="in_doubt")
             raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
     price = partial(quote, request, connection.catalog_host, connection.model_family)
@@ -96,21 +101,21 @@ async def _buy_order(
                 await ready()
                 steps.report("submitted", cost_usd=estimate_usd(price))
 
-            number = terms.partial_images
+            number = options.partial_images
             post = images.post(connection, request, files.uploads, partial_images=number, ready=ready_to_send)
             return stack.enter_async_context(post)
 
         async def store(reply: Reply) -> list[Asset]:
-            assets = await store_images(connection, request, reply, storage, claim.record, terms)
-            await write_sidecars(storage, claim.record, assets, terms.logger)
+            assets = await store_images(connection, request, reply, storage, claim.record, options)
+            await write_sidecars(storage, claim.record, assets, options.logger)
             return assets
 
         if claim.record.doubtful:
             claim.pass_over(sent_now=False)
         await ledger.confirm(claim)
-        await set_aside(ledger, claim, price, terms, steps)
+        await set_aside(ledger, claim, price, options, steps)
         try:
-            reply = await patiently(send, ledger, claim, terms)
+            reply = await patiently(send, ledger, claim, options)
             claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
             assets = await let_in(store(reply), claim)
         except SubmissionInDoubt as error:

@@ -14,7 +14,7 @@ from ..ledger.record import Record
 from ..providers import videos
 from ..providers.connection import Connection
 from ..providers.server_time import Oldest, server_time
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..runtime import clock
 from ..settings import settings
 from .likeness import interchangeable, look_alike, matches
@@ -39,7 +39,11 @@ NO_LIST = "the provider has no list of jobs to look it up in"
 
 
 async def reconcile(
-    connection: Connection, claim: Claim, ledger: Ledger, terms: Terms, error: SubmissionInDoubt | None = None
+    connection: Connection,
+    claim: Claim,
+    ledger: Ledger,
+    options: PurchaseOptions,
+    error: SubmissionInDoubt | None = None,
 ) -> VideoJob | None:
     """Find the job that a lost reply was about; None when it is certain enough that there is none.
 
@@ -49,12 +53,12 @@ async def reconcile(
     """
     search = _Search(connection, claim, ledger)
     pauses = list(LOOKS)
-    deadline = clock.monotonic() + min(terms.timeout, RIVAL_LEASES * settings().lease_seconds)
+    deadline = clock.monotonic() + min(options.timeout, RIVAL_LEASES * settings().lease_seconds)
     while True:
         await clock.sleep(pauses.pop(0))
         outcome = await search.look()
         if isinstance(outcome, JobState):
-            terms.logger.info("Found the job of a lost reply: %s", outcome.id)
+            options.logger.info("Found the job of a lost reply: %s", outcome.id)
             record = claim.record
             return videos.job_of(
                 connection, outcome, fingerprint=record.fingerprint, model=record.request.get("model", "")

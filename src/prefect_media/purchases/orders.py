@@ -19,7 +19,7 @@ from ..ledger.record import Failure, Record, remembered
 from ..providers.address import base_url_at
 from ..providers.connection import Connection
 from ..providers.server_time import server_time
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from ..runtime import clock
 from ..steps import StepReporter
@@ -60,7 +60,7 @@ def order_of(
     connection: Connection,
     request: ImageRequest | ImageEditRequest | VideoRequest | VideoVariation,
     normal: dict[str, Any],
-    terms: Terms,
+    options: PurchaseOptions,
 ) -> Record:
     normal = {
         name: value
@@ -70,8 +70,8 @@ def order_of(
     fingerprint = digest({"operation": request.operation, "request": normal})
     now = clock.now()
     return Record(
-        key=digest({"scope": terms.scope, "account": connection.account, "fingerprint": fingerprint}),
-        scope=terms.scope,
+        key=digest({"scope": options.scope, "account": connection.account, "fingerprint": fingerprint}),
+        scope=options.scope,
         kind="image" if isinstance(request, ImageOptions) else "video",
         operation=request.operation,
         account=connection.account,
@@ -79,9 +79,9 @@ def order_of(
         request=normal,
         created_at=now,
         updated_at=now,
-        flow_run_id=terms.flow_run_id,
-        flow_name=terms.flow_name,
-        budget=terms.budget and terms.budget.path(terms.flow_run_id),
+        flow_run_id=options.flow_run_id,
+        flow_name=options.flow_name,
+        budget=options.budget and options.budget.path(options.flow_run_id),
         server_time=server_time(connection.base_url),
     )
 
@@ -90,7 +90,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms, steps: StepReporter) -> Claim:
+async def settle_claim(ledger: Ledger, claim: Claim, options: PurchaseOptions, steps: StepReporter) -> Claim:
     """A claim that is ours to submit, submitted or done; a failure is raised, a doubt taken over."""
     while claim.record.state == "in_doubt":
         claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
@@ -98,7 +98,7 @@ async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms, steps: StepRe
     if record.state == "failed":
         raise remembered(record.failure or NO_REASON)
     if not claim.ours:
-        terms.logger.info(
+        options.logger.info(
             "Bought before in this scope (%s %s, %s); variant=%s makes another",
             record.operation,
             record.kind,
@@ -109,7 +109,7 @@ async def settle_claim(ledger: Ledger, claim: Claim, terms: Terms, steps: StepRe
     return claim
 
 
-async def still_there(record: Record, storage: Storage, terms: Terms) -> list[Asset]:
+async def still_there(record: Record, storage: Storage, options: PurchaseOptions) -> list[Asset]:
     if not record.assets:
         raise StoreError(
             f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged. "

@@ -11,7 +11,7 @@ from ..assets import Asset
 from ..errors import InvalidRequest
 from ..media.facts import last_frame
 from ..providers.connection import Connection
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import RemixRequest, VideoRequest
 from ..storage.store import Storage, storage_of
 from .videos import buy_video
@@ -26,7 +26,12 @@ class Continuation(VideoRequest):
 
 
 async def buy_remix(
-    connection: Connection, request: RemixRequest, storage: Storage, terms: Terms, *, fallback: Fallback | None = None
+    connection: Connection,
+    request: RemixRequest,
+    storage: Storage,
+    options: PurchaseOptions,
+    *,
+    fallback: Fallback | None = None,
 ) -> Asset:
     """A remix; with a fallback, what comes closest to one on servers that have none.
 
@@ -35,12 +40,12 @@ async def buy_remix(
         errors.MediaError: What `buy_video` raises.
     """
     try:
-        return await buy_video(connection, request, storage, terms)
+        return await buy_video(connection, request, storage, options)
     except InvalidRequest as error:
         if fallback is None or error.details.get("unsupported") != "remix":
             raise
-        terms.logger.info("%s can't remix; going on from the last frame", connection.host)
-    return await buy_video(connection, await from_last_frame(request), storage, terms)
+        options.logger.info("%s can't remix; going on from the last frame", connection.host)
+    return await buy_video(connection, await from_last_frame(request), storage, options)
 
 
 async def from_last_frame(request: RemixRequest) -> Continuation:

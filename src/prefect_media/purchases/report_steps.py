@@ -13,11 +13,11 @@ from ..ledger.accounts import reserve
 from ..ledger.claim import Claim
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..steps import StepReporter
 
 
-def reporter_of(record: Record, terms: Terms) -> StepReporter:
+def reporter_of(record: Record, options: PurchaseOptions) -> StepReporter:
     """The reporter of one purchase."""
     request, job = record.request, record.job
     purchase: dict[str, Any] = {
@@ -32,8 +32,8 @@ def reporter_of(record: Record, terms: Terms) -> StepReporter:
         "count": request.get("n") or request.get("requests") or 1,
         **job_details(job),
     }
-    budget = terms.budget.path(terms.flow_run_id) if terms.budget else record.budget
-    return StepReporter(terms.on_step, terms.logger, budget=budget, purchase=purchase)
+    budget = options.budget.path(options.flow_run_id) if options.budget else record.budget
+    return StepReporter(options.on_step, options.logger, budget=budget, purchase=purchase)
 
 
 def job_details(job: VideoJob | None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ async def set_aside(
     ledger: Ledger,
     claim: Claim,
     quote: Callable[[], Quote],
-    terms: Terms,
+    options: PurchaseOptions,
     steps: StepReporter,
     *,
     adopted: bool = False,
@@ -59,10 +59,10 @@ async def set_aside(
     """Set aside what a claimed purchase will cost in its budget, and report it; see `accounts.reserve`."""
     state = await reserve(
         ledger.storage,
-        terms.budget,
+        options.budget,
         claim.record,
         quote,
-        run_id=terms.flow_run_id,
+        run_id=options.flow_run_id,
         paid_before=claim.passed_over,
         adopted=adopted,
     )

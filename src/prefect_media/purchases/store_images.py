@@ -22,7 +22,7 @@ from ..providers.batches import Line
 from ..providers.connection import Connection, headers_of
 from ..providers.images import OnPreview, Picture, Reply
 from ..providers.limits import image_bytes
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest
 from ..runtime import clock
 from ..runtime.per_loop import shared
@@ -45,7 +45,7 @@ async def store_images(
     reply: Reply | Line,
     storage: Storage,
     record: Record,
-    terms: Terms,
+    options: PurchaseOptions,
 ) -> list[Asset]:
     """Store the pictures of one answer as they arrive, and note on each what it was made with and what it cost.
 
@@ -56,12 +56,12 @@ async def store_images(
     bare = source_of(connection, record, request.model, reply.request_id, batch_id=record.batch and record.batch.id)
     # A stream takes as long as the model does; a whole answer is only fetched when there is room for it.
     async with nullcontext() if reply.streams else _in_memory():
-        async for picture in reply.pictures(_previews(terms)):
+        async for picture in reply.pictures(_previews(options)):
             index = len(assets) + 1
             picture = await _fetched(connection, request, picture)
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
             for warning in assets[-1].warnings:
-                terms.logger.warning("%s: %s", assets[-1].uri, warning)
+                options.logger.warning("%s: %s", assets[-1].uri, warning)
     host, family = connection.catalog_host, request.model_family or connection.model_family
     usd = costs.of_images(request.model, host, reply.usage, family)
     estimated = costs.estimate(request, host, family)
@@ -80,10 +80,10 @@ async def store_images(
     ]
 
 
-def _previews(terms: Terms) -> OnPreview | None:
-    if terms.on_partial is None:
+def _previews(options: PurchaseOptions) -> OnPreview | None:
+    if options.on_partial is None:
         return None
-    show = terms.on_partial
+    show = options.on_partial
 
     async def preview(picture: bytes, number: int) -> None:
         try:
@@ -91,7 +91,7 @@ def _previews(terms: Terms) -> OnPreview | None:
             if isawaitable(told):
                 await told
         except Exception as error:
-            terms.logger.warning("A preview could not be shown: %s", error)
+            options.logger.warning("A preview could not be shown: %s", error)
 
     return preview
 
@@ -123,7 +123,11 @@ async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
 
 
 async def images_stored_before(
-    connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, record: Record, terms: Terms
+    connection: Connection,
+    request: ImageRequest | ImageEditRequest,
+    storage: Storage,
+    record: Record,
+    options: PurchaseOptions,
 ) -> list[Asset] | None:
     """The images of an earlier attempt whose process died after it had stored them all; None where there is none.
 
@@ -144,7 +148,7 @@ async def images_stored_before(
         stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
         found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]
         if len(found) == request.n:
-            await write_sidecars(storage, earlier, found, terms.logger)
+            await write_sidecars(storage, earlier, found, options.logger)
             return found
     return None
 

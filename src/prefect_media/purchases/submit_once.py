@@ -11,7 +11,7 @@ from ..errors import ContentRejected, MediaError, ProviderUnavailable, RateLimit
 from ..figures import pause_after
 from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import Record, failure_of
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..runtime import clock
 from .store_video import PAUSES
 
@@ -85,7 +85,7 @@ Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
 """Looks up what became of a lost reply; None when there certainly is nothing."""
 
 
-def guessing(find: Find[T], claim: Claim, terms: Terms) -> Find[T]:
+def guessing(find: Find[T], claim: Claim, options: PurchaseOptions) -> Find[T]:
     """A search that takes one doubt for a no, where the user said so with `on_doubt`.
 
     Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
@@ -95,7 +95,7 @@ def guessing(find: Find[T], claim: Claim, terms: Terms) -> Find[T]:
         try:
             return await find(error)
         except SubmissionInDoubt:
-            if claim.passed_over or terms.on_doubt == "raise":
+            if claim.passed_over or options.on_doubt == "raise":
                 raise
             claim.pass_over(sent_now=error is not None)
             return None
@@ -104,7 +104,7 @@ def guessing(find: Find[T], claim: Claim, terms: Terms) -> Find[T]:
 
 
 async def submitted(
-    submit: Callable[[Ready], Awaitable[T]], find: Find[T], ledger: Ledger, claim: Claim, terms: Terms
+    submit: Callable[[Ready], Awaitable[T]], find: Find[T], ledger: Ledger, claim: Claim, options: PurchaseOptions
 ) -> T:
     """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
     job = await find(None) if claim.record.doubtful else None
@@ -113,12 +113,12 @@ async def submitted(
             break
         claim.doubt(False)
         try:
-            job = await patiently(submit, ledger, claim, terms)
+            job = await patiently(submit, ledger, claim, options)
         except SubmissionInDoubt as error:
             claim.doubt(True)  # and so it stays if the provider can't be asked now
             with suppress(StoreError):
                 await ledger.renew(claim)  # others see that nothing of it is in the air any more
-            terms.logger.warning("%s; asking the provider which jobs it has", error.message)
+            options.logger.warning("%s; asking the provider which jobs it has", error.message)
             job = await find(error)
             if job is None and error.details.get("taken"):
                 raise  # it was taken for certain, whatever the list says
@@ -129,7 +129,7 @@ async def submitted(
     return job
 
 
-async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, terms: Terms) -> T:
+async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, options: PurchaseOptions) -> T:
     """Send a paid request, again only when the server said it took nothing and when to come back.
 
     Later each time, and never past the deadline.
@@ -139,7 +139,7 @@ async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim
         await ledger.confirm(claim)  # now, not before: there may have been no room for it for minutes
         claim.sent = True
 
-    deadline, refusals = clock.monotonic() + terms.timeout, 0
+    deadline, refusals = clock.monotonic() + options.timeout, 0
     while True:
         try:
             return await send(ready)
@@ -151,7 +151,7 @@ async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim
             pause = pause_after(refusals, error.retry_after)
             if clock.monotonic() + pause > deadline:
                 raise
-            terms.logger.info("The provider asks to come back in %.0f s; waiting %.0f s", error.retry_after, pause)
+            options.logger.info("The provider asks to come back in %.0f s; waiting %.0f s", error.retry_after, pause)
             await clock.sleep(pause)
 
 

@@ -17,7 +17,7 @@ from ..ledger.record import Record, remembered
 from ..providers import videos
 from ..providers.address import segment
 from ..providers.connection import Connection
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
 from ..runtime import clock
 from ..storage.store import Storage
@@ -31,15 +31,15 @@ from .videos import collect_video, end_job, order_video, remembering
 
 
 async def submit(
-    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, terms: Terms
+    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, options: PurchaseOptions
 ) -> VideoJob:
     """The one job of a request in its scope, bought now or before."""
-    _, job = await order_video(connection, request, Ledger(storage), terms)
+    _, job = await order_video(connection, request, Ledger(storage), options)
     assert job is not None
     return job
 
 
-async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> VideoJob:
+async def wait(connection: Connection, job: VideoJob, storage: Storage, options: PurchaseOptions) -> VideoJob:
     """The same job, once it is finished.
 
     Raises:
@@ -53,10 +53,10 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, terms: T
     if claim:
         _raise_failure(claim)
     await recall(storage, at.base_url)
-    steps = reporter_of(claim.record, terms) if claim else reporter_of_job(job, terms)
+    steps = reporter_of(claim.record, options) if claim else reporter_of_job(job, options)
     with steps.report_errors():
         async with remembering(ledger, claim) if claim else nullcontext():
-            await watch(at, job, terms, steps)
+            await watch(at, job, options, steps)
     await remember(storage, at.base_url, idle=poller_of(at).idle)
     return job
 
@@ -77,7 +77,7 @@ async def is_finished(connection: Connection, job: VideoJob, storage: Storage) -
         raise expiry_error(job.id, error) from error
 
 
-async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: Terms) -> Asset:
+async def fetch(connection: Connection, job: VideoJob, storage: Storage, options: PurchaseOptions) -> Asset:
     """The video of a finished job, stored and on record; fetched before, it is the same one.
 
     A job that is not on the ledger of this store (made elsewhere, or attached by its id) gets a record of its own.
@@ -88,9 +88,9 @@ async def fetch(connection: Connection, job: VideoJob, storage: Storage, terms: 
     """
     connection_of(job, connection)  # refuses a job of another server
     ledger = Ledger(storage)
-    claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, terms)
+    claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, options)
     _raise_failure(claim)
-    return await collect_video(connection, job, ledger, claim, terms)
+    return await collect_video(connection, job, ledger, claim, options)
 
 
 async def cancel(connection: Connection, job: VideoJob, storage: Storage) -> None:
@@ -134,11 +134,11 @@ async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
     return Claim(*found)
 
 
-async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms: Terms) -> Claim:
+async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, options: PurchaseOptions) -> Claim:
     now = clock.now()
     order = Record(
         key=_digest("adopted", job.base_url, job.id),
-        scope=terms.scope,
+        scope=options.scope,
         kind="video",
         operation="adopt",
         account=connection.account,
@@ -146,8 +146,8 @@ async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, terms:
         request={"model": job.model} if job.model else {},
         created_at=now,
         updated_at=now,
-        flow_run_id=terms.flow_run_id,
-        flow_name=terms.flow_name,
+        flow_run_id=options.flow_run_id,
+        flow_name=options.flow_name,
     )
     claim = await ledger.claim(order)
     if claim.ours:

@@ -29,7 +29,7 @@ from ..media.upload import Upload
 from ..providers import videos
 from ..providers.connection import Connection
 from ..providers.dialects import taken_by
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
 from ..steps import StepReporter
 from ..storage.store import Storage
@@ -49,73 +49,77 @@ R = TypeVar("R", bound=VideoRequest | VideoVariation)
 
 
 async def buy_video(
-    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, terms: Terms
+    connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, options: PurchaseOptions
 ) -> Asset:
     """A video, bought once, watched to its end and stored."""
     ledger = Ledger(storage)
-    claim, job = await order_video(connection, request, ledger, terms)
-    return await collect_video(connection, job, ledger, claim, terms)
+    claim, job = await order_video(connection, request, ledger, options)
+    return await collect_video(connection, job, ledger, claim, options)
 
 
 async def collect_video(
-    connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, terms: Terms
+    connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, options: PurchaseOptions
 ) -> Asset:
     """The video of a purchase that was submitted or is done: from the store, else from the provider."""
-    with reporter_of(claim.record, terms).report_errors():
-        return await _collect(connection, job, ledger, claim, terms)
+    with reporter_of(claim.record, options).report_errors():
+        return await _collect(connection, job, ledger, claim, options)
 
 
-async def _collect(connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
+async def _collect(
+    connection: Connection, job: VideoJob | None, ledger: Ledger, claim: Claim, options: PurchaseOptions
+) -> Asset:
     if claim.record.state == "done":
         try:
-            return (await still_there(claim.record, ledger.storage, terms))[0]
+            return (await still_there(claim.record, ledger.storage, options))[0]
         except StoreError as gone:
             if job is None or not gone.details.get("missing"):
                 raise
-            terms.logger.warning("The stored video of job %s is gone; downloading it again", job.id)
+            options.logger.warning("The stored video of job %s is gone; downloading it again", job.id)
             try:
-                return await finish_video(connection, job, ledger, claim, terms)
+                return await finish_video(connection, job, ledger, claim, options)
             except JobFailed:
                 raise gone from None  # the provider has deleted it too
     assert job is not None
-    return await finish_video(connection, job, ledger, claim, terms)
+    return await finish_video(connection, job, ledger, claim, options)
 
 
 async def order_video(
-    connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, terms: Terms
+    connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, options: PurchaseOptions
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and return it with its purchase."""
-    request, retired = await _check(connection, request, terms)
-    material = await material_of(connection, request, ledger.storage, terms.scope)
+    request, retired = await _check(connection, request, options)
+    material = await material_of(connection, request, ledger.storage, options.scope)
     if material.gone:
-        terms.logger.warning("%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0])
+        options.logger.warning(
+            "%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0]
+        )
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
-    order = order_of(connection, request, normal, terms).model_copy(update={"reference_uri": material.uri})
+    order = order_of(connection, request, normal, options).model_copy(update={"reference_uri": material.uri})
     # Only in what is sent: the purchase stays the one that was asked for.
     request = request.model_copy(update={"size": material.size}) if material.size else request
-    steps = reporter_of(order, terms)
+    steps = reporter_of(order, options)
 
     async def claim_or_buy() -> tuple[Claim, VideoJob | None]:
-        claim = await ledger.claim(order, retry_failed=terms.retry_failed)
-        claim = await settle_claim(ledger, claim, terms, steps)
+        claim = await ledger.claim(order, retry_failed=options.retry_failed)
+        claim = await settle_claim(ledger, claim, options, steps)
         if not claim.ours:
             return claim, claim.record.job
-        return claim, await _Submission(connection, request, material, ledger, claim, terms, steps).buy()
+        return claim, await _Submission(connection, request, material, ledger, claim, options, steps).buy()
 
     with steps.report_errors():
         await refuse_unless_bought(retired, ledger, order)
         return await repeat_when_overtaken(claim_or_buy)
 
 
-async def _check(connection: Connection, request: R, terms: Terms) -> tuple[R, ModelRetired | None]:
+async def _check(connection: Connection, request: R, options: PurchaseOptions) -> tuple[R, ModelRetired | None]:
     """A request as it will be sent, and why its model can't be bought from any more, if so."""
     if not isinstance(request, VideoRequest):
         return request, None
     host, family = connection.catalog_host, connection.model_family
     try:
         taken = await taken_by(connection, request.extra)
-        return check(request, host, family=family, taken=taken, logger=terms.logger), None
+        return check(request, host, family=family, taken=taken, logger=options.logger), None
     except ModelRetired as refusal:
         return resolved(request, host, family=family), refusal
 
@@ -129,7 +133,7 @@ class _Submission:
     material: Material
     ledger: Ledger
     claim: Claim
-    terms: Terms
+    options: PurchaseOptions
     steps: StepReporter
 
     async def buy(self) -> VideoJob:
@@ -146,7 +150,7 @@ class _Submission:
             self.claim.doubt(True)  # until it is on record
             record = await submission.bought(state="submitted", job=job)
         if record.job and record.job.id != job.id:
-            self.terms.logger.error(
+            self.options.logger.error(
                 "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
             )
         job = record.job or job
@@ -155,15 +159,15 @@ class _Submission:
 
     async def _find_or_submit(self, upload: Upload | None) -> VideoJob:
         submit = partial(self._submit, upload)
-        find = guessing(self._find, self.claim, self.terms)
-        job = await submitted(submit, find, self.ledger, self.claim, self.terms)
+        find = guessing(self._find, self.claim, self.options)
+        job = await submitted(submit, find, self.ledger, self.claim, self.options)
         await refuse_another_purchases_job(self.ledger, self.claim.record, job)
         return job
 
     async def _submit(self, upload: Upload | None, ready: Ready) -> VideoJob:
         """Send the paid request."""
         await self.ledger.confirm(self.claim)
-        await set_aside(self.ledger, self.claim, self._quote, self.terms, self.steps)
+        await set_aside(self.ledger, self.claim, self._quote, self.options, self.steps)
         fresh = isinstance(self.request, VideoRequest)
         try:
             return await videos.submit(
@@ -179,34 +183,36 @@ class _Submission:
 
     async def _find(self, error: SubmissionInDoubt | None) -> VideoJob | None:
         """Look for the job of a lost reply at the provider."""
-        job = await reconcile(self.connection, self.claim, self.ledger, self.terms, error)
+        job = await reconcile(self.connection, self.claim, self.ledger, self.options, error)
         if job is not None:
             with suppress(StoreError):  # it may be one that was ordered for another purchase of the same
-                await set_aside(self.ledger, self.claim, self._quote, self.terms, self.steps, adopted=True)
+                await set_aside(self.ledger, self.claim, self._quote, self.options, self.steps, adopted=True)
         return job
 
     def _quote(self) -> Quote:
         return quote(self.request, self.connection.catalog_host, self.connection.model_family)
 
 
-async def finish_video(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, terms: Terms) -> Asset:
+async def finish_video(
+    connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim, options: PurchaseOptions
+) -> Asset:
     """Watch a job to its end, store the video and put it on record."""
-    at, steps = connection_of(job, connection), reporter_of(claim.record, terms)
+    at, steps = connection_of(job, connection), reporter_of(claim.record, options)
     try:
         async with remembering(ledger, claim):
             await recall(ledger.storage, at.base_url)
-            state = await watch(at, job, terms, steps)
+            state = await watch(at, job, options, steps)
             asset, _ = await asyncio.gather(
                 store_video(at, job, state, ledger.storage, claim.record),
                 remember(ledger.storage, at.base_url, idle=poller_of(at).idle),
             )
-            await write_sidecars(ledger.storage, claim.record, [asset], terms.logger)
+            await write_sidecars(ledger.storage, claim.record, [asset], options.logger)
     except asyncio.CancelledError:
-        if terms.cancel_remote:
+        if options.cancel_remote:
             try:
                 await asyncio.shield(cancel(at, job, ledger, claim))
             except MediaError as error:
-                terms.logger.warning(
+                options.logger.warning(
                     "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
                 )
         raise

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ..figures import number_in
 from ..jobs import JobState, Phase, VideoJob
 from ..providers.connection import Connection
-from ..purchase_options import Terms
+from ..purchase_options import PurchaseOptions
 from ..runtime import clock
 from ..settings import settings
 from ..steps import StepKind, StepReporter
@@ -20,13 +20,15 @@ LAST_LOOK = 10.0
 """Seconds that the answer to the look at the deadline may take."""
 
 
-async def watch(connection: Connection, job: VideoJob, terms: Terms, steps: StepReporter | None = None) -> JobState:
+async def watch(
+    connection: Connection, job: VideoJob, options: PurchaseOptions, steps: StepReporter | None = None
+) -> JobState:
     """Look at a job until it is done.
 
     Args:
         connection: Where the job is.
         job: The job.
-        terms: How long to wait, and whom to tell.
+        options: How long to wait, and whom to tell.
         steps: The reporter of its purchase; by default one that knows no more than the job does.
 
     Raises:
@@ -36,8 +38,8 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms, steps: Step
         errors.JobExpired: The provider no longer knows it.
         errors.MediaError: It could not be looked at for long, or never again; it stays on record.
     """
-    steps = steps or reporter_of_job(job, terms)
-    patience = Patience(terms.timeout, terms.queue_timeout, stall=settings().stall_seconds)
+    steps = steps or reporter_of_job(job, options)
+    patience = Patience(options.timeout, options.queue_timeout, stall=settings().stall_seconds)
     wait = Watch(job.id, patience, now=clock.monotonic())
     earlier: set[StepKind] = set()
     with poller_of(connection).following(job, wait) as follower:
@@ -48,7 +50,7 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms, steps: Step
             except TimeoutError:
                 raise wait.overdue() from None
             if state is not None:
-                _report_look(steps, job, wait, state, earlier, terms)
+                _report_look(steps, job, wait, state, earlier, options)
             if isinstance(verdict, Done):
                 return verdict.state
             if isinstance(verdict, Exception):
@@ -56,13 +58,13 @@ async def watch(connection: Connection, job: VideoJob, terms: Terms, steps: Step
 
 
 def _report_look(
-    steps: StepReporter, job: VideoJob, wait: Watch, state: JobState, earlier: set[StepKind], terms: Terms
+    steps: StepReporter, job: VideoJob, wait: Watch, state: JobState, earlier: set[StepKind], options: PurchaseOptions
 ) -> None:
     """Log and report what a look at a job showed; `earlier` are the kinds of step reported before."""
     details: dict[str, Any] = {"job_id": job.id, "status": state.status, "progress": state.progress}
     while wait.notices:
         notice = wait.notices.pop(0)
-        terms.logger.warning("%s", notice.text)
+        options.logger.warning("%s", notice.text)
         if notice.kind == "stalled":
             steps.report("stalled", waited_seconds=notice.seconds, **details)
     if (kind := step_of_look(state, earlier)) is not None:
@@ -79,7 +81,7 @@ def step_of_look(state: JobState, earlier: set[StepKind]) -> StepKind | None:
     return kind
 
 
-def reporter_of_job(job: VideoJob, terms: Terms) -> StepReporter:
+def reporter_of_job(job: VideoJob, options: PurchaseOptions) -> StepReporter:
     """The reporter of a job that is known by its handle only."""
     purchase: dict[str, Any] = {
         "purchase": job.purchase,
@@ -92,4 +94,4 @@ def reporter_of_job(job: VideoJob, terms: Terms) -> StepReporter:
         "job_id": job.id,
         "submitted_at": job.submitted_at,
     }
-    return StepReporter(terms.on_step, terms.logger, purchase=purchase)
+    return StepReporter(options.on_step, options.logger, purchase=purchase)

@@ -122,7 +122,7 @@ def test_a_budget_that_is_saved_with_the_block(media_simulator, block):
     assert media_simulator.jobs == []
 
 
-@pytest.mark.parametrize("scope", ["Run", "FOREVER", "RUN", "a\nb"])
+@pytest.mark.parametrize("scope", ["Run", "FOREVER", "RUN"])
 def test_a_scope_that_only_looks_like_a_known_one_is_refused(media_simulator, block, scope):
     with pytest.raises(InvalidRequest, match=r"scope=.* is not possible.*pass \"run\", \"forever\" or a name"):
         block.model_copy(update={"scope": scope}).trigger()

@@ -67,7 +67,7 @@ def check(
     return _resolved(request, name, rules)
 
 
-def resolved(request: R, host: Host, *, family: str | None = None) -> R:
+def resolve(request: R, host: Host, *, family: str | None = None) -> R:
     """The request as it would be sent, whether or not it could be: what it was called when it was bought."""
 
     name = plain_name(request.model)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from ..assets import Asset
+from ..catalog.lookup import ModelEntry
 from ..catalog.prices import total
 from ..errors import InvalidRequest, JobExpired, JobFailed, MediaError, NotFound, StoreError
 from ..image_batch import BatchState, ImageBatch
@@ -237,7 +238,8 @@ class _Collection:
             record = claim.record.model_copy(update={"batch": self.batch})
             bought = {name: value for name, value in record.request.items() if name in ImageRequest.model_fields}
             part = request.model_copy(update=bought)
-            assets = await store_images(self.at, part, line, self.ledger.storage, record, self.options)
+            model = ModelEntry(part.model, self.at.catalog_host, part.model_family or self.at.model_family)
+            assets = await store_images(self.at, part, line, self.ledger.storage, record, self.options, model)
             await write_sidecars(self.ledger.storage, record, assets, self.options.logger)
             record = await self.ledger.move(
                 claim, state="done", assets=tuple(assets), cost_usd=total(assets), batch=self.batch

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..catalog.check import check, resolved
-from ..catalog.data import most_at_once
-from ..catalog.prices import Quote, quote_in_batch
-from ..errors import InvalidRequest, ModelRetired, StoreError
+from ..catalog.lookup import look_up
+from ..catalog.prices import Quote
+from ..errors import InvalidRequest, StoreError
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
 from ..providers import batches as wire
@@ -85,26 +84,22 @@ async def order_batch(
     """
     _refuse_what_is_no_list(connection, requests)
     order, complaints = BatchOrder(), dict[int, str]()
-    host, family = connection.catalog_host, connection.model_family
     for index, asked in enumerate(requests):
-        retired: ModelRetired | None = None
         try:
             _refuse_other_kinds(asked)
-            try:
-                request = check(asked, host, family=family, logger=options.logger)
-            except ModelRetired as refusal:
-                request, retired = resolved(asked, host, family=family), refusal
+            host, family = connection.catalog_host, connection.model_family
+            request, model = look_up(asked, host, family=family, logger=options.logger)
             keys: list[str] = []
-            for part in split(request, most_at_once(request, host, family)):
+            for part in split(request, model.most_images(request)):
                 assert isinstance(part.request, ImageRequest)
                 normal = part.request.model_dump(mode="json") | part.identity
                 record = order_of(connection, part.request, normal, options)
-                await refuse_unless_bought(retired, ledger, record)
+                await refuse_unless_bought(model.retired, ledger, record)
                 keys.append(record.key)
                 if record.key not in order.parts:
                     order.parts[record.key] = record
                     order.lines[record.key] = wire.line_of(record.key, part.request)
-                    order.quotes[record.key] = quote_in_batch(part.request, host, family)
+                    order.quotes[record.key] = model.quote_in_batch(part.request)
             order.requests.append(Ordered(asked, tuple(keys)))
         except InvalidRequest as refusal:
             complaints[index] = refusal.message.partition(". Nothing was sent")[0]

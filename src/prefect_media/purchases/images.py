@@ -7,10 +7,9 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from ..assets import Asset
-from ..catalog.check import check, resolved
-from ..catalog.data import most_at_once
-from ..catalog.prices import quote, total
-from ..errors import MediaError, ModelRetired, SubmissionInDoubt
+from ..catalog.lookup import ModelEntry, look_up
+from ..catalog.prices import total
+from ..errors import MediaError, SubmissionInDoubt
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
 from ..media.edit_files import EditFiles, prepared
@@ -33,14 +32,16 @@ async def buy_images(
     connection: Connection, request: ImageRequest | ImageEditRequest, storage: Storage, options: PurchaseOptions
 ) -> list[Asset]:
     """Images, made or edited, bought once and stored; more than the model makes at once are several purchases."""
-    host, family, retired = connection.catalog_host, connection.model_family, None
-    try:
-        request = check(request, host, family=family, partial_images=options.partial_images, logger=options.logger)
-    except ModelRetired as refusal:
-        request, retired = resolved(request, host, family=family), refusal
+    request, model = look_up(
+        request,
+        connection.catalog_host,
+        family=connection.model_family,
+        partial_images=options.partial_images,
+        logger=options.logger,
+    )
     files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
-    parts = split(request, most_at_once(request, host, family))
-    return await joined([_buy_part(connection, part, files, storage, options, retired) for part in parts])
+    parts = split(request, model.most_images(request))
+    return await joined([_buy_part(connection, part, files, storage, options, model) for part in parts])
 
 
 async def _buy_part(
@@ -49,7 +50,7 @@ async def _buy_part(
     files: EditFiles,
     storage: Storage,
     options: PurchaseOptions,
-    retired: ModelRetired | None,
+    model: ModelEntry,
 ) -> list[Asset]:
     """One purchase of images: one paid request."""
     request = part.request
@@ -57,9 +58,9 @@ async def _buy_part(
     order = order_of(connection, request, normal, options)
     steps = reporter_of(order, options)
     with steps.report_errors():
-        await refuse_unless_bought(retired, Ledger(storage), order)
+        await refuse_unless_bought(model.retired, Ledger(storage), order)
         return await repeat_when_overtaken(
-            partial(_buy_order, connection, request, order, files, storage, options, steps)
+            partial(_buy_order, connection, request, order, files, storage, options, model, steps)
         )
 
 
@@ -70,6 +71,7 @@ async def _buy_order(
     files: EditFiles,
     storage: Storage,
     options: PurchaseOptions,
+    model: ModelEntry,
     steps: StepReporter,
 ) -> list[Asset]:
     """The images of an order, bought before or now.
@@ -86,14 +88,14 @@ async def _buy_order(
         raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful:
-        if assets := await images_stored_before(connection, request, storage, claim.record, options):
+        if assets := await images_stored_before(connection, request, storage, claim.record, options, model):
             record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
             steps.report_stored(record.assets, record.cost_usd)
             return list(record.assets)
         if options.on_doubt == "raise":
             await ledger.move(claim, state="in_doubt")
             raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
-    price = partial(quote, request, connection.catalog_host, connection.model_family)
+    price = partial(model.quote, request)
     async with submitting(ledger, claim) as submission, AsyncExitStack() as stack:
 
         def send(ready: Ready) -> Awaitable[Reply]:
@@ -106,7 +108,7 @@ async def _buy_order(
             return stack.enter_async_context(post)
 
         async def store(reply: Reply) -> list[Asset]:
-            assets = await store_images(connection, request, reply, storage, claim.record, options)
+            assets = await store_images(connection, request, reply, storage, claim.record, options, model)
             await write_sidecars(storage, claim.record, assets, options.logger)
             return assets
 

@@ -12,7 +12,8 @@ from typing import cast
 import httpx
 
 from ..assets import Asset, AssetSource
-from ..catalog import prices as costs
+from ..catalog.lookup import ModelEntry
+from ..catalog.prices import shared as shared_cost
 from ..errors import DownloadCorrupt, StoreError
 from ..ledger.record import Record
 from ..media.facts import SUFFIXES, expect, image_facts
@@ -46,6 +47,7 @@ async def store_images(
     storage: Storage,
     record: Record,
     options: PurchaseOptions,
+    model: ModelEntry,
 ) -> list[Asset]:
     """Store the pictures of one answer as they arrive, and note on each what it was made with and what it cost.
 
@@ -62,15 +64,13 @@ async def store_images(
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
             for warning in assets[-1].warnings:
                 options.logger.warning("%s: %s", assets[-1].uri, warning)
-    host, family = connection.catalog_host, request.model_family or connection.model_family
-    usd = costs.of_images(request.model, host, reply.usage, family)
-    estimated = costs.estimate(request, host, family)
+    usd, estimated = model.cost_of_images(reply.usage), model.quote(request).usd
     if record.batch:
-        usd, estimated = (costs.batched(each, request.model, host, family) for each in (usd, estimated))
+        usd, estimated = model.cost_in_batch(usd), model.cost_in_batch(estimated)
     more = {
         "usage": reply.usage,
-        "cost_usd": costs.shared(usd, len(assets)),
-        "estimated_usd": costs.shared(estimated, request.n),
+        "cost_usd": shared_cost(usd, len(assets)),
+        "estimated_usd": shared_cost(estimated, request.n),
     }
     return [
         asset.model_copy(
@@ -128,6 +128,7 @@ async def images_stored_before(
     storage: Storage,
     record: Record,
     options: PurchaseOptions,
+    model: ModelEntry,
 ) -> list[Asset] | None:
     """The images of an earlier attempt whose process died after it had stored them all; None where there is none.
 
@@ -140,10 +141,7 @@ async def images_stored_before(
             earlier,
             request.model,
             None,
-            estimated_usd=costs.shared(
-                costs.estimate(request, connection.catalog_host, request.model_family or connection.model_family),
-                request.n,
-            ),
+            estimated_usd=shared_cost(model.quote(request).usd, request.n),
         )
         stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
         found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]

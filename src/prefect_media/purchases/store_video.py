@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Literal, NamedTuple, cast
 
 from ..assets import Asset
-from ..catalog.prices import of_video
+from ..catalog.lookup import ModelEntry
 from ..errors import DownloadCorrupt, MediaError, StoreError
 from ..jobs import JobState, VideoJob
 from ..ledger.record import Record
@@ -124,13 +124,13 @@ def _asked(record: Record) -> dict[str, Any]:
 
 def _video_costs(connection: Connection, record: Record, state: JobState, facts: Facts) -> dict[str, Any]:
     """What was asked for, by what the server says it made, or else by what the file is."""
-    model, host = record.request.get("model") or state.model or "", connection.catalog_host
-    family = connection.model_family
-    asked = record.request.get("seconds"), record.request.get("size")
-    made = _seconds(state.seconds) or facts.seconds, state.size or f"{facts.width}x{facts.height}"
+    name = record.request.get("model") or state.model or ""
+    model = ModelEntry(name, connection.catalog_host, connection.model_family)
+    ordered = record.request.get("seconds"), record.request.get("size")
+    stored = _seconds(state.seconds) or facts.seconds, state.size or f"{facts.width}x{facts.height}"
     return {
-        "cost_usd": of_video(model, host, *made, family=family) if state.cost_usd is None else state.cost_usd,
-        "estimated_usd": of_video(model, host, *asked, family=family),
+        "cost_usd": model.cost_of_video(*stored) if state.cost_usd is None else state.cost_usd,
+        "estimated_usd": model.cost_of_video(*ordered),
     }
 
 

@@ -10,14 +10,13 @@ from functools import partial
 from typing import TypeVar
 
 from ..assets import Asset
-from ..catalog.check import check, resolved
-from ..catalog.prices import Quote, quote, total
+from ..catalog.lookup import ModelEntry, look_up
+from ..catalog.prices import Quote, total
 from ..errors import (
     ContentRejected,
     InvalidRequest,
     JobFailed,
     MediaError,
-    ModelRetired,
     NotFound,
     StoreError,
     SubmissionInDoubt,
@@ -87,7 +86,7 @@ async def order_video(
     connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, options: PurchaseOptions
 ) -> tuple[Claim, VideoJob | None]:
     """Make sure that exactly one job for this request exists, and return it with its purchase."""
-    request, retired = await _check(connection, request, options)
+    request, model = await _look_up(connection, request, options)
     material = await material_of(connection, request, ledger.storage, options.scope)
     if material.gone:
         options.logger.warning(
@@ -105,23 +104,20 @@ async def order_video(
         claim = await settle_claim(ledger, claim, options, steps)
         if not claim.ours:
             return claim, claim.record.job
-        return claim, await _Submission(connection, request, material, ledger, claim, options, steps).buy()
+        return claim, await _Submission(connection, request, material, ledger, claim, options, model, steps).buy()
 
     with steps.report_errors():
-        await refuse_unless_bought(retired, ledger, order)
+        await refuse_unless_bought(model.retired, ledger, order)
         return await repeat_when_overtaken(claim_or_buy)
 
 
-async def _check(connection: Connection, request: R, options: PurchaseOptions) -> tuple[R, ModelRetired | None]:
-    """A request as it will be sent, and why its model can't be bought from any more, if so."""
-    if not isinstance(request, VideoRequest):
-        return request, None
+async def _look_up(connection: Connection, request: R, options: PurchaseOptions) -> tuple[R, ModelEntry]:
+    """A request as it will be sent, with its model; a variation of a video names none."""
     host, family = connection.catalog_host, connection.model_family
-    try:
-        taken = await taken_by(connection, request.extra)
-        return check(request, host, family=family, taken=taken, logger=options.logger), None
-    except ModelRetired as refusal:
-        return resolved(request, host, family=family), refusal
+    if not isinstance(request, VideoRequest):
+        return request, ModelEntry("", host, family)
+    taken = await taken_by(connection, request.extra)
+    return look_up(request, host, family=family, taken=taken, logger=options.logger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +130,7 @@ class _Submission:
     ledger: Ledger
     claim: Claim
     options: PurchaseOptions
+    model: ModelEntry
     steps: StepReporter
 
     async def buy(self) -> VideoJob:
@@ -190,7 +187,7 @@ class _Submission:
         return job
 
     def _quote(self) -> Quote:
-        return quote(self.request, self.connection.catalog_host, self.connection.model_family)
+        return self.model.quote(self.request)
 
 
 async def finish_video(

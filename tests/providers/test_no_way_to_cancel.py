@@ -110,6 +110,15 @@ async def test_a_job_that_is_gone_is_not_a_missing_route(store):
             await run.acancel()
 
 
+async def test_a_404_that_speaks_of_the_video_is_not_a_missing_route(store):
+    with Simulator(profile="vllm-omni", latency=60) as simulator:
+        run = run_of(simulator, store)
+        gone = {"detail": "The video was deleted an hour ago"}
+        simulator.faults.append(Fault("DELETE", "/videos/", "answer", times=None, status=404, body=gone))
+        with pytest.raises(JobExpired, match="was deleted an hour ago"):
+            await run.acancel()
+
+
 async def test_cancel_remote_says_so_and_leaves_the_job(sglang, store, caplog):
     with caplog.at_level(logging.WARNING, "prefect_media"):
         await cancelled_while_watching(sglang, store, cancel_remote=True)

@@ -294,8 +294,9 @@ def _is_missing_route(error: MediaError, job_id: str | None) -> bool:
     """Whether a server says that it does not serve the path, and not that it has no such job."""
     if error.status_code in (405, 501):
         return True
-    said = error.message.lower().partition(": ")[2].partition(" (http")[0].strip(" .").removeprefix("404 ")
-    return error.status_code == 404 and said.startswith(NO_SUCH_ROUTE) and not (job_id and job_id.lower() in said)
+    message = error.message.lower().partition(": ")[2].removeprefix("not found: ")  # what follows is the server's own
+    message = message.partition(" (http")[0].strip(" .").removeprefix("404 ")
+    return error.status_code == 404 and message.startswith(NO_SUCH_ROUTE) and not (job_id and job_id.lower() in message)
 
 
 def _body_behind(error: MediaError) -> object:

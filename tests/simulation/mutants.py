@@ -103,15 +103,26 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     "who died in the middle left no doubt": [Edit(ledger, "Ledger._take", "doubtful=doubtful,", "doubtful=False,")],
     "a doubt is not put on record": [
-        Edit(submit_once, "submitting.__aexit__", 'state="in_doubt"))', 'state="intent", doubtful=False))'),
+        Edit(
+            submit_once,
+            "Submission._changes_after",
+            'return {"state": "in_doubt"}\n    if isinstance(error, MediaError)',
+            'return {"state": "intent", "doubtful": False}\n    if isinstance(error, MediaError)',
+        ),
+        Edit(
+            submit_once,
+            "Submission._changes_after",
+            'if claim.sent:\n        return {"state": "in_doubt"}',
+            'if claim.sent:\n        return {"state": "intent", "doubtful": False}',
+        ),
     ],
     "what was cancelled in the air was not sent": [
-        Edit(submit_once, "patiently", "claim.sent = True", "claim.sent = False"),
+        Edit(submit_once, "send_when_accepted", "claim.sent = True", "claim.sent = False"),
     ],
     "no search after a crash": [
-        Edit(submit_once, "submitted", "await find(None) if claim.record.doubtful else None", "None")
+        Edit(submit_once, "find_or_submit", "await find(None) if claim.record.doubtful else None", "None")
     ],
-    "no search after a lost reply": [Edit(submit_once, "submitted", "job = await find(error)", "job = None")],
+    "no search after a lost reply": [Edit(submit_once, "find_or_submit", "job = await find(error)", "job = None")],
     "one look at the list": [Edit(lost_jobs, "LOOKS", "", "(0.0,)")],
     "a list of jobs without prompts shows none": [
         Edit(lost_jobs, "_Search._choose", "if unsure else None", "if False else None")
@@ -143,9 +154,9 @@ MUTANTS: dict[str, list[Edit]] = {
     "a resubmission that failed clears the doubt": [
         Edit(
             submit_once,
-            "submitting.__aexit__",
-            'state="in_doubt" if self.claim.passed_over else "intent"',
-            'state="intent"',
+            "Submission._changes_after",
+            '"in_doubt" if claim.passed_over else "intent"',
+            '"intent"',
         ),
     ],
     "the job of a forgotten purchase is anybody's": [
@@ -161,7 +172,7 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(images, "_buy_order", "claim.doubt(True)", "claim.doubt(False)")
     ],
     "not done in time is failed": [
-        Edit(videos, "remembering", "(JobFailed, ContentRejected)", "(JobFailed, ContentRejected, MediaError)")
+        Edit(videos, "record_failure", "(JobFailed, ContentRejected)", "(JobFailed, ContentRejected, MediaError)")
     ],
     "a look that failed is the end of the job": [
         Edit(
@@ -176,7 +187,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "a finished job may be deleted": [Edit(videos, "end_job", '.phase == "done"', '.phase == "never"')],
     "one name for all attempts": [Edit(media_keys, "_hash", r"{record.created_at.isoformat()}\n{record.attempt}", "")],
     "bought before it is in the index": [
-        Edit(ledger, "Ledger._index", "if run := flow_run_id or record.flow_run_id:", "if False:")
+        Edit(ledger, "Ledger.index", "if run := flow_run_id or record.flow_run_id:", "if False:")
     ],
     # Budgets.
     "nothing is set aside": [Edit(accounts, "reserve", "if budget is None:", "if True:")],

@@ -22,37 +22,30 @@ looking for what became of an earlier one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import InvalidRequest, StoreError
 from ..image_batch import ImageBatch
-from ..requests import problems_of
 from ..runtime import clock
 from ..runtime.clock import Moment
 from ..settings import settings
-from ..storage.store import Storage
 from .accounts import settle
 from .claim import Claim, Overtaken
 from .conflicts import back_off, tries
-from .job_owners import disown_jobs, disown_jobs_of_unreadable
 from .lease_watch import LeaseWatch
 from .record import Lease, Record
 from .record_merge import merge
+from .records import Records, json_of, path_of
 
 CONFIRMATIONS = 3
 """How often a lease is renewed before a paid request is sent, when the renewal itself took too long."""
 
 
-class Ledger:
+class Ledger(Records):
     """The purchases of one store."""
-
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
 
     async def claim(self, order: Record, *, retry_failed: bool = False, batch: ImageBatch | None = None) -> Claim:
         """Find the purchase, or write it down as intended, and wait while somebody else is submitting it.
@@ -72,7 +65,7 @@ class Ledger:
             await back_off(number)
             if found is None:  # most purchases are new: written without a look
                 record, when = _stamped(order, **_taken(owner, batch)), Moment.now()
-                writing = self.storage.create(_path(order.key), _json(record))
+                writing = self.storage.create(path_of(order.key), json_of(record))
                 version = await self._claiming(writing, record)
                 if version is not None:
                     return await self._indexed(Claim(record, version, when))
@@ -110,7 +103,7 @@ class Ledger:
             record = found[0]  # somebody's, or ours where the store took it and its reply was lost
             if record.fingerprint != order.fingerprint:
                 raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
-            await self._index(record, order.flow_run_id)
+            await self.index(record, order.flow_run_id)
             theirs = record.lease if record.state == "intent" else None
             if theirs is None or theirs.owner == owner or watch.seconds_left(record.key, theirs) <= 0:
                 return found
@@ -120,7 +113,7 @@ class Ledger:
     async def _indexed(self, claim: Claim) -> Claim:
         """A claim that was just made, with its entry in the index; without one it is given up again."""
         try:
-            await self._index(claim.record)
+            await self.index(claim.record)
         except BaseException:
             with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
                 await asyncio.shield(self.move(claim, state="intent"))
@@ -152,7 +145,7 @@ class Ledger:
     async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
         """Change a purchase exactly as it was found; None when it is another by now. A budget follows."""
         record, when = _stamped(claim.record, **changes), Moment.now()
-        writing = self.storage.replace(_path(record.key), _json(record), claim.version)
+        writing = self.storage.replace(path_of(record.key), json_of(record), claim.version)
         if (version := await self._claiming(writing, record)) is None:
             return None
         with suppress(StoreError):
@@ -237,7 +230,7 @@ class Ledger:
                 await back_off(number)
                 renewals = claim.record.lease.renewals + 1 if claim.record.lease else 0
                 record, when = _stamped(claim.record, lease=_lease(owner, renewals)), Moment.now()
-                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                version = await self.storage.replace(path_of(record.key), json_of(record), claim.version)
                 if version is not None:
                     claim.record = claim.record.model_copy(update={"lease": record.lease})
                     claim.note_written(record, version, when)
@@ -266,7 +259,7 @@ class Ledger:
             for number in tries():
                 await back_off(number)
                 when = Moment.now()
-                version = await self.storage.replace(_path(record.key), _json(record), claim.version)
+                version = await self.storage.replace(path_of(record.key), json_of(record), claim.version)
                 if version is not None:
                     claim.record = record
                     claim.note_written(record, version, when)
@@ -288,69 +281,6 @@ class Ledger:
                     return theirs
                 record = merged
             raise _never_matched(record)
-
-    async def get(self, key: str) -> tuple[Record, str] | None:
-        """A purchase and the version of its record; None when there is none."""
-        found = await self.storage.fetch(_path(key))
-        if found is None:
-            return None
-        try:
-            return Record.model_validate_json(found.data), found.version
-        except ValueError as error:
-            why = problems_of(error) if isinstance(error, ValidationError) else error
-            raise StoreError(
-                f"the purchase {key} on the ledger can't be read ({why}); it may come from a newer prefect-media: "
-                f"update this one, or let it be bought anew with prefect-media jobs forget {key[:12]}",
-                transient=False,
-            ) from error
-
-    async def purchases(self, unreadable: Callable[[StoreError], None] | None = None) -> AsyncIterator[Record]:
-        """All purchases on the ledger, in no particular order.
-
-        Args:
-            unreadable: Told of what can't be read, which is then left out. By default it is raised.
-        """
-        async for path, _ in self.storage.list("ledger/purchases/"):
-            if not path.endswith(".json"):
-                continue
-            try:
-                found = await self.get(path.rpartition("/")[2].removesuffix(".json"))
-            except StoreError as error:
-                if unreadable is None or error.transient:
-                    raise
-                unreadable(error)
-            else:
-                if found:
-                    yield found[0]
-
-    async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
-        """The purchases that one flow run (the outermost) asked for."""
-        async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
-            if found := await self.get(path.rpartition("/")[2]):
-                yield found[0]
-
-    async def forget(self, key: str) -> None:
-        """Take a purchase off the ledger, so that the same request is bought anew.
-
-        Its jobs stay on record as nobody's: the next purchase must not adopt one in place of its own.
-
-        Raises:
-            errors.StoreError: The ledger can't be read or written; the purchase may still be on it.
-        """
-        try:
-            found = await self.get(key)
-        except StoreError as unreadable:  # forgotten all the same
-            if unreadable.transient:
-                raise
-            await disown_jobs_of_unreadable(self.storage, key)
-        else:
-            if found:
-                await disown_jobs(self.storage, found[0])
-        await self.storage.delete(_path(key))
-
-    async def _index(self, record: Record, flow_run_id: str | None = None) -> None:
-        if run := flow_run_id or record.flow_run_id:
-            await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
 
 
 def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
@@ -382,14 +312,6 @@ def _never_matched(record: Record) -> StoreError:
         key=record.key,
         job_id=job_id,
     )
-
-
-def _path(key: str) -> str:
-    return f"ledger/purchases/{key}.json"
-
-
-def _json(record: Record) -> bytes:
-    return record.model_dump_json(indent=2).encode()
 
 
 def _stamped(record: Record, **changes: Any) -> Record:

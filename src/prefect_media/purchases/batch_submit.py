@@ -29,7 +29,7 @@ from ..storage.store import Storage
 from .batch_order import BatchOrder, keep, order_batch
 from .lost_jobs import since
 from .report_steps import report_reused, reporter_of, set_aside
-from .submit_once import Ready, guessing, let_in, repeat_when_overtaken, submitted, submitting
+from .submit_once import Ready, Submission, await_answer, find_or_submit, pass_over_one_doubt, repeat_when_overtaken
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -81,7 +81,7 @@ async def _claim_or_submit(
         options.logger.info("Submitted before in this scope: batch %s", claim.record.batch.id)
         steps.report("reused", job_id=claim.record.batch.id, submitted_at=claim.record.batch.submitted_at)
         return claim.record.batch
-    async with submitting(ledger, claim) as submission:
+    async with Submission(ledger, claim) as submission:
         return await _submit(connection, order, ledger, claim, options, submission, steps)
 
 
@@ -91,7 +91,7 @@ async def _submit(
     ledger: Ledger,
     claim: Claim,
     options: PurchaseOptions,
-    submission: submitting,
+    submission: Submission,
     steps: StepReporter,
 ) -> ImageBatch:
     """Find the batch that is ours to order, or order it with all that is not bought yet."""
@@ -110,7 +110,7 @@ async def _submit(
     async def set_part_aside(part: Claim) -> None:
         await set_aside(ledger, part, lambda: order.quotes[part.record.key], options, reporter_of(part.record, options))
 
-    find = guessing(look_for_it, claim, options)
+    find = pass_over_one_doubt(look_for_it, claim, options)
     await keep(ledger.storage, order, key)
     state: BatchState | None = None
     if claim.record.doubtful:
@@ -131,7 +131,7 @@ async def _submit(
                 async def create(ready: Ready) -> BatchState:
                     return await wire.create(connection, file_id, key, ready=ready)
 
-                state = await let_in(submitted(create, find, ledger, claim, options), claim)
+                state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)
         except MediaError:
             if not claim.record.doubtful:  # certainly not ordered
                 await ledger.confirm(claim)
@@ -142,7 +142,7 @@ async def _submit(
         await ledger.move(claim, state="done", batch=batch)
         return batch
     claim.doubt(True)  # until it is on record
-    record = await submission.bought(state="submitted", batch=batch.model_copy(update={"id": state.id}))
+    record = await submission.record_purchase(state="submitted", batch=batch.model_copy(update={"id": state.id}))
     bought = record.batch or batch
     if bought.id != state.id:
         options.logger.error(

@@ -25,7 +25,7 @@ from .report_steps import estimate_usd, reporter_of, set_aside
 from .sidecar import write_sidecars
 from .split import Part, joined, split
 from .store_images import images_stored_before, store_images
-from .submit_once import Ready, let_in, patiently, repeat_when_overtaken, submitting
+from .submit_once import Ready, Submission, await_answer, repeat_when_overtaken, send_when_accepted
 
 
 async def buy_images(
@@ -96,7 +96,7 @@ async def _buy_order(
             await ledger.move(claim, state="in_doubt")
             raise _images_in_doubt(claim.record, "an earlier attempt died while the provider was making the images")
     price = partial(model.quote, request)
-    async with submitting(ledger, claim) as submission, AsyncExitStack() as stack:
+    async with Submission(ledger, claim) as submission, AsyncExitStack() as stack:
 
         def send(ready: Ready) -> Awaitable[Reply]:
             async def ready_to_send() -> None:
@@ -117,12 +117,12 @@ async def _buy_order(
         await ledger.confirm(claim)
         await set_aside(ledger, claim, price, options, steps)
         try:
-            reply = await patiently(send, ledger, claim, options)
+            reply = await send_when_accepted(send, ledger, claim, options)
             claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
-            assets = await let_in(store(reply), claim)
+            assets = await await_answer(store(reply), claim)
         except SubmissionInDoubt as error:
             raise _images_in_doubt(claim.record, error.message, error) from error
-        record = await submission.bought(state="done", assets=tuple(assets), cost_usd=total(assets))
+        record = await submission.record_purchase(state="done", assets=tuple(assets), cost_usd=total(assets))
     steps.report_stored(record.assets, record.cost_usd)
     return list(record.assets)
 

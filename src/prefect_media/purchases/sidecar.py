@@ -12,7 +12,7 @@ import asyncio
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..assets import Asset
 from ..errors import StoreError
 from ..ledger.record import Record
-from ..runtime import clock
+from ..runtime.retry import is_transient, retrying
 from ..storage.store import Storage
 
 SUFFIX = ".json"
@@ -99,21 +99,17 @@ async def _write(
     key = storage.key_of(asset.uri)
     assert key is not None
     data = sidecar_of(record, asset).model_dump_json(indent=2).encode()
-    for pause in (*PAUSES, None):
-        try:
-            await storage.put(key + SUFFIX, data, content_type="application/json")
-            return
-        except StoreError as error:
-            if pause is None or not error.transient:
-                logger.warning(
-                    "%s%s could not be written; the ledger has the same under %s: %s",
-                    asset.uri,
-                    SUFFIX,
-                    record.key[:12],
-                    error.message,
-                )
-                return
-            await clock.sleep(pause)
+    put = partial(storage.put, key + SUFFIX, data, content_type="application/json")
+    try:
+        await retrying(put, PAUSES, is_transient)
+    except StoreError as error:
+        logger.warning(
+            "%s%s could not be written; the ledger has the same under %s: %s",
+            asset.uri,
+            SUFFIX,
+            record.key[:12],
+            error.message,
+        )
 
 
 @lru_cache(maxsize=1)

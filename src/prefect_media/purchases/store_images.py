@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import cast
 
@@ -14,7 +15,7 @@ import httpx
 from ..assets import Asset, AssetSource
 from ..catalog.lookup import ModelEntry
 from ..catalog.prices import shared as shared_cost
-from ..errors import DownloadCorrupt, StoreError
+from ..errors import DownloadCorrupt
 from ..ledger.record import Record
 from ..media.facts import SUFFIXES, expect, image_facts
 from ..media.reach import Home, Refused, shown
@@ -25,8 +26,8 @@ from ..providers.images import OnPreview, Picture, Reply
 from ..providers.limits import image_bytes
 from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest
-from ..runtime import clock
 from ..runtime.per_loop import shared
+from ..runtime.retry import retrying, until_refused_twice
 from ..settings import settings
 from ..storage.base import Stored
 from ..storage.store import Storage
@@ -34,6 +35,12 @@ from .asset_source import source_of
 from .media_keys import media_key
 from .sidecar import SUFFIX, Sidecar, write_sidecars
 from .store_video import LINK_PATIENCE
+
+PUT_PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a paid image is stored again."""
+
+LINK_PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before a paid image that an answer names by a link is fetched again."""
 
 ANSWERS_AT_ONCE = 1
 """Answers with images that are read at once, of however many requests are in the air: each takes the memory of
@@ -165,17 +172,9 @@ async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Ass
 
 
 async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> Stored:
-    """Store a paid image. It is tried again here: nobody else has it. So even a refusal is believed the second time."""
-    refused = False
-    for pause in (1.0, 2.0, 4.0, 8.0):
-        try:
-            return await storage.put(key, data, content_type=content_type)
-        except StoreError as error:
-            if not error.transient and refused:
-                raise
-            refused = not error.transient
-            await clock.sleep(pause)
-    return await storage.put(key, data, content_type=content_type)
+    """Store a paid image. It is tried again here, because nobody else has it."""
+    put = partial(storage.put, key, data, content_type=content_type)
+    return await retrying(put, PUT_PAUSES, until_refused_twice())
 
 
 async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequest, picture: Picture) -> Picture:
@@ -184,20 +183,17 @@ async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequ
         return picture
     url, limit, private = cast(str, picture.url), image_bytes(request), settings().allow_private_urls
     home = Home(httpx.URL(connection.base_url), await headers_of(connection))
-    for pause in (1.0, 2.0, 4.0, None):
-        try:
-            data = await download(url, limit=limit, private=private, home=home, patience=LINK_PATIENCE)
-            return replace(picture, data=data, url=None)
-        except Missing as missing:
-            if pause is None:
-                raise DownloadCorrupt(f"a paid image can't be fetched from {shown(url)}: {missing}") from None
-            await clock.sleep(pause)
-        except Refused as refused:
-            raise DownloadCorrupt(
-                f"a paid image at {shown(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
-                transient=False,
-            ) from None
-    raise AssertionError("unreachable")
+    fetch = partial(download, url, limit=limit, private=private, home=home, patience=LINK_PATIENCE)
+    try:
+        data = await retrying(fetch, LINK_PAUSES, lambda error: isinstance(error, Missing))
+    except Missing as missing:
+        raise DownloadCorrupt(f"a paid image can't be fetched from {shown(url)}: {missing}") from None
+    except Refused as refused:
+        raise DownloadCorrupt(
+            f"a paid image at {shown(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
+            transient=False,
+        ) from None
+    return replace(picture, data=data, url=None)
 
 
 def _in_memory() -> asyncio.Semaphore:

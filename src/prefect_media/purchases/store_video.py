@@ -15,7 +15,7 @@ from ..providers import videos
 from ..providers.connection import Connection
 from ..providers.dialects import dialect_of
 from ..providers.download import content_of
-from ..runtime import clock
+from ..runtime.retry import retrying
 from ..storage.base import Stored
 from ..storage.store import Storage
 from .asset_source import source_of
@@ -36,21 +36,24 @@ async def store_video(
 
     What breaks on the way is tried again here: it is paid for, and getting it costs nothing.
     """
-    link = state.content_url
-    for pause in (*PAUSES, None):
+    link, broken = state.content_url, False
+
+    async def download() -> _Poured:
+        nonlocal link, broken
+        if broken:
+            link = await _fresh_link(connection, job) or link
         try:
-            poured = await _poured(connection, job, link, storage, record)
-            break
-        except (DownloadCorrupt, StoreError) as error:
-            if not error.transient or pause is None:
-                if error.job_id is None:
-                    error.job_id = error.details["job_id"] = job.id
-                raise
-            await clock.sleep(pause)
-            if isinstance(error, DownloadCorrupt):
-                link = await _fresh_link(connection, job) or link
-    else:
-        raise AssertionError("unreachable")
+            return await _poured(connection, job, link, storage, record)
+        except DownloadCorrupt:
+            broken = True
+            raise
+
+    try:
+        poured = await retrying(download, PAUSES, _is_transient)
+    except (DownloadCorrupt, StoreError) as error:
+        if error.job_id is None:
+            error.job_id = error.details["job_id"] = job.id
+        raise
     stored, content_type = poured.stored, poured.content_type
     facts = indexed_facts(stored.head)
     if facts is None:
@@ -78,6 +81,11 @@ async def store_video(
             **_video_costs(connection, record, state, facts),
         ),
     )
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether a download or a write failed in a way that may pass; other errors have retries of their own."""
+    return isinstance(error, DownloadCorrupt | StoreError) and error.transient
 
 
 async def _fresh_link(connection: Connection, job: VideoJob) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
@@ -13,6 +14,7 @@ from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import Record, failure_of
 from ..purchase_options import PurchaseOptions
 from ..runtime import clock
+from ..runtime.retry import retrying, until_refused_twice
 from .store_video import PAUSES
 
 T = TypeVar("T")
@@ -20,7 +22,7 @@ T = TypeVar("T")
 Ready = Callable[[], Awaitable[None]]
 """To be awaited right before a paid request is sent."""
 
-LET_IN = 5.0
+ANSWER_SECONDS = 5.0
 """Seconds that a cancelled purchase waits for the end of an answer to what was sent and paid for."""
 
 
@@ -31,61 +33,56 @@ async def repeat_when_overtaken(attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
 
 
-class submitting:
-    """Holds the lease during a submission; when it fails, the ledger is told what is certain."""
+class Submission:
+    """The submission of a claimed purchase: the lease is held meanwhile, and a failure is put on record."""
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self.ledger, self.claim = ledger, claim
-        self.lease = ledger.held(claim)
-        self._found_doubtful = claim.record.doubtful
-        self._noting: asyncio.Task[Record] | None = None
+        self._ledger, self._claim, self._lease = ledger, claim, ledger.held(claim)
+        self._doubtful_before = claim.record.doubtful
+        self._recording: asyncio.Task[Record] | None = None
 
-    async def __aenter__(self) -> submitting:
-        await self.lease.__aenter__()
+    async def __aenter__(self) -> Submission:
+        await self._lease.__aenter__()
         return self
 
-    async def bought(self, **known: Any) -> Record:
-        """Put on record what was bought. Nobody else knows it, so neither a moment without the store nor a cancellation
-        may lose it."""
-        self._noting = asyncio.create_task(self._noted(known))
-        return await asyncio.shield(self._noting)
-
-    async def _noted(self, known: dict[str, Any]) -> Record:
-        for pause in PAUSES:
-            try:
-                return await self.ledger.move(self.claim, **known)
-            except StoreError as error:
-                if not error.transient:
-                    break
-                await clock.sleep(pause)
-        return await self.ledger.move(self.claim, **known)
+    async def record_purchase(self, **changes: Any) -> Record:
+        """Put on record what was bought. Only this process knows it, so it survives a brief outage of the store, and a
+        cancellation."""
+        move = partial(self._ledger.move, self._claim, **changes)
+        self._recording = asyncio.create_task(retrying(move, PAUSES, until_refused_twice()))
+        return await asyncio.shield(self._recording)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        await self.lease.__aexit__(None, None, None)
+        await self._lease.__aexit__(None, None, None)
         if error is None or isinstance(error, Overtaken):
             return
-        if self._noting is not None:
-            await asyncio.wait([self._noting])
+        if self._recording is not None:
+            await asyncio.wait([self._recording])
             return
-        paid = self.claim.record.kind == "image" and self.claim.record.doubtful
-        if isinstance(error, ContentRejected) and not self.claim.passed_over:
-            await self.ledger.move(self.claim, state="failed", failure=failure_of(error))
-        elif isinstance(error, MediaError) and not isinstance(error, SubmissionInDoubt) and not paid:
+        await asyncio.shield(self._ledger.move(self._claim, **self._changes_after(error)))
+
+    def _changes_after(self, error: BaseException) -> dict[str, Any]:
+        """What is certain of the purchase after a submission failed, as changes of its record."""
+        claim = self._claim
+        images_lost = claim.record.kind == "image" and claim.record.doubtful  # paid for, and not stored
+        if isinstance(error, ContentRejected) and not claim.passed_over:
+            return {"state": "failed", "failure": failure_of(error)}
+        if isinstance(error, SubmissionInDoubt) or images_lost:
+            return {"state": "in_doubt"}
+        if isinstance(error, MediaError):
             # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
-            await self.ledger.move(self.claim, state="in_doubt" if self.claim.passed_over else "intent")
-        elif not self.claim.sent and not paid and not isinstance(error, SubmissionInDoubt):
-            # Cancelled before anything left here.
-            doubtful = self._found_doubtful or self.claim.record.doubtful
-            await asyncio.shield(self.ledger.move(self.claim, state="intent", doubtful=doubtful))
-        else:
-            await asyncio.shield(self.ledger.move(self.claim, state="in_doubt"))
+            return {"state": "in_doubt" if claim.passed_over else "intent"}
+        if claim.sent:
+            return {"state": "in_doubt"}
+        # Cancelled before anything left here.
+        return {"state": "intent", "doubtful": self._doubtful_before or claim.record.doubtful}
 
 
 Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
 """Looks up what became of a lost reply; None when there certainly is nothing."""
 
 
-def guessing(find: Find[T], claim: Claim, options: PurchaseOptions) -> Find[T]:
+def pass_over_one_doubt(find: Find[T], claim: Claim, options: PurchaseOptions) -> Find[T]:
     """A search that takes one doubt for a no, where the user said so with `on_doubt`.
 
     Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
@@ -103,7 +100,7 @@ def guessing(find: Find[T], claim: Claim, options: PurchaseOptions) -> Find[T]:
     return found
 
 
-async def submitted(
+async def find_or_submit(
     submit: Callable[[Ready], Awaitable[T]], find: Find[T], ledger: Ledger, claim: Claim, options: PurchaseOptions
 ) -> T:
     """The one job of a purchase that is ours to make: found at the provider after a doubt, else bought."""
@@ -113,7 +110,7 @@ async def submitted(
             break
         claim.doubt(False)
         try:
-            job = await patiently(submit, ledger, claim, options)
+            job = await send_when_accepted(submit, ledger, claim, options)
         except SubmissionInDoubt as error:
             claim.doubt(True)  # and so it stays if the provider can't be asked now
             with suppress(StoreError):
@@ -129,7 +126,9 @@ async def submitted(
     return job
 
 
-async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, options: PurchaseOptions) -> T:
+async def send_when_accepted(
+    send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim: Claim, options: PurchaseOptions
+) -> T:
     """Send a paid request, again only when the server said it took nothing and when to come back.
 
     Later each time, and never past the deadline.
@@ -155,7 +154,7 @@ async def patiently(send: Callable[[Ready], Awaitable[T]], ledger: Ledger, claim
             await clock.sleep(pause)
 
 
-async def let_in(answering: Coroutine[Any, Any, T], claim: Claim) -> T:
+async def await_answer(answering: Coroutine[Any, Any, T], claim: Claim) -> T:
     """What an answer brings. When cancelled, one that is about to come is let in first, and the next wait ends instead.
 
     Images, and the id of a job at a server without a list, can't be asked for again.
@@ -166,7 +165,7 @@ async def let_in(answering: Coroutine[Any, Any, T], claim: Claim) -> T:
     except asyncio.CancelledError:
         try:
             if claim.sent:
-                await asyncio.wait([answer], timeout=LET_IN)
+                await asyncio.wait([answer], timeout=ANSWER_SECONDS)
         finally:
             answer.cancel()  # which does nothing to one that has come
         if answer.done() and not answer.cancelled() and answer.exception() is None:

@@ -27,7 +27,7 @@ from ..waiting.wait import reporter_of_job, watch
 from .orders import connection_of
 from .report_steps import reporter_of
 from .videos import cancel as cancel_purchase
-from .videos import collect_video, end_job, order_video, remembering
+from .videos import collect_video, end_job, order_video, record_failure
 
 
 async def submit(
@@ -55,7 +55,7 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, options:
     await recall(storage, at.base_url)
     steps = reporter_of(claim.record, options) if claim else reporter_of_job(job, options)
     with steps.report_errors():
-        async with remembering(ledger, claim) if claim else nullcontext():
+        async with record_failure(ledger, claim) if claim else nullcontext():
             await watch(at, job, options, steps)
     await remember(storage, at.base_url, idle=poller_of(at).idle)
     return job

@@ -41,7 +41,7 @@ from .own_job import refuse_another_purchases_job
 from .report_steps import estimate_usd, job_details, reporter_of, set_aside
 from .sidecar import write_sidecars
 from .store_video import store_video
-from .submit_once import Ready, guessing, let_in, repeat_when_overtaken, submitted, submitting
+from .submit_once import Ready, Submission, await_answer, find_or_submit, pass_over_one_doubt, repeat_when_overtaken
 from .video_inputs import Material, material_of
 
 R = TypeVar("R", bound=VideoRequest | VideoVariation)
@@ -140,12 +140,12 @@ class _Submission:
             Overtaken: Somebody else took the purchase over.
             errors.MediaError: It was not bought, or is in doubt.
         """
-        async with submitting(self.ledger, self.claim) as submission:
+        async with Submission(self.ledger, self.claim) as submission:
             upload = await self.material.ready(self.ledger.storage)
-            job = await let_in(self._find_or_submit(upload), self.claim)
+            job = await await_answer(self._find_or_submit(upload), self.claim)
             job = job.model_copy(update={"purchase": self.claim.record.key})
             self.claim.doubt(True)  # until it is on record
-            record = await submission.bought(state="submitted", job=job)
+            record = await submission.record_purchase(state="submitted", job=job)
         if record.job and record.job.id != job.id:
             self.options.logger.error(
                 "The jobs %s and %s were bought for one purchase; going on with the second", job.id, record.job.id
@@ -156,8 +156,8 @@ class _Submission:
 
     async def _find_or_submit(self, upload: Upload | None) -> VideoJob:
         submit = partial(self._submit, upload)
-        find = guessing(self._find, self.claim, self.options)
-        job = await submitted(submit, find, self.ledger, self.claim, self.options)
+        find = pass_over_one_doubt(self._find, self.claim, self.options)
+        job = await find_or_submit(submit, find, self.ledger, self.claim, self.options)
         await refuse_another_purchases_job(self.ledger, self.claim.record, job)
         return job
 
@@ -196,7 +196,7 @@ async def finish_video(
     """Watch a job to its end, store the video and put it on record."""
     at, steps = connection_of(job, connection), reporter_of(claim.record, options)
     try:
-        async with remembering(ledger, claim):
+        async with record_failure(ledger, claim):
             await recall(ledger.storage, at.base_url)
             state = await watch(at, job, options, steps)
             asset, _ = await asyncio.gather(
@@ -219,7 +219,7 @@ async def finish_video(
 
 
 @asynccontextmanager
-async def remembering(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
+async def record_failure(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
     """Put on record that the provider gave up on a job; what was stored once stays on record."""
     try:
         yield

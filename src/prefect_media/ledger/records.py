@@ -1,0 +1,93 @@
+"""The records of purchases as they lie in a store: read, listed, indexed and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from pydantic import ValidationError
+
+from ..errors import StoreError
+from ..requests import problems_of
+from ..storage.store import Storage
+from .job_owners import disown_jobs, disown_jobs_of_unreadable
+from .record import Record
+
+
+class Records:
+    """The records of one store."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    async def get(self, key: str) -> tuple[Record, str] | None:
+        """A purchase and the version of its record; None when there is none."""
+        found = await self.storage.fetch(path_of(key))
+        if found is None:
+            return None
+        try:
+            return Record.model_validate_json(found.data), found.version
+        except ValueError as error:
+            why = problems_of(error) if isinstance(error, ValidationError) else error
+            raise StoreError(
+                f"the purchase {key} on the ledger can't be read ({why}); it may come from a newer prefect-media: "
+                f"update this one, or let it be bought anew with prefect-media jobs forget {key[:12]}",
+                transient=False,
+            ) from error
+
+    async def purchases(self, unreadable: Callable[[StoreError], None] | None = None) -> AsyncIterator[Record]:
+        """All purchases on the ledger, in no particular order.
+
+        Args:
+            unreadable: Told of what can't be read, which is then left out. By default it is raised.
+        """
+        async for path, _ in self.storage.list("ledger/purchases/"):
+            if not path.endswith(".json"):
+                continue
+            try:
+                found = await self.get(path.rpartition("/")[2].removesuffix(".json"))
+            except StoreError as error:
+                if unreadable is None or error.transient:
+                    raise
+                unreadable(error)
+            else:
+                if found:
+                    yield found[0]
+
+    async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
+        """The purchases that one flow run (the outermost) asked for."""
+        async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
+            if found := await self.get(path.rpartition("/")[2]):
+                yield found[0]
+
+    async def forget(self, key: str) -> None:
+        """Take a purchase off the ledger, so that the same request is bought anew.
+
+        Its jobs stay on record as nobody's: the next purchase must not adopt one in place of its own.
+
+        Raises:
+            errors.StoreError: The ledger can't be read or written; the purchase may still be on it.
+        """
+        try:
+            found = await self.get(key)
+        except StoreError as unreadable:  # forgotten all the same
+            if unreadable.transient:
+                raise
+            await disown_jobs_of_unreadable(self.storage, key)
+        else:
+            if found:
+                await disown_jobs(self.storage, found[0])
+        await self.storage.delete(path_of(key))
+
+    async def index(self, record: Record, flow_run_id: str | None = None) -> None:
+        if run := flow_run_id or record.flow_run_id:
+            await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
+
+
+def path_of(key: str) -> str:
+    """Path of the record of a purchase."""
+    return f"ledger/purchases/{key}.json"
+
+
+def json_of(record: Record) -> bytes:
+    """A record as it is stored."""
+    return record.model_dump_json(indent=2).encode()

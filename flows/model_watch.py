@@ -3,9 +3,10 @@
 from datetime import date
 
 from prefect import flow
-from prefect.events import emit_event
 from prefect_media.tasks import ashow_table
 from prefect_media.tasks.context import connection_to, run_logger, storage_for
+from prefect_media.tasks.event_payloads import ModelEnding
+from prefect_media.tasks.events import send_event
 
 from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
 from prefect_media.catalog.retirements import endings
@@ -47,18 +48,10 @@ async def model_watch(
         return []
     for ending in found:
         run_logger().warning(ending.sentence)
-        emit_event(
-            "prefect-media.model.ending",
-            resource={
-                "prefect.resource.id": f"prefect-media.model.{connection.host}.{ending.model}",
-                "prefect.resource.name": ending.model,
-            },
-            payload={
-                "what": ending.what,
-                "ends": str(ending.ends),
-                "successor": ending.successor,
-                "sentence": ending.sentence,
-            },
+        send_event(
+            "model.ending",
+            {"id": f"model.{connection.host}.{ending.model}", "name": ending.model},
+            ModelEnding(what=ending.what, ends=str(ending.ends), successor=ending.successor, sentence=ending.sentence),
         )
     await ashow_table(
         [

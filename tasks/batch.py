@@ -78,7 +78,7 @@ async def asubmit_image_batch(
         on_doubt=on_doubt,
         budget=budget,
         retry_failed=retry_failed,
-        on_step=show_steps(),
+        on_step=show_steps(storage),
     )
     return await submit(connection, requests, storage, options)
 
@@ -142,7 +142,7 @@ async def afetch_image_batch(
     """
     batch = checked(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
-    options = await purchase_options(timeout=timeout, on_step=show_steps())
+    options = await purchase_options(timeout=timeout, on_step=show_steps(storage))
     results = await fetch(connection, batch, storage, options)
     return [Generation(index, each.request, each.assets, each.error) for index, each in enumerate(results)]
 

@@ -19,6 +19,7 @@ from prefect_media.storage.attributes import Attributes, check
 from prefect_media.storage.store import Storage, storage_of
 
 from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
+from .events import send_published
 from .retried import RETRIED, sync_twin
 
 
@@ -108,6 +109,7 @@ async def apublish(
         replace(attributes, cache_control=None, storage_class=None),  # it changes, and is needed at once
     )
     run_logger().info("Published %d assets: %s", len(published), manifest.uri)
+    send_published(manifest)
     return manifest
 
 

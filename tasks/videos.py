@@ -190,7 +190,7 @@ async def aextend_video(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_step=show_steps(),
+        on_step=show_steps(storage),
     )
     return await buy_video(connection, request, storage, options)
 

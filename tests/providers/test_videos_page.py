@@ -1,12 +1,11 @@
 """What docs/videos.md says is what the code does."""
 
-import asyncio
 import re
 from pathlib import Path
 
 import pytest
 from buyer import terms
-from prefect_media.tasks import reporting
+from prefect_media.tasks import events
 from pydantic import SecretStr
 
 from prefect_media import OpenAICredentials, agenerate_video, await_for_video
@@ -63,22 +62,17 @@ def test_the_limits_and_their_defaults():
     assert "`timeout=timedelta(minutes=30)`" in first
 
 
-async def test_the_event(monkeypatch):
+def test_the_event(monkeypatch):
     sent = []
-    monkeypatch.setattr(reporting, "emit_event", lambda name, **about: sent.append((name, about)))
-    monkeypatch.setattr(reporting, "in_run", lambda: True)
+    monkeypatch.setattr(events, "send_event", lambda *event: sent.append(event))
     told = {"provider": "openai", "base_url": "http://key:secret@x/v1", "model": "m", "id": "video_1"}
     job = VideoJob(**told, fingerprint="f", submitted_at="2026-01-01T00:00:00Z")
-    steps = reporter_of_job(job, terms("x", on_step=reporting.stall_event()))
+    steps = reporter_of_job(job, terms("x", on_step=events.purchase_events("file:///store")))
     steps.report("stalled", status="in_progress", progress=42.0, waited_seconds=600.0)
-    await asyncio.gather(*reporting._sending)
-    [(name, about)] = sent
-    assert f"`{name}`" in PAGE
-    assert about["resource"]["prefect.resource.id"] == "prefect-media.video-job.video_1"
-    assert "`prefect-media.video-job.<job id>`" in PAGE
-    for field in about["payload"]:
-        assert f"`{field}`" in PAGE
-    assert "secret" not in str(about)
+    [(name, resource, payload)] = sent
+    assert f"`prefect-media.{name}`" in PAGE
+    assert resource["id"] == "video.video_1" and payload.job_id == "video_1"
+    assert "secret" not in str(sent)
 
 
 @pytest.mark.parametrize("word", re.findall(r"`((?:flows|providers)/[a-z_.]+)`", PAGE))

@@ -62,7 +62,7 @@ async def asubmit_video(
         on_doubt=on_doubt,
         budget=budget,
         retry_failed=retry_failed,
-        on_step=show_steps(),
+        on_step=show_steps(storage),
     )
     return await submit(connection, request, storage, options)
 
@@ -93,7 +93,7 @@ async def await_for_video(
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
-    options = await purchase_options(timeout=timeout, queue_timeout=queue_timeout, on_step=show_steps())
+    options = await purchase_options(timeout=timeout, queue_timeout=queue_timeout, on_step=show_steps(storage))
     return await wait(connection, job, storage, options)
 
 
@@ -133,7 +133,7 @@ async def afetch_video(
     """
     job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
-    return await fetch(connection, job, storage, await purchase_options(timeout=timeout, on_step=show_steps()))
+    return await fetch(connection, job, storage, await purchase_options(timeout=timeout, on_step=show_steps(storage)))
 
 
 submit_video = sync_twin(asubmit_video, **RETRIED)

@@ -1,12 +1,13 @@
 """Flow runs whose worker is lost: Prefect's server and the commands here free them, and leave hopeless ones alone."""
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_media.tasks import recovery
 from prefect_media.tasks.recovery import (
@@ -196,8 +197,18 @@ async def test_only_errors_of_prefects_own_connection_run_a_failed_run_again(api
         await automation.adelete()
 
 
-def test_automations_change_states_of_prefect_only():
-    kinds = {action.state for action in crash_recovery().actions} | {
-        action.state for action in heartbeat_watch().actions
-    }
-    assert kinds == {StateType.SCHEDULED, StateType.CRASHED}
+def run_command(prefect_server, *words):
+    command = [sys.executable, "-m", "prefect_media", *words]
+    return subprocess.run(command, env=prefect_server.env, capture_output=True, text=True, timeout=120)
+
+
+def test_the_commands_save_free_and_remove(prefect_server, api):
+    saved = run_command(prefect_server, "recover-crashed", "--flow", api.flow, "--also", "connection-errors")
+    assert saved.stdout.count("Saved the automation") == 4, saved.stderr
+    assert "PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30" in saved.stdout
+    removed = run_command(prefect_server, "recover-crashed", "--flow", api.flow, "--remove")
+    assert removed.stdout.count("Deleted the automation") == 4, removed.stderr
+    assert run_command(prefect_server, "recover", "--flow", api.flow).stdout == ""
+    wrong = run_command(prefect_server, "recover", "--stuck", "soon")
+    assert wrong.returncode == 1
+    assert "--stuck soon is not a time; allowed are a number and s, m or h" in wrong.stderr

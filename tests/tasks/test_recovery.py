@@ -35,7 +35,7 @@ def test_a_killed_flow_run_is_run_again_and_buys_nothing_twice(prefect_server, t
         capture_output=True,
         text=True,
     )
-    assert "Created the automation" in created.stdout, created.stderr
+    assert "Saved the automation" in created.stdout, created.stderr
 
     with (
         Simulator(latency=60) as simulator,

@@ -51,7 +51,11 @@ COMMANDS = {
     ),
     "recover-crashed": (
         "recovery:recover_crashed",
-        "Create a Prefect automation that runs crashed flow runs again; the ledger buys nothing twice.",
+        "Save the Prefect automations that run lost flow runs again; the ledger buys nothing twice.",
+    ),
+    "recover": (
+        "recovery:recover",
+        "Schedule flow runs again that are stuck before their start, or run without a heartbeat.",
     ),
 }
 JOBS_COMMANDS = {

@@ -1,24 +1,98 @@
-"""`prefect-media recover-crashed`: the automation that runs crashed flow runs again."""
+"""`prefect-media recover-crashed` and `recover`: flow runs that lost their process, their worker or their machine."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from prefect_media.tasks.recovery import crash_recovery
+from prefect_media.tasks.recovery import HEARTBEAT_WINDOW, MAX_STARTS, aremove_recovery, asave_recovery
+from prefect_media.tasks.stuck_runs import arecover_stuck
+
+from ..errors import InvalidRequest
+from ..runtime import clock
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+Flow = Annotated[str | None, typer.Option(help="Only runs of the flow of this name. Default: all.", show_default=False)]
+MaxStarts = Annotated[int, typer.Option(help="Leave a flow run alone that has started this often.", min=1)]
 
 
 def recover_crashed(
-    flow: Annotated[
-        str | None, typer.Option(help="Only runs of the flow of this name. Default: all.", show_default=False)
+    flow: Flow = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help='"connection-errors": also flow runs that Failed because Prefect\'s server was away.'),
     ] = None,
+    window: Annotated[
+        float, typer.Option(help="Seconds without a heartbeat after which a running flow run counts as crashed.")
+    ] = HEARTBEAT_WINDOW.total_seconds(),
+    max_starts: MaxStarts = MAX_STARTS,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete the automations instead.")] = False,
 ) -> None:
-    """Create the automation in Prefect and print its name and id.
+    """Save the automations that run lost flow runs again, or delete them; again, it changes nothing.
 
     Args:
         flow: Only runs of the flow of this name; None for all.
+        also: "connection-errors", or nothing.
+        window: Seconds without a heartbeat.
+        max_starts: How often a flow run may have started.
+        remove: Whether to delete the automations.
     """
-    automation = asyncio.run(crash_recovery(flow).acreate())
-    typer.echo(f"Created the automation {automation.name!r} ({automation.id}); see prefect automation ls")
+    if remove:
+        removed = asyncio.run(aremove_recovery(flow))
+        typer.echo("\n".join(f"Deleted the automation {name!r}" for name in removed) or "There was nothing to delete")
+        return
+    extras = also or []
+    if unknown := sorted(set(extras) - {"connection-errors"}):
+        raise InvalidRequest(f"--also {unknown[0]} is not possible; allowed is connection-errors")
+    names = asyncio.run(
+        asave_recovery(
+            flow,
+            window=timedelta(seconds=window),
+            max_starts=max_starts,
+            also=["connection-errors"] if extras else [],
+        )
+    )
+    for name in names:
+        typer.echo(f"Saved the automation {name!r}")
+    typer.echo(
+        f"A flow run without a heartbeat for {window:g} s counts as crashed. Workers send one every 180 s; with "
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 on all of them, use --window 90. See prefect automation ls"
+    )
+
+
+def recover(
+    stuck: Annotated[str, typer.Option(help="How long a run must have been stuck: 90s, 10m or 1h.")] = "10m",
+    flow: Flow = None,
+    max_starts: MaxStarts = MAX_STARTS,
+    every: Annotated[
+        float | None, typer.Option(help="Repeat every so many seconds, until Ctrl-C.", min=1, show_default=False)
+    ] = None,
+) -> None:
+    """Schedule flow runs again that are stuck before their start, or run without a heartbeat.
+
+    Args:
+        stuck: How long a run must have been stuck, such as "10m".
+        flow: Only runs of the flow of this name; None for all.
+        max_starts: How often a flow run may have started.
+        every: Seconds between two rounds; None for one round.
+    """
+    stuck_for = _duration(stuck)
+    while True:
+        for run in asyncio.run(arecover_stuck(stuck_for, flow_name=flow, max_starts=max_starts)):
+            change = "marked as Crashed; it has started too often" if run.crashed else "scheduled again"
+            typer.echo(f"{run.name} ({run.id}): {run.state} for {run.seconds:.0f} s; {change}")
+        if every is None:
+            return
+        clock.block(every)
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip(), re.ASCII)
+    if match is None:
+        raise InvalidRequest(f"--stuck {text} is not a time; allowed are a number and s, m or h, such as 90s or 10m")
+    return timedelta(seconds=float(match[1]) * UNITS[match[2]])

@@ -62,9 +62,10 @@ class Cleaner:
         if not text.isascii():
             text = _SURROGATES.sub("\ufffd", text)
         lowered = text.lower()
-        if not any(form in lowered for form in self._forms):
-            return text
-        return self._pattern.sub(HIDDEN, text)
+        for form in self._forms:
+            if form in lowered:
+                return self._pattern.sub(HIDDEN, text)
+        return text
 
     def excerpt(self, text: str, most: int) -> str:
         """The beginning of a text without secrets; no half of one is left at its end."""

@@ -15,7 +15,8 @@ from .alone import say, settle
 
 settle("simulation")
 
-from .history import History, draw  # noqa: E402
+from .draw import draw  # noqa: E402
+from .history import History  # noqa: E402
 from .shrink import shrink, told  # noqa: E402
 from .world import play  # noqa: E402
 
@@ -45,7 +46,7 @@ class Tally:
         self.ends.update(outcome.ends)
         if outcome.violations:
             self.broken[outcome.violations[0].partition(":")[0]] += 1
-        if self.histories % 500 == 0:
+        if self.histories % 100 == 0:
             gc.collect()
         return outcome.violations
 
@@ -108,6 +109,7 @@ def main() -> int:
     if arguments.show is not None:
         say(told(draw(arguments.show, skew=arguments.skew)))
         return 0
+    play(draw(0))  # imports what is imported late
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.stopped = False
         self.on_death = None
         self._ready: deque[Handle] = deque()
-        self._timers: list[tuple[float, int, Handle]] = []
+        self._timers: list[tuple[float, int, Handle | None, asyncio.Future[None] | None]] = []
         self._sequence = 0
 
     def time(self):
@@ -97,8 +97,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_at(self, when, callback, *args, context=None):
         handle = Handle(callback, args, context if context is not None else copy_context(), when)
         self._sequence += 1
-        heappush(self._timers, (when, self._sequence, handle))
+        heappush(self._timers, (when, self._sequence, handle, None))
         return handle
+
+    def pause(self, seconds: float) -> asyncio.Future[None]:
+        """A future that is done after some time; it belongs to no process."""
+        future = asyncio.Future(loop=self)
+        self._sequence += 1
+        heappush(self._timers, (self.moment + seconds, self._sequence, None, future))
+        return future
 
     def create_future(self):
         return asyncio.Future(loop=self)
@@ -132,8 +139,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context):
         """A task that nobody waited for; what it was about shows in the invariants."""
 
-    def get_debug(self):
-        return False
+    get_debug = bool  # says False, quickly: every future asks
 
     def is_running(self):
         return True
@@ -150,8 +156,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 if ready:
                     handle = ready.popleft()
                 elif timers:
-                    when, _, handle = timers[0]
-                    if handle.callback is None:
+                    when, _, handle, future = timers[0]
+                    if handle is not None and handle.callback is None:
                         heappop(timers)
                         continue
                     if when > until:
@@ -159,18 +165,23 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                     heappop(timers)
                     if when > self.moment:
                         self.moment = when
+                    if handle is None:
+                        if not future.done():
+                            future.set_result(None)
+                        continue
                 else:
                     return "idle"
                 callback = handle.callback
                 if callback is None:
                     continue
-                process = handle.context.get(PROCESS)
+                context = handle.context
+                process = context.get(PROCESS)
                 if process is not None:
                     if process.dead:
                         continue
                     if process.frozen_until > self.moment:
                         self._sequence += 1
-                        heappush(timers, (process.frozen_until, self._sequence, handle))
+                        heappush(timers, (process.frozen_until, self._sequence, handle, None))
                         continue
                     process.steps += 1
                     if process.steps == process.kill_at:
@@ -181,12 +192,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                         process.frozen_until = self.moment + process.freeze_for
                         self.on_death(process, f"stands still for {process.freeze_for:g} s")
                         self._sequence += 1
-                        heappush(timers, (process.frozen_until, self._sequence, handle))
+                        heappush(timers, (process.frozen_until, self._sequence, handle, None))
                         continue
                 self.steps += 1
                 if self.steps > most_steps:
                     return "busy"
-                handle.context.run(callback, *handle.args)
+                context.run(callback, *handle.args)
             return "stopped"
         finally:
             asyncio.events._set_running_loop(None)

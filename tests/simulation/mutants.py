@@ -39,7 +39,7 @@ from prefect_media.purchases import (  # noqa: E402
 from prefect_media.storage import store  # noqa: E402
 from prefect_media.waiting import deadlines  # noqa: E402
 
-from .history import draw  # noqa: E402
+from .draw import draw  # noqa: E402
 from .world import play  # noqa: E402
 
 

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from prefect_media.assets import Asset
 from prefect_media.errors import SubmissionInDoubt
@@ -109,13 +110,13 @@ class Watcher:
         if key.startswith("ledger/purchases/"):
             self._record(key[17:-5], after)
         elif key.startswith("ledger/budgets/"):
-            self._account(json.loads(after))
+            self._account(orjson.loads(after))
         elif key.startswith("ledger/by-job/"):
-            taken = json.loads(after)
+            taken = orjson.loads(after)
             self.owners.setdefault(taken["job"], taken["purchase"])
 
     def _record(self, key: str, data: bytes) -> None:
-        old, new = self.records.get(key), json.loads(data)
+        old, new = self.records.get(key), orjson.loads(data)
         self.records[key] = new
         was, now = _tag(old) if old else "nothing", _tag(new)
         self.transitions[f"{was} > {now}"] += 1

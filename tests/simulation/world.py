@@ -140,9 +140,7 @@ class World:
 
     def pause(self, seconds: float) -> asyncio.Future[None]:
         """Let time pass."""
-        future = self.loop.create_future()
-        self.loop.call_later(seconds, _done, future, None, context=NOBODY)
-        return future
+        return self.loop.pause(seconds)
 
     def landing(self, seconds: float, effect, *args):
         """A message that arrives after some time, whatever becomes of who sent it."""
@@ -371,7 +369,7 @@ class World:
             done.add((kind, action.what, action.scope))
             number = len(self.runs)
             self._start(
-                Action(f"z{number}", f"z{number}", self.loop.moment, kind, action.what, action.scope, timeout=900.0)
+                Action(f"z{number}", f"z{number}", self.loop.moment, kind, action.what, action.scope, timeout=400.0)
             )
         if done and not self.watcher.violations:
             self._let_run("once nothing breaks any more", CALM)
@@ -506,6 +504,7 @@ def _living_in(world: World):
     known = dialects.dialects()
     if "simulated-billed" not in known:
         known["simulated-billed"] = replace(known["openai"], name="simulated-billed", cost="usage.cost")
+    asyncio.tasks._all_tasks.add = id  # nobody asks for all tasks, and a weak set of them is slow
     collecting = gc.isenabled()
     gc.disable()  # what died must not be collected, and so end, in the middle of a history
     try:
@@ -515,6 +514,7 @@ def _living_in(world: World):
         yield
     finally:
         clock.source = source
+        del asyncio.tasks._all_tasks.add
         for place, name, value in before:
             setattr(place, name, value)
         if collecting:

@@ -99,11 +99,14 @@ class Ledger(Records):
 
     async def _idle(self, order: Record, owner: str, watch: LeaseWatch) -> tuple[Record, str] | None:
         """The purchase once nobody else is alive who submits it; None when there is none."""
+        indexed = False
         while (found := await self.get(order.key)) is not None:
             record = found[0]  # somebody's, or ours where the store took it and its reply was lost
             if record.fingerprint != order.fingerprint:
                 raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
-            await self.index(record, order.flow_run_id)
+            if not indexed:  # once, however long we wait
+                await self.index(record, order.flow_run_id)
+                indexed = True
             theirs = record.lease if record.state == "intent" else None
             if theirs is None or theirs.owner == owner or watch.seconds_left(record.key, theirs) <= 0:
                 return found

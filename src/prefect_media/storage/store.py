@@ -10,6 +10,7 @@ machines. Folders are served by `folder`, buckets by `bucket`.
 
 import asyncio
 import hashlib
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
@@ -32,6 +33,9 @@ from .folder import Folder
 from .probe import probe
 from .s3_copy import read_elsewhere
 
+
+_BAD_KEY = re.compile(r"(?:^|/)(?:[./]|\Z)|[\\\0]")
+"""A part that is empty or begins with a dot, a backslash, or NUL."""
 
 class Storage:
     """One bucket (or a prefix in it) or one folder.
@@ -319,8 +323,7 @@ class Storage:
         return await moved(work, body.stop)
 
     def _full(self, key: str) -> str:
-        parts = key.split("/")
-        if any(not part or part.startswith(".") for part in parts) or "\\" in key or "\0" in key:
+        if _BAD_KEY.search(key):
             raise StoreError(
                 f"The key {key!r} can't be stored; use names separated by single slashes that don't begin with a dot.",
                 transient=False,

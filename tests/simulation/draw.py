@@ -37,7 +37,7 @@ def draw(seed: int, *, skew: float = 3600.0) -> History:
     traits = _world(dice, skew)
     actions = _actions(dice, traits)
     faults = [fault for _ in range(dice.choice((0, 1, 1, 2, 2, 2, 3, 4))) for fault in _breaks(dice, traits, actions)]
-    if any(action.kind == "batch" for action in actions) and dice.random() < 0.6:
+    if any(action.kind == "batch" for action in actions) and dice.random() < 0.7:
         faults.append(Fault(dice.choice(("page", "file", "file")), dice.choice((1, 1, 1, 2)), dice.choice(LOOKS), 5.0))
     return History(seed, traits, tuple(actions), tuple(faults))
 
@@ -144,7 +144,7 @@ def _breaks(dice: Random, traits: dict[str, Any], actions: list[Action]) -> list
     if roll < 0.80:
         return _of_answers(dice, kinds, process, seconds)
     if roll < 0.94:
-        lines = ["fate.line", "fate.batch"] if "batch" in kinds else []
+        lines = ["fate.line", "fate.batch", "fate.batch"] if "batch" in kinds else []
         where = dice.choice(lines or ["fate.video"])
         return [Fault(where, dice.choice((1, 1, 2)), dice.choice(FATES[where]))]
     if roll < 0.96:

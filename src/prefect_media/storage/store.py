@@ -33,9 +33,9 @@ from .folder import Folder
 from .probe import probe
 from .s3_copy import read_elsewhere
 
-
 _BAD_KEY = re.compile(r"(?:^|/)(?:[./]|\Z)|[\\\0]")
 """A part that is empty or begins with a dot, a backslash, or NUL."""
+
 
 class Storage:
     """One bucket (or a prefix in it) or one folder.

@@ -234,14 +234,12 @@ MUTANTS: dict[str, list[Edit]] = {
     "what a batch failed to make for good is free": [
         Edit(batch_fetch, "_Collection._settle", "if final else", "if False else")
     ],
-    "a batch closes before all is stored": [
-        Edit(batch_fetch, "_Collection._settle", "if not self.troubles:", "if True:")
-    ],
+    "a batch closes before all is stored": [Edit(batch_fetch, "_Collection._settle", " and not self.troubles:", ":")],
     "a resubmitted batch clears the doubt": [
         Edit(batch_submit, "_enlist", "doubtful=True, attempt", "doubtful=False, attempt")
     ],
     "a batch that was refused stays refused": [
-        Edit(batch_submit, "submit", "ledger.claim(intended, retry_failed=True)", "ledger.claim(intended)")
+        Edit(batch_submit, "_claim_or_submit", "ledger.claim(intended, retry_failed=True)", "ledger.claim(intended)")
     ],
 }
 

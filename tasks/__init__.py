@@ -41,9 +41,13 @@ from .videos import edit_video as edit_video
 from .videos import extend_video as extend_video
 from .videos import generate_video as generate_video
 from .videos import remix_video as remix_video
+from .waiting import JobOutcome as JobOutcome
+from .waiting import auntil_finished as auntil_finished
+from .waiting import until_finished as until_finished
 
 __all__ = [
     "Generation",
+    "JobOutcome",
     "MediaTaskRunner",
     "aedit_images",
     "aedit_video",
@@ -60,6 +64,7 @@ __all__ = [
     "ashow_table",
     "asubmit_image_batch",
     "asubmit_video",
+    "auntil_finished",
     "avideo_is_finished",
     "await_for_video",
     "cancel_remote_jobs",
@@ -78,6 +83,7 @@ __all__ = [
     "show_table",
     "submit_image_batch",
     "submit_video",
+    "until_finished",
     "video_is_finished",
     "wait_for_video",
 ]

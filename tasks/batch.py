@@ -16,6 +16,7 @@ from prefect_media.requests import ImageRequest
 
 from .context import Credentials, Store, checked, connection_to, purchase_options, storage_for
 from .images import IMAGE_TIMEOUT
+from .job_credentials import remember_credentials
 from .many import Generation
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
@@ -80,7 +81,9 @@ async def asubmit_image_batch(
         retry_failed=retry_failed,
         on_step=show_steps(storage),
     )
-    return await submit(connection, requests, storage, options)
+    batch = await submit(connection, requests, storage, options)
+    remember_credentials(batch, credentials)
+    return batch
 
 
 @task(name="image_batch_is_finished", **RETRIED)

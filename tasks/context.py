@@ -137,8 +137,8 @@ async def purchase_options(
     run_id = await root_flow_run_id()
     return PurchaseOptions(
         scope=_scope(scope, run_id),
-        timeout=_seconds("timeout", timeout),
-        queue_timeout=None if queue_timeout is None else _seconds("queue_timeout", queue_timeout),
+        timeout=seconds_of("timeout", timeout),
+        queue_timeout=None if queue_timeout is None else seconds_of("queue_timeout", queue_timeout),
         on_doubt=on_doubt,
         budget=_budget(budget),
         retry_failed=retry_failed,
@@ -158,7 +158,8 @@ def _fault_of_name(name: str) -> str | None:
     return fault_of(name) or (too_long if len(name) > LONGEST_NAME else None)
 
 
-def _seconds(name: str, time: timedelta | float) -> float:
+def seconds_of(name: str, time: timedelta | float) -> float:
+    """A time in seconds, if it can be waited for."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     if not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"{name}={quoted(time)} is not a time to wait; pass seconds or a timedelta above 0")

@@ -14,6 +14,7 @@ from prefect_media.purchases.video_steps import fetch, is_finished, submit, wait
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 
 from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .job_credentials import remember_credentials
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 from .videos import VIDEO_TIMEOUT
@@ -64,7 +65,9 @@ async def asubmit_video(
         retry_failed=retry_failed,
         on_step=show_steps(storage),
     )
-    return await submit(connection, request, storage, options)
+    job = await submit(connection, request, storage, options)
+    remember_credentials(job, credentials)
+    return job
 
 
 @task(name="wait_for_video", **RETRIED)

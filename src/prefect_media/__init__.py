@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefect_media.blocks import OpenAICredentials as OpenAICredentials
     from prefect_media.blocks import VideoJobBlock as VideoJobBlock
     from prefect_media.tasks import Generation as Generation
+    from prefect_media.tasks import JobOutcome as JobOutcome
     from prefect_media.tasks import MediaTaskRunner as MediaTaskRunner
     from prefect_media.tasks import aedit_images as aedit_images
     from prefect_media.tasks import aedit_video as aedit_video
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from prefect_media.tasks import ashow_table as ashow_table
     from prefect_media.tasks import asubmit_image_batch as asubmit_image_batch
     from prefect_media.tasks import asubmit_video as asubmit_video
+    from prefect_media.tasks import auntil_finished as auntil_finished
     from prefect_media.tasks import await_for_video as await_for_video
     from prefect_media.tasks import edit_images as edit_images
     from prefect_media.tasks import edit_video as edit_video
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from prefect_media.tasks import show_table as show_table
     from prefect_media.tasks import submit_image_batch as submit_image_batch
     from prefect_media.tasks import submit_video as submit_video
+    from prefect_media.tasks import until_finished as until_finished
     from prefect_media.tasks import wait_for_video as wait_for_video
 
     from . import errors as errors
@@ -91,6 +94,7 @@ _HOME = {
     "InvalidRequest": "errors",
     "JobExpired": "errors",
     "JobFailed": "errors",
+    "JobOutcome": "tasks",
     "JobTimedOut": "errors",
     "Manifest": "manifest",
     "MediaError": "errors",
@@ -125,6 +129,7 @@ _HOME = {
     "ashow_table": "tasks",
     "asubmit_image_batch": "tasks",
     "asubmit_video": "tasks",
+    "auntil_finished": "tasks",
     "await_for_video": "tasks",
     "edit_images": "tasks",
     "edit_video": "tasks",
@@ -142,6 +147,7 @@ _HOME = {
     "simulated": "simulator",
     "submit_image_batch": "tasks",
     "submit_video": "tasks",
+    "until_finished": "tasks",
     "wait_for_video": "tasks",
 }
 

@@ -49,6 +49,10 @@ COMMANDS = {
         "verify:verify",
         "Read and hash everything that was published again; exit code 1 when anything is missing or changed.",
     ),
+    "wake": (
+        "wake:wake",
+        "Resume the sleeping flow runs of a store whose jobs are finished. Buys nothing; several at once do no harm.",
+    ),
     "recover-crashed": (
         "recovery:recover_crashed",
         "Save the Prefect automations that run lost flow runs again; the ledger buys nothing twice.",

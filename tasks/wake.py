@@ -1,0 +1,227 @@
+"""One round of a waker: sleeping flow runs whose jobs are finished, gone or overdue are resumed.
+
+Any number of wakers may work at once. A flow run is resumed by one transition at Prefect's server, which refuses the
+second; a record is removed only when its suspension is over. A waker that dies leaves everything to the next round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.events import emit_event
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
+
+from prefect_media.errors import MediaError
+from prefect_media.image_batch import ImageBatch
+from prefect_media.providers.connection import Connection
+from prefect_media.runtime import clock
+from prefect_media.steps import Step
+from prefect_media.storage.store import Storage
+from prefect_media.waiting.records import AwaitedJob, WaitingRecord, beat, read_all, remove
+from prefect_media.waiting.server_look import Stall, look_at_server, server_of
+
+from .context import connection_to, run_logger
+from .events import purchase_events
+from .suspension import GRACE, url_without_login
+
+PAGE = 200
+"""Flow runs that Prefect's API gives at a time."""
+
+WOKEN = "prefect-media.flow.woken"
+
+Key = tuple[str, str | None]
+"""A server with an account, and a job there."""
+
+
+@dataclass(slots=True)
+class Round:
+    """What a round of a waker did.
+
+    Attributes:
+        waiting: Flow runs that go on sleeping.
+        woken: Ids of the flow runs that were resumed.
+        removed: Records of flow runs that no longer sleep.
+    """
+
+    waiting: int = 0
+    woken: list[str] = field(default_factory=list[str])
+    removed: int = 0
+
+
+async def make_round(storage: Storage, *, every: float = 60.0) -> Round:
+    """Look once at everything that flow runs of a store wait for, and resume those that need not wait any longer.
+
+    Args:
+        storage: The store.
+        every: Seconds between this waker's rounds, for whoever wants to know whether there is one.
+
+    Raises:
+        errors.StoreError: The store can't be read or written.
+    """
+    await beat(storage, every)
+    records = await read_all(storage)
+    done = Round()
+    if not records:
+        return done
+    async with get_client() as client:
+        runs = await _flow_runs(client, [record.flow_run_id for record in records])
+        asleep: list[WaitingRecord] = []
+        for record in records:
+            run = runs.get(record.flow_run_id)
+            if _sleeps(run, record):
+                asleep.append(record)
+            elif _is_over(run, record, str(client.api_url)):
+                await remove(storage, record)
+                done.removed += 1
+        finished = await _finished(storage, asleep)
+        for record in asleep:
+            if not (reason := _reason(record, finished)):
+                done.waiting += 1
+            elif await resume(client, record, runs[record.flow_run_id]):
+                done.woken.append(record.flow_run_id)
+                await remove(storage, record)
+                await _report(record, reason)
+    return done
+
+
+async def _flow_runs(client: PrefectClient, ids: list[str]) -> dict[str, FlowRun]:
+    """The flow runs with these ids, as far as they exist."""
+    unique = sorted(set(ids))
+    runs: dict[str, FlowRun] = {}
+    for start in range(0, len(unique), PAGE):
+        page = [UUID(each) for each in unique[start : start + PAGE]]
+        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=page)), limit=PAGE)
+        runs |= {str(run.id): run for run in found}
+    return runs
+
+
+def _sleeps(run: FlowRun | None, record: WaitingRecord) -> bool:
+    """Whether the flow run is suspended for what the record says."""
+    state = run.state if run else None
+    return state is not None and state.is_paused() and state.state_details.pause_key == record.suspension
+
+
+def _is_over(run: FlowRun | None, record: WaitingRecord, api_url: str) -> bool:
+    """Whether the suspension of the record can't be there any more, or come.
+
+    A record is written while its flow run is running, so one of a running flow run may have its suspension before it.
+    """
+    if run is None:  # unless another Prefect knows it, which shares the store and whose wakers look after it
+        long_over = clock.now() > record.deadline + 2 * GRACE
+        return record.api_url in (None, url_without_login(api_url)) or long_over
+    state = run.state
+    return state is not None and (state.is_final() or state.is_paused())
+
+
+def _reason(record: WaitingRecord, finished: set[Key]) -> str | None:
+    """Why a flow run is to be resumed; None if it is to sleep on."""
+    if clock.now() >= record.deadline:
+        return "deadline"
+    over = [_key(each) in finished for each in record.jobs]
+    if not over:
+        return None
+    return "finished" if (all(over) if record.until == "all" else any(over)) else None
+
+
+def _key(awaited: AwaitedJob) -> Key:
+    job = awaited.job
+    return f"{awaited.credentials} {job.base_url}", job.id or (job.key if isinstance(job, ImageBatch) else None)
+
+
+async def _finished(storage: Storage, records: list[WaitingRecord]) -> set[Key]:
+    """The jobs that are finished, of all that these records wait for; each server is asked once."""
+    groups: defaultdict[str, dict[Key, AwaitedJob]] = defaultdict(dict)
+    connections: dict[str, Connection | None] = {}
+    for record in records:
+        for awaited in record.jobs:
+            name = awaited.credentials
+            if name not in connections:
+                connections[name] = await _connection(name)
+            if connection := connections[name]:
+                groups[f"{server_of(connection)} {awaited.job.base_url}"][_key(awaited)] = awaited
+
+    async def look(group: dict[Key, AwaitedJob]) -> set[Key]:
+        first = next(iter(group.values()))
+        connection = connections[first.credentials]
+        assert connection
+        jobs = {(awaited.job.id, type(awaited.job)): awaited.job for awaited in group.values()}
+        try:
+            brought = await look_at_server(connection, list(jobs.values()), storage)
+        except MediaError as error:
+            run_logger().warning("The jobs at %s can't be looked at: %s", connection.host, error)
+            return set()
+        for stall in brought.stalls:
+            run_logger().warning("Job %s has not changed for %d s", stall.job.id, stall.seconds)
+            purchase_events(storage.url)(_step_of(stall))
+        return {key for key in group if key[1] in brought.finished}
+
+    return set[Key]().union(*await asyncio.gather(*map(look, groups.values())))
+
+
+def _step_of(stall: Stall) -> Step:
+    """A stalled job as the step that a process waiting for it would report."""
+    job, state = stall.job, stall.state
+    return Step(
+        kind="stalled",
+        at=clock.now(),
+        purchase=job.purchase,
+        operation="adopt",
+        media="video",
+        model=job.model,
+        host=urlsplit(job.base_url).netloc.rpartition("@")[2],
+        job_id=job.id,
+        submitted_at=job.submitted_at,
+        status=state.status,
+        progress=state.progress,
+        waited_seconds=stall.seconds,
+    )
+
+
+async def _connection(credentials: str) -> Connection | None:
+    try:
+        return await connection_to(credentials)
+    except MediaError as error:
+        run_logger().warning("Jobs bought with %s can't be looked at: %s", credentials, error)
+        return None
+
+
+async def resume(client: PrefectClient, record: WaitingRecord, run: FlowRun) -> bool:
+    """Resume a flow run; False if it no longer sleeps, perhaps because another waker was faster."""
+    if record.reason == "jobs":
+        result = await client.resume_flow_run(UUID(record.flow_run_id))
+        return result.status == SetStateStatus.ACCEPT
+    # Prefect resumes what waits for a person only with an answer, and there is none at the deadline.
+    try:
+        now = await client.read_flow_run(UUID(record.flow_run_id))
+    except ObjectNotFound:
+        return False
+    if not _sleeps(now, record):
+        return False
+    result = await client.set_flow_run_state(now.id, Scheduled(name="Resuming"))
+    return result.status == SetStateStatus.ACCEPT
+
+
+async def _report(record: WaitingRecord, reason: str) -> None:
+    """Say that a flow run was resumed, in the log and by an event."""
+    run_logger().info("Resumed flow run %s: %s", record.flow_run_id, reason)
+    about: dict[str, Any] = {
+        "reason": reason,
+        "waited_for": record.reason,
+        "jobs": [awaited.job.id for awaited in record.jobs][:100],
+        "seconds": round((clock.now() - record.written_at).total_seconds()),
+    }
+    resource = {
+        "prefect.resource.id": f"prefect.flow-run.{record.flow_run_id}",
+        "prefect.resource.name": record.flow_name or record.flow_run_id,
+    }
+    await asyncio.to_thread(emit_event, WOKEN, resource=resource, payload=about)

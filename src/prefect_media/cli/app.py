@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 jobs = typer.Typer(help="What is on the ledger: list it, look at it, finish what was left unfinished.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -22,7 +23,7 @@ from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
 from .options import CredentialsOption, StoreOption
 from .tables import print_table
-from .targets import connections_of, storage_of_name
+from .targets import connections_of, refuse_missing_folder, storage_of_name
 
 if TYPE_CHECKING:
     from ..providers.connection import Connection
@@ -40,12 +41,13 @@ def list_purchases(
         list[str] | None,
         typer.Option(help="Only these: intent, submitted, done, failed, in_doubt.", show_default=False),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
 ) -> None:
     """Print a table of the purchases on the ledger, oldest first."""
     states = state or []
     if unknown := set(states) - set(get_args(State)):
         raise InvalidRequest(f"There is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
-    asyncio.run(_list(store, states))
+    asyncio.run(_list(store, states, as_json=as_json))
 
 
 def show_purchase(key: Key, store: StoreOption = None) -> None:
@@ -86,16 +88,21 @@ def forget_purchase(
     asyncio.run(_forget(store, key, yes))
 
 
-async def _list(store: str | None, states: list[str]) -> None:
+async def _list(store: str | None, states: list[str], *, as_json: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
+    refuse_missing_folder(ledger.storage)
     records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
+    records.sort(key=lambda record: record.created_at)
+    if as_json:
+        typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+        return
     if not records:
         typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
-    for record in sorted(records, key=lambda record: record.created_at):
+    for record in records:
         table.add_row(*map(Text, _row(record)))  # not as markup: prompts have brackets
     print_table(table)
 

@@ -65,7 +65,7 @@ def print_estimate(
     seconds: Annotated[int | None, typer.Option(min=1, help="Length of a video.", show_default=False)] = None,
     host: Annotated[str, typer.Option(help="Whose servers: openai, azure or other.")] = "openai",
 ) -> None:
-    """Print what a request would cost, or why that can't be said.
+    """Print what a request would cost, or why that can't be said; exit code 1 when the model is gone or has no price.
 
     Args:
         model: Model or deployment.
@@ -85,11 +85,14 @@ def print_estimate(
     if not (known and known.status(servers) == "retired"):  # of those, the price is history
         request = check(request, servers)
     offer = quote(request, servers)
-    said = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
-    console = Console()
-    console.print(f"{said}: {offer.basis}", highlight=False, markup=False)
-    if known and known.status(servers) in ("retired", "retiring"):
-        console.print(f"{model} is {known.status(servers)}: {known.retired[servers]}", highlight=False)
+    price = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
+    console, standing = Console(), known.status(servers) if known else "unknown"
+    if known and standing in ("retired", "retiring"):
+        instead = f"; use {known.successor}" if known.successor else ""
+        console.print(f"{model} is {standing}: {known.retired[servers]}{instead}", highlight=False, markup=False)
+    console.print(f"{price}: {offer.basis}", highlight=False, markup=False)
+    if standing == "retired" or offer.usd is None:
+        raise typer.Exit(1)
 
 
 def _standing(model: Model, host: Host) -> str:

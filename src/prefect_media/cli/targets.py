@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import prefect_media
 
 from ..errors import InvalidRequest
 from ..settings import settings
-from ..storage.address import is_address
+from ..storage.address import is_address, parse_address
 from ..storage.store import Storage, storage_at
 from .lazy import load
 
@@ -25,6 +26,17 @@ async def storage_of_name(store: str | None) -> Storage:
         return storage_at(place)
     storage_for: Callable[[str | None], Awaitable[Storage]] = load("prefect_media.tasks.context:storage_for")
     return await storage_for(place)  # a block, or the folder under the Prefect home
+
+
+def refuse_missing_folder(storage: Storage) -> None:
+    """Refuse a store that is a folder which does not exist: nothing can be listed there, and it may be mistyped.
+
+    Raises:
+        errors.InvalidRequest: There is no such folder.
+    """
+    scheme, root, _ = parse_address(storage.url)
+    if scheme == "file" and not Path(root).is_dir():
+        raise InvalidRequest(f"there is no store at {root}; check --store and PREFECT_MEDIA_STORE")
 
 
 async def connections_of(credentials: str | None) -> list[Connection]:

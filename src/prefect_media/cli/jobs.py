@@ -90,7 +90,8 @@ def forget_purchase(
 
 async def _list(store: str | None, states: list[str], *, as_json: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
-    refuse_missing_folder(ledger.storage)
+    if store:  # the default one begins with the first purchase
+        refuse_missing_folder(ledger.storage)
     records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
     records.sort(key=lambda record: record.created_at)
     if as_json:

@@ -115,10 +115,11 @@ def cards(shots: Sequence[tuple[Shot, Picture]], first: int = 1) -> str:
             continue
         end_row()
         roles = [role_of(shot) for shot in group]
-        drawn = [
-            card(shot, f"{role} →" if shot is not group[-1] else role) for shot, role in zip(group, roles, strict=True)
-        ]
-        rows.append(f'<tr class="block mb-1"><td colspan="3" class="block w-full"><b>{" → ".join(roles)}</b></td></tr>')
+        pairs = list(zip(roles, [*roles[1:], ""], strict=True))
+        arrows = [role if later in (role, "") else f"{role} →" for role, later in pairs]
+        drawn = [card(shot, role) for shot, role in zip(group, arrows, strict=True)]
+        line = " → ".join(role for role, later in pairs if role != later)
+        rows.append(f'<tr class="block mb-1"><td colspan="3" class="block w-full"><b>{line}</b></td></tr>')
         rows += [_row(drawn[start : start + IN_A_ROW]) for start in range(0, len(drawn), IN_A_ROW)]
     end_row()
     details = "".join(_details(numbers[id(shot)], shot, pictures[id(shot)].link) for group in ordered for shot in group)

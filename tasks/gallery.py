@@ -16,20 +16,11 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.runtime.sync import run_sync
 from prefect_media.settings import settings
 
-from .cards import Picture, cards, picture_of
 from .context import a_kind, in_run, run_logger
+from .gallery_page import LINKS, ON_A_PAGE, page, summary
 from .many import Generation
 from .markup import markdown
 from .shots import Shot, failed_shot, origin_of, shot_of
-
-ON_A_PAGE = 24
-"""Cards on one page; with their pictures some 500 KB."""
-
-LARGEST_PAGE = 1_900_000
-"""Bytes of a page; pictures that would not fit are left out."""
-
-LINKS = timedelta(days=7)
-"""How long signed links work: S3 allows no longer."""
 
 
 async def ashow_gallery(
@@ -102,59 +93,6 @@ async def _show(shots: Sequence[Shot], title: str, key: str, links: timedelta) -
         return
     async with get_client() as client:
         await client.update_artifact(first, ArtifactUpdate(data=text))
-
-
-async def page(
-    shots: Sequence[Shot], heading: str, links: timedelta, others: str = "", *, facts: str = "", first: int = 1
-) -> str:
-    """One page of a gallery as markdown, smaller than the largest that is possible.
-
-    Args:
-        shots: What is on it.
-        heading: Its heading.
-        links: How long signed links work.
-        others: Links to the other pages.
-        facts: What stands below the heading.
-        first: Number of its first card.
-    """
-    turns = asyncio.Semaphore(settings().max_transfers)
-
-    async def picture(shot: Shot) -> Picture:
-        async with turns:
-            return await picture_of(shot, links)
-
-    pictures = list(await asyncio.gather(*map(picture, shots)))
-    room = LARGEST_PAGE - sum(len(shot.origin.prompt or "") * 6 + 4_000 for shot in shots)
-    for index, each in enumerate(pictures):
-        room -= len(each.poster)
-        if room < 0:
-            pictures[index] = Picture(link=each.link)
-    grid = cards(list(zip(shots, pictures, strict=True)), first) if shots else "Nothing was made."
-    return "\n\n".join(filter(None, (f"# {markdown(heading, 200)}", facts, others, grid, others)))
-
-
-def summary(shots: Sequence[Shot]) -> str:
-    """What a gallery amounts to, in one line of markdown."""
-    made = [shot.asset for shot in shots if shot.asset]
-    images = sum(asset.kind == "image" for asset in made)
-    films = len(made) - images
-    rejected = sum(shot.rejected for shot in shots)
-    failed = len(shots) - len(made) - rejected
-    costs = [asset.source.cost_usd for asset in made if asset.source]
-    known = [cost for cost in costs if cost is not None]
-    unknown = f", and {len(made) - len(known)} without a known price" if len(known) < len(made) else ""
-    counts = [
-        _count(images, "image"),
-        _count(films, "video"),
-        f"{failed} failed" if failed else "",
-        f"{rejected} rejected" if rejected else "",
-        f"{sum(known):.2f} USD{unknown}" if known else "",
-    ]
-    return " · ".join(filter(None, counts))
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}" if number else ""
 
 
 def _links_between(number: int, pages: int, ids: dict[int, UUID]) -> str:

@@ -79,7 +79,7 @@ async def agenerate_images(
         retry_failed=retry_failed,
         on_partial=artifact or on_partial,
         partial_images=partial_images,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     assets = await buy_images(connection, request, storage, options)
     if artifact:
@@ -129,7 +129,7 @@ async def aedit_images(
         retry_failed=retry_failed,
         on_partial=artifact or on_partial,
         partial_images=partial_images,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     assets = await buy_images(connection, request, storage, options)
     if artifact:

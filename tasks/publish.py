@@ -20,6 +20,7 @@ from prefect_media.storage.store import Storage, storage_of
 
 from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
 from .events import send_published
+from .page_writer import publish_on_page
 from .retried import RETRIED, sync_twin
 
 
@@ -108,6 +109,7 @@ async def apublish(
         lead + NAME,
         replace(attributes, cache_control=None, storage_class=None),  # it changes, and is needed at once
     )
+    publish_on_page(published)
     run_logger().info("Published %d assets: %s", len(published), manifest.uri)
     send_published(manifest)
     return manifest

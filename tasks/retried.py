@@ -15,6 +15,8 @@ from prefect.tasks import exponential_backoff
 from prefect_media.errors import MediaError
 from prefect_media.runtime.sync import run_sync
 
+from .run_names import name_of_run
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,6 +37,7 @@ class TaskOptions(TypedDict):
     retry_jitter_factor: float
     retry_condition_fn: Any
     cache_policy: CachePolicy
+    task_run_name: Any
 
 
 RETRIED: TaskOptions = {
@@ -43,6 +46,7 @@ RETRIED: TaskOptions = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": worth_retrying,
     "cache_policy": NO_CACHE,  # the ledger knows better, and outlives the run
+    "task_run_name": name_of_run,
 }
 
 

@@ -85,7 +85,7 @@ def origin_of(request: MediaRequest) -> Origin:
             sources = list(request.images)
         case _:
             pass
-    return Origin(_shown(request.prompt), tuple(name for source in sources if (name := _name_of(source))))
+    return Origin(shown_prompt(request.prompt), tuple(name for source in sources if (name := _name_of(source))))
 
 
 def remember(purchase: str, origin: Origin) -> None:
@@ -176,7 +176,7 @@ def role_of(shot: Shot) -> str:
     return {"remix": "remix", "edit": "edit", "extend": "longer"}.get(operation, "clip")
 
 
-def _shown(prompt: str | None) -> str | None:
+def shown_prompt(prompt: str | None) -> str | None:
     """A prompt as far as pages may show it."""
     return prompt[:LONGEST_PROMPT] if prompt and settings().log_prompts else None
 
@@ -202,4 +202,4 @@ async def _origin_of_asset(asset: Asset) -> Origin:
     except (StoreError, ValueError):
         return Origin()
     prompt = sidecar.request.get("prompt")
-    return Origin(_shown(prompt if isinstance(prompt, str) else None), sidecar.lineage.references)
+    return Origin(shown_prompt(prompt if isinstance(prompt, str) else None), sidecar.lineage.references)

@@ -63,7 +63,7 @@ async def asubmit_video(
         on_doubt=on_doubt,
         budget=budget,
         retry_failed=retry_failed,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     job = await submit(connection, request, storage, options)
     remember_credentials(job, credentials)

@@ -76,7 +76,7 @@ async def agenerate_video(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     return await buy_video(connection, request, storage, options)
 
@@ -117,7 +117,7 @@ async def aremix_video(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     return await buy_remix(connection, request, storage, options, fallback=fallback)
 
@@ -153,7 +153,7 @@ async def aedit_video(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     return await buy_video(connection, request, storage, options)
 
@@ -190,7 +190,7 @@ async def aextend_video(
         budget=budget,
         retry_failed=retry_failed,
         cancel_remote=cancel_remote,
-        on_step=show_steps(storage),
+        on_step=show_steps(storage, request),
     )
     return await buy_video(connection, request, storage, options)
 

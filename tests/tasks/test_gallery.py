@@ -13,7 +13,7 @@ from prefect.artifacts import Artifact
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect_media.tasks import Generation, ashow_gallery, ashow_table, show_gallery, show_table
 from prefect_media.tasks.cards import cards, link_of, picture_of
-from prefect_media.tasks.gallery import LARGEST_PAGE, page
+from prefect_media.tasks.gallery_page import LARGEST_PAGE, page
 from prefect_media.tasks.markup import cell, markdown, narrow_html, plain
 from prefect_media.tasks.posters import poster_of
 from prefect_media.tasks.shots import Origin, Shot, by_lineage

@@ -89,9 +89,9 @@ class LivePage:
             job.state = _STATES.get(step.kind, job.state)
 
     def expect(self, jobs: int) -> None:
-        """Take note that this many more jobs are to come, those under way included."""
+        """Take note that this many more jobs are to come."""
         with self._lock:
-            self._expected += jobs
+            self._expected = max(self._expected, len(self._ended) + len(self._jobs)) + jobs
             self.changes += 1
 
     def publish(self, assets: Sequence[Asset]) -> None:

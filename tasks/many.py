@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Sized
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -31,6 +31,7 @@ from prefect_media.runtime.sync import on_background_loop, run_sync
 
 from .context import Credentials, Store, a_kind, credentials_block, purchase_options, storage_for, store_block
 from .images import aedit_images, agenerate_images
+from .page_writer import expect_on_page
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
 
 if TYPE_CHECKING:
@@ -253,6 +254,8 @@ class _Gathering:
         on_error: Literal["collect", "raise"],
         ordered: bool,
     ) -> AsyncGenerator[Generation]:
+        if isinstance(requests, Sized):
+            expect_on_page(len(requests))
         working = asyncio.create_task(self._work(requests))
         working.add_done_callback(lambda _: self._landed.put_nowait(None))
         early: dict[int, Generation] = {}

@@ -153,6 +153,15 @@ def wake() -> None:
                 _thread.start()
 
 
+def expect_on_page(jobs: int) -> None:
+    """Have the page say how many are to come, if this run has a page. Raises nothing."""
+    try:
+        if page := page_of_run():
+            page.expect(jobs)
+    except Exception as error:
+        run_logger().warning("The live page could not be changed: %s", error)
+
+
 def publish_on_page(assets: Sequence[Asset]) -> None:
     """Show published assets where they lie now, if this run has a page. Raises nothing."""
     try:

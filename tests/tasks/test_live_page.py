@@ -1,0 +1,120 @@
+"""The page, the names and the log that a flow run leaves by itself."""
+
+import asyncio
+import re
+
+import pytest
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect_media.tasks import agather, agenerate_video
+from prefect_media.tasks.live_page import LivePage, bar, duration
+from prefect_media.tasks.run_names import name_of_run
+from prefect_media.tasks.shots import Origin
+
+from prefect_media import ImageRequest, VideoRequest
+from prefect_media.budget import BudgetState
+from prefect_media.errors import JobFailed
+from prefect_media.runtime import clock
+from prefect_media.settings import settings
+from prefect_media.simulator import Simulator
+from prefect_media.steps import Step
+
+
+def step(kind, purchase="p", **more):
+    fields = {"operation": "generate", "media": "video", "model": "boats-1", "host": "h", "prompt": "a | <b>boat</b>"}
+    return Step(kind=kind, at=clock.now(), purchase=purchase, **fields, **more)
+
+
+def test_the_headline_counts_what_is_made_running_and_failed():
+    page = LivePage("Boats")
+    page.expect(40)
+    page.report(step("reserved", "1", budget=BudgetState("b", 20.0, 0.0, 1.0)), Origin())
+    page.report(step("progress", "2", progress=50.0), Origin())
+    for index in range(12):
+        page.report(step("stored", f"made-{index}", cost_usd=0.25), Origin("a boat"))
+    page.report(step("failed", "bad", error=JobFailed("no GPU")), Origin())
+    text = page.markdown("")
+    assert re.search(r"12 of 40 made · 2 running · 1 failed · 3.00 of 20.00 USD · about \d+ s left", text)
+    assert "█████░░░░░ 50 %" in text and "<b>boat" not in text and "\n\n|" not in text
+    assert page.progress == pytest.approx((13 + 0.5) / 40 * 100, abs=0.1)
+
+
+def test_a_retry_is_no_second_failure_and_a_purchase_is_counted_once():
+    page = LivePage("Boats")
+    page.report(step("failed", error=JobFailed("no GPU")), Origin())
+    page.report(step("submitted"), Origin())
+    assert "1 running" in page.markdown("") and "failed" not in page.markdown("")
+    for kind in ("stored", "reused"):
+        page.report(step(kind, cost_usd=1.0), Origin())
+    assert "**1 made · 1.00 USD**" in page.markdown("")
+
+
+def test_bars_and_lengths_of_time():
+    assert (bar(None), bar(0), bar(100)) == ("░" * 10, "░" * 10 + " 0 %", "█" * 10 + " 100 %")
+    assert (duration(5), duration(360), duration(7200)) == ("5 s", "6 min", "2.0 h")
+
+
+def test_names_say_what_is_made_in_safe_characters(monkeypatch):
+    request = VideoRequest(prompt="the <b>boat</b> `drifts`; $(rm) \u202e", model="wan-2.2", seconds=5)
+    assert name_of_run({"request": request}) == "clip: the b boat b drifts (rm) (wan-2.2, 5 s)"
+    assert name_of_run({"request": request.model_copy(update={"variant": 1})}).startswith("clip 02: ")
+    assert name_of_run({"request": request}).startswith("clip: ")
+    assert name_of_run({"request": 5}) == name_of_run({}) == "media"
+    monkeypatch.setenv("PREFECT_MEDIA_LOG_PROMPTS", "0")
+    settings.cache_clear()
+    try:
+        assert re.fullmatch(
+            r"still: prompt [0-9a-f]{8} \(m\)", name_of_run({"request": ImageRequest(prompt="x", model="m")})
+        )
+    finally:
+        monkeypatch.undo()
+        settings.cache_clear()
+
+
+async def _written(key, words, within=15.0):
+    deadline = clock.monotonic() + within
+    while clock.monotonic() < deadline:
+        found = await Artifact.aget(key)
+        if found and words in str(found.data):
+            return found
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"{key} has no {words!r}: {found and str(found.data)[:400]}")
+
+
+async def test_a_flow_run_leaves_its_page_without_being_asked(prefect, tmp_path, caplog):
+    with Simulator(latency=0.3) as simulator:
+
+        @flow(name="boats without asking")
+        async def boats():
+            requests = [
+                VideoRequest(prompt=f"boat {index}", model="boats-1", seconds=4, size="64x64") for index in (1, 2)
+            ]
+            requests.append(VideoRequest(prompt="explode", model="boats-1", seconds=4, size="64x64"))
+            return [made async for made in agather(simulator.credentials, requests, store=str(tmp_path))]
+
+        assert len(await boats()) == 3
+    page = await _written("media-boats-without-asking", "2 of 3 made · 1 failed")
+    assert page.task_run_id is None and page.data.count("data:image/jpeg") == 2
+    await _written("media-boats-without-asking-progress", "100")
+    assert "Ordered video 'boat 1' (boats-1, 64x64, 4 s) as video_" in caplog.text
+    assert "Made video 'boat 1'" in caplog.text and "Failed video 'explode'" in caplog.text
+
+
+async def test_a_page_that_can_not_be_written_fails_nothing(prefect, tmp_path, monkeypatch, caplog):
+    """The purchase is made, and what is wrong is logged once."""
+    from prefect_media.tasks import page_writer
+
+    def broken(*_):
+        raise ConnectionError("the API is down")
+
+    monkeypatch.setattr(page_writer, "_send", broken)
+    with Simulator(latency=0.1) as simulator:
+
+        @flow(name="boats unseen")
+        async def boats():
+            request = VideoRequest(prompt="boat", model="boats-1", seconds=4, size="64x64")
+            return await agenerate_video(simulator.credentials, request, store=str(tmp_path))
+
+        assert (await boats()).size_bytes > 0
+    await asyncio.sleep(3)
+    assert caplog.text.count("could not be written") == 1

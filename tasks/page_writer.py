@@ -216,7 +216,7 @@ def _write(each: _Written, what: str, *, at_end: bool = False) -> None:
         each.next_try = clock.monotonic() + min(LONGEST_PAUSE, INTERVAL * 2**each.failures)
         if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 413:
             each.page.most_pictures //= 2
-        if each.failures == 1:
+        if each.failures == 1 and not at_end:
             each.logger.warning("The page %s could not be written and is tried again: %s", each.key, error)
 
 

@@ -175,7 +175,7 @@ async def _is_there(asset: Asset, target: Storage, key: str, noted: Mapping[str,
         return False
     if target.scheme == "file":
         return await hash_of(target, key) == asset.sha256
-    found = await target.noted(key)
+    found = await target.fetch_metadata(key)
     return found.get("Content-Type") == asset.content_type and all(
         found.get(name) == noted.get(name) for name in ("sha256", "published_with")
     )
@@ -187,7 +187,7 @@ async def _written(manifest: Manifest, target: Storage, key: str, attributes: At
     try:
         there = await Manifest.aload(manifest.uri)
         same = there.model_copy(update={"created_at": manifest.created_at}) == manifest
-        if same and (await target.noted(key)).get("published_with") == noted.get("published_with"):
+        if same and (await target.fetch_metadata(key)).get("published_with") == noted.get("published_with"):
             return there
     except StoreError as error:
         if error.transient:

@@ -192,7 +192,7 @@ async def test_a_role(endpoint, monkeypatch):
     made = Attributes(cache_control="no-cache")
     await storage.copy("a.txt", storage, "b.txt", content_type="text/plain", attributes=made)
     assert await storage.read("b.txt") == b"text"
-    assert (await storage.noted("b.txt"))["Cache-Control"] == "no-cache"
+    assert (await storage.fetch_metadata("b.txt"))["Cache-Control"] == "no-cache"
     assert "given-by-them" not in repr(store) + repr(storage.options)
     assert in_bucket(endpoint).storage() is not storage
 

@@ -171,7 +171,7 @@ class Place:
         for row in rows:
             yield row
 
-    # In `moved`, which stands for a thread: what takes time happens before and after.
+    # In `run_transfer`, which stands for a thread: what takes time happens before and after.
 
     def write(self, key, body, content_type, *, replace, attributes=None):
         data = b"".join(bytes(block) for block in body)
@@ -184,7 +184,7 @@ class Place:
         yield self._store.objects[key][0]
 
 
-async def moved(work, stop, check=None):
+async def run_transfer(work, stop, check=None):
     """A transfer, in place of one in a thread: time passes before and after it, and it can break at both places."""
     process = PROCESS.get()
     world = process.machine.world

@@ -37,7 +37,7 @@ from prefect_media.waiting import durations as experience
 from .history import IMAGES, VIDEOS, Action, Fault, History
 from .loop import PROCESS, Clocks, Machine, Process, VirtualLoop
 from .provider import RUN, Provider, Unit
-from .store import NOBODY, Place, Store, moved
+from .store import NOBODY, Place, Store, run_transfer
 from .watcher import Watcher
 from .wire import ROOT, Client, Content
 
@@ -481,7 +481,7 @@ _PATCHES: list[tuple[Any, str, Any]] = [
     (per_loop, "_by_loop", _ByProcess()),
     (experience, "_of", _Own()),
     (experience, "_recalled", _Own()),
-    (storage, "moved", moved),
+    (storage, "run_transfer", run_transfer),
     (wire, "wire_client", lambda connection: Client()),
     (images, "wire_client", lambda connection: Client()),
     (content, "Content", Content),

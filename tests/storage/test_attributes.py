@@ -60,7 +60,7 @@ async def test_azure_gets_them(azure, way):
         from prefect_media.storage.body import Given
 
         size = MB if way == "pour" else 12 * MB
-        await storage.pour_named(lambda _: ("fox.mp4", "video/mp4"), Given(blocks(size), size), attributes=SERVED)
+        await storage.upload(lambda _: ("fox.mp4", "video/mp4"), Given(blocks(size), size), attributes=SERVED)
     [(_, headers)] = [(url, headers) for url, headers in asked if parse_qs(url.query).get("comp") != ["block"]]
     assert headers["x-ms-blob-content-type"] == "video/mp4"
     assert headers["x-ms-blob-cache-control"] == "no-cache"

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from azurite import ACCOUNT, KEY, Azurite, Missing, install
 from buyer import MODEL, Nursery, clip, connection, plan, terms
-from stores import MB, address, body, child, complaint, keys, whole
+from stores import MB, address, body, child, complaint, keys, upload, whole
 
 from prefect_media.errors import StoreError
 from prefect_media.ledger.ledger import Ledger
@@ -94,9 +94,9 @@ async def test_what_goes_wrong(azurite, container, login):
 async def test_media(store):
     """Small and large, whole and in parts; links; copies inside the server."""
     small, large = whole(1000), whole(12 * MB)
-    await store.pour("a.mp4", body(1000), content_type="video/mp4", expected_size=1000)
-    await store.pour("b.mp4", body(12 * MB), content_type="video/mp4", expected_size=12 * MB)
-    await store.pour("c.mp4", body(12 * MB), content_type="video/mp4")
+    await upload(store, "a.mp4", body(1000), size=1000)
+    await upload(store, "b.mp4", body(12 * MB), size=12 * MB)
+    await upload(store, "c.mp4", body(12 * MB))
     await store.copy("b.mp4", store, "d.mp4", content_type="video/mp4")
     assert await store.read("a.mp4") == small
     assert await store.read("b.mp4") == await store.read("c.mp4") == await store.read("d.mp4") == large
@@ -145,13 +145,13 @@ def body():
         yield bytes(1024 * 1024)
     print("flowing", flush=True)
     time.sleep(60)
-asyncio.run(store.pour("v.mp4", body(), content_type="video/mp4"))
+asyncio.run(upload("v.mp4", body()))
 """
     with child(script, address(store)) as process:
         assert await asyncio.to_thread(process.stdout.readline) == "flowing\n"
         process.send_signal(signal.SIGKILL)
     assert await keys(store) == {} and await store.size("v.mp4") is None
-    await store.pour("v.mp4", body(1000), content_type="video/mp4")
+    await upload(store, "v.mp4", body(1000))
     assert await keys(store) == {"v.mp4": 1000}
 
 

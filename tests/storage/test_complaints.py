@@ -12,7 +12,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from stores import KEY, MB, SECRET, TOKEN, address, body, child, complaint, keys, path_of
+from stores import KEY, MB, SECRET, TOKEN, address, body, child, complaint, keys, path_of, upload
 
 from prefect_media.errors import StoreError
 from prefect_media.storage.base import StorageOptions
@@ -87,7 +87,7 @@ async def test_rights_that_are_missing(guarded, bucket, endpoint):
     )
     allow("s3:PutObject", "s3:GetObject", "s3:ListBucket", "s3:DeleteObject")
     await store.check()
-    await store.pour("v ü.mp4", body(12 * MB), content_type="video/mp4")
+    await upload(store, "v ü.mp4", body(12 * MB))
     assert await keys(store) == {"v ü.mp4": 12 * MB}
     allow("s3:PutObject", "s3:GetObject")
     assert "do not allow this" in await complaint(store)
@@ -138,7 +138,7 @@ async def test_answers_moto_never_gives(case):
 
 
 async def test_upload_that_fails_halfway(in_bucket, bucket, s3, nothing_left_in_bucket):
-    """A bucket that disappears during a pour ends the pour, though its source would go on."""
+    """A bucket that disappears during an upload ends the upload, though its source would go on."""
 
     def endless():
         for chunk in body(12 * MB):
@@ -148,7 +148,7 @@ async def test_upload_that_fails_halfway(in_bucket, bucket, s3, nothing_left_in_
             yield chunk
 
     with pytest.raises(StoreError, match="does not exist"):
-        await asyncio.wait_for(in_bucket.pour("v.mp4", endless(), content_type="video/mp4"), 30)
+        await asyncio.wait_for(upload(in_bucket, "v.mp4", endless()), 30)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_disk_full(tmp_path):
     assert "try again" in str(explain(OSError(errno.EIO, "Input/output error"), tmp_path))
 
 
-async def test_pour_that_meets_a_limit(in_folder):
+async def test_upload_that_meets_a_limit(in_folder):
     """A quota that is hit halfway leaves nothing behind."""
     script = """
 import resource, signal
@@ -198,7 +198,7 @@ def body():
     for _ in range(20):
         yield bytes(1024 * 1024)
 try:
-    asyncio.run(store.pour("v.mp4", body(), content_type="video/mp4"))
+    asyncio.run(upload("v.mp4", body()))
 except Exception as error:
     print(error)
 """

@@ -6,7 +6,7 @@ import urllib.request
 from datetime import timedelta
 
 import pytest
-from stores import KEY, MB, SECRET, body, keys
+from stores import KEY, MB, SECRET, body, keys, upload
 
 from prefect_media.errors import DownloadCorrupt, StoreError
 from prefect_media.storage.store import Storage, storage_at, storage_of
@@ -17,7 +17,7 @@ from prefect_media.storage.store import Storage, storage_at, storage_of
 async def test_copy(request, kinds, known):
     """Any store to any store; the hash is true whether it was given or not."""
     source, target = (request.getfixturevalue(f"in_{kind}") for kind in kinds.split())
-    stored = await source.pour("a.mp4", body(12 * MB), content_type="video/mp4")
+    stored = await upload(source, "a.mp4", body(12 * MB))
     copy = await source.copy(
         "a.mp4", target, "to/b.mp4", content_type="video/mp4", sha256=stored.sha256 if known else None
     )

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from stores import address, body, child, keys, path_of
+from stores import address, body, child, keys, path_of, upload
 
 from prefect_media.errors import StoreError
 from prefect_media.storage import folder as storage_folder
@@ -58,7 +58,7 @@ async def test_eight_processes_count(store, nothing_left):
 # Processes that are killed
 
 
-async def test_killed_while_pouring(store):
+async def test_killed_while_uploading(store):
     """The key never exists, and the next process can write it."""
     script = """
 def body():
@@ -66,14 +66,14 @@ def body():
         yield bytes(1024 * 1024)
     print("flowing", flush=True)
     time.sleep(60)
-asyncio.run(store.pour("v.mp4", body(), content_type="video/mp4"))
+asyncio.run(upload("v.mp4", body()))
 """
     with child(script, address(store)) as process:
         assert await asyncio.to_thread(process.stdout.readline) == "flowing\n"
         process.send_signal(signal.SIGKILL)
     assert await keys(store) == {}
     assert await store.size("v.mp4") is None
-    await store.pour("v.mp4", body(1000), content_type="video/mp4")
+    await upload(store, "v.mp4", body(1000))
     assert await keys(store) == {"v.mp4": 1000}
 
 
@@ -134,7 +134,7 @@ async def test_a_lock_that_hangs_is_reported(in_folder, monkeypatch):
 
 
 async def test_leftovers_of_the_dead_are_swept(tmp_path):
-    """Parts of killed pours are removed after a day, and only those."""
+    """Parts of killed uploads are removed after a day, and only those."""
     old, young = (tmp_path / f"{storage_folder.PART}{name}" for name in ("old", "young"))
     for part in (old, young):
         part.write_bytes(b"half a film")

@@ -5,7 +5,7 @@ import hashlib
 import os
 
 import pytest
-from stores import MB, body, keys, whole
+from stores import MB, body, keys, upload, whole
 
 from prefect_media.errors import StoreError
 from prefect_media.storage.store import storage_at
@@ -15,7 +15,7 @@ from prefect_media.storage.store import storage_at
 async def test_pour_stores_what_came(store, size):
     """What is read back, counted and hashed is what was poured, whatever its size."""
     content = whole(size)
-    stored = await store.pour("v/a b.mp4", body(size), content_type="video/mp4", expected_size=size)
+    stored = await upload(store, "v/a b.mp4", body(size), size=size)
     assert stored.uri == store.uri("v/a b.mp4")
     assert (stored.size_bytes, stored.sha256) == (size, hashlib.sha256(content).hexdigest())
     assert await store.read("v/a b.mp4") == content
@@ -31,14 +31,14 @@ async def test_pour_of_few_large_chunks(store):
         yield b""
         yield content
 
-    stored = await store.pour("v.mp4", at_once(), content_type="video/mp4")
+    stored = await upload(store, "v.mp4", at_once())
     assert stored.sha256 == hashlib.sha256(await store.read("v.mp4")).hexdigest()
 
 
 @pytest.mark.parametrize("size", [1000, 12 * MB])
 async def test_content_type_is_kept(in_bucket, s3, bucket, size):
     """Browsers play a film only when it is served as one."""
-    await in_bucket.pour("v.mp4", body(size), content_type="video/mp4")
+    await upload(in_bucket, "v.mp4", body(size))
     assert s3.head_object(Bucket=bucket, Key="some prefix/ü/v.mp4")["ContentType"] == "video/mp4"
 
 

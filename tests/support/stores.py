@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefect_media.errors import StoreError
+from prefect_media.storage.body import Given, Source
 
 MB = 1024 * 1024
 KEY, SECRET, TOKEN = "AKIAWATCHED", "secret-never-shown", "token-never-shown"
@@ -27,6 +28,18 @@ def body(size, chunk=64 * 1024, seed=b"\0\0\0\x20ftypisom"):
 
 def whole(size, **kwargs):
     return b"".join(body(size, **kwargs))
+
+
+async def upload(store, key, chunks, size=None, verify=None):
+    """Upload a film to `key`, from chunks or from a source; `verify` is given its first bytes."""
+
+    def name(head):
+        if verify:
+            verify(head)
+        return key, "video/mp4"
+
+    source = chunks if isinstance(chunks, Source) else Given(chunks, size)
+    return await store.upload(name, source)
 
 
 class Stalled:
@@ -72,9 +85,12 @@ def address(store):
 
 CHILD = """
 import asyncio, json, sys, time
+from prefect_media.storage.body import Given
 from prefect_media.storage.store import Storage, StorageOptions
 url, *login = json.loads(sys.argv[1])
 store = Storage(url, StorageOptions(**dict(zip(["endpoint_url", "access_key_id", "secret_access_key"], login))))
+def upload(key, chunks):
+    return store.upload(lambda head: (key, "video/mp4"), Given(chunks))
 """
 
 

@@ -119,7 +119,7 @@ async def _poured(connection: Connection, job: VideoJob, link: str | None, stora
     source = await content_of(connection, job.id, link)
     whole = Whole()
     # On record as done and yet needed: what is there is broken.
-    stored = await storage.pour_named(name, source, inspect=whole.feed, replace=record.state == "done")
+    stored = await storage.upload(name, source, inspect=whole.feed, replace=record.state == "done")
     compared = "hash" if stored.hash_checked else "length" if stored.size_bytes == source.size else None
     return _Poured(stored, kind, compared, whole.warnings)
 

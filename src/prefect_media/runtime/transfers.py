@@ -53,7 +53,7 @@ STOP_SECONDS = 20.0
 keep_signatures_out_of("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry")
 
 
-async def moved(work: Callable[[], T], stop: Callable[[], None], check: Callable[[], None] | None = None) -> T:
+async def run_transfer(work: Callable[[], T], stop: Callable[[], None], check: Callable[[], None] | None = None) -> T:
     """Run a transfer in one of the process' few threads for them, in turn.
 
     Args:

@@ -189,7 +189,7 @@ class Bucket:
             except FileNotFoundError:
                 return None
 
-    async def noted(self, key: str) -> dict[str, str]:
+    async def fetch_metadata(self, key: str) -> dict[str, str]:
         async with self._asking(key):
             return dict((await self.store.get_async(key, options={"head": True})).attributes)
 

@@ -116,7 +116,7 @@ class Folder:
     async def size(self, key: str) -> int | None:
         return await asyncio.to_thread(_size, self._path(key))
 
-    async def noted(self, key: str) -> dict[str, str]:
+    async def fetch_metadata(self, key: str) -> dict[str, str]:
         return {}  # files keep no notes
 
     def copies_to(self, other: object, attributes: Attributes) -> bool:

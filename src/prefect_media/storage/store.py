@@ -1,19 +1,19 @@
 """Where media and the ledger live: a bucket or a folder, behind one small set of verbs.
 
     store = storage_at("s3://bucket/prefix")
-    stored = await store.pour("videos/a.mp4", blocks, content_type="video/mp4", expected_size=size)
+    stored = await store.put("pictures/a.png", data, content_type="image/png")
 
 A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
 for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
-machines. Folders are served by `folder`, buckets by `bucket`.
+machines. Folders are served by `folder`, buckets by `bucket`; `places`
+opens them.
 """
 
 import asyncio
 import hashlib
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -22,14 +22,13 @@ from urllib.parse import quote
 from ..errors import DownloadCorrupt, StoreError
 from ..runtime import clock
 from ..runtime.per_loop import shared
-from ..runtime.transfers import BLOCK_BYTES, Block, moved
+from ..runtime.transfers import BLOCK_BYTES, Block, run_transfer
 from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
 from .base import Place, StorageOptions, Stored, Versioned
 from .body import Body, Given, Source
-from .bucket import Bucket
-from .folder import Folder
+from .places import place_at
 from .probe import probe
 from .s3_copy import read_elsewhere
 
@@ -119,38 +118,7 @@ class Storage:
     def _probe_key(self) -> str:
         return self._prefix + f".prefect-media-probe-{clock.new_id()}"
 
-    async def pour(
-        self,
-        key: str,
-        source: Source | Iterable[bytes],
-        *,
-        content_type: str,
-        expected_size: int | None = None,
-        verify: Callable[[bytes], None] | None = None,
-        replace: bool = True,
-    ) -> Stored:
-        """Stream a body to `key` in bounded memory, hashing on the way.
-
-        Args:
-            key: Where to.
-            source: The body, read in a thread.
-            content_type: What it is.
-            expected_size: Its length in bytes; another length raises `DownloadCorrupt` and stores nothing.
-            verify: Gets the first bytes (64 at least, or all) before anything is stored, and raises when they
-                are not what was asked for.
-            replace: Whether to replace what is there, as a whole. Otherwise that is kept, and is what is returned.
-        """
-
-        def name(head: bytes) -> tuple[str, str]:
-            if verify:
-                verify(head)
-            return key, content_type
-
-        self._full(key)
-        given = source if isinstance(source, Source) else Given(source, expected_size)
-        return await self.pour_named(name, given, replace=replace)
-
-    async def pour_named(
+    async def upload(
         self,
         name: Callable[[bytes], tuple[str, str]],
         source: Source,
@@ -159,13 +127,13 @@ class Storage:
         replace: bool = True,
         attributes: Attributes = NONE,
     ) -> Stored:
-        """Stream a body to a place that depends on what it is; see `pour`.
+        """Stream a body to a key that may depend on its first bytes, in bounded memory, hashing on the way.
 
         Args:
             name: Key and content type for a body that begins with these bytes; raises when it is not wanted.
             source: The body, read in a thread.
             inspect: Gets each block, and an empty one at the end, and raises when the content can't be right.
-            replace: Whether to replace what is there.
+            replace: Whether to replace what is there, as a whole. Otherwise that is kept, and is what is returned.
             attributes: How it is to be served and kept.
         """
         place, body = await self._place(), Body(source, inspect)
@@ -181,7 +149,7 @@ class Storage:
             checked = body.hash_checked and theirs.sha256 == body.sha256  # or it was us, and the reply was lost
             return Stored(self.uri(key), theirs.size, theirs.sha256, bytes(theirs.head), checked)
 
-        return await moved(work, body.stop, body.check)
+        return await run_transfer(work, body.stop, body.check)
 
     async def put(self, key: str, data: bytes, *, content_type: str, attributes: Attributes = NONE) -> Stored:
         """Store `data` at `key`, replacing what is there."""
@@ -212,10 +180,10 @@ class Storage:
         full = self._full(key)
         return await (await self._place()).size(full)
 
-    async def noted(self, key: str) -> dict[str, str]:
+    async def fetch_metadata(self, key: str) -> dict[str, str]:
         """What `key` is served with, and what was noted with it: by header and by name. Nothing in a folder."""
         full = self._full(key)
-        return await (await self._place()).noted(full)
+        return await (await self._place()).fetch_metadata(full)
 
     async def copy(
         self,
@@ -257,7 +225,7 @@ class Storage:
         if not inside:
             # obstore can't read inside of a write, so what is read from one bucket for another is read elsewhere
             source = Given(read_elsewhere(place.blocks(full)), size, sha256)
-            stored = await target.pour_named(lambda _: (target_key, content_type), source, attributes=attributes)
+            stored = await target.upload(lambda _: (target_key, content_type), source, attributes=attributes)
         else:
             known = sha256 if proof != "differs" and not reread else None
             found = known or await self._hash(target_place, target_full)
@@ -320,7 +288,7 @@ class Storage:
                 pass
             return body.sha256
 
-        return await moved(work, body.stop)
+        return await run_transfer(work, body.stop)
 
     def _full(self, key: str) -> str:
         if _BAD_KEY.search(key):
@@ -335,7 +303,7 @@ class Storage:
             async with shared(("open", self), asyncio.Lock):
                 if self._opened is None:
                     # in a thread: looking for credentials may import boto3 and ask the cloud's metadata service
-                    self._opened = await asyncio.to_thread(_open, self.scheme, self._root, self.options)
+                    self._opened = await asyncio.to_thread(place_at, self.scheme, self._root, self.options)
         return self._opened
 
 
@@ -344,12 +312,7 @@ def _missing(uri: str) -> StoreError:
 
 
 _lock = threading.Lock()
-
-
 _storages: dict[tuple[str, StorageOptions], Storage] = {}
-
-
-_places: dict[tuple[str, str, StorageOptions], Place] = {}
 
 
 def storage_at(url: str, options: StorageOptions | None = None) -> Storage:
@@ -377,13 +340,3 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     if key is None:
         raise StoreError(f"{shown(uri)} names no file; give the address of one.", transient=False)
     return storage, key
-
-
-def _open(scheme: str, root: str, options: StorageOptions) -> Place:
-    options = replace(options, public_url_base=None)  # says nothing of how to reach it
-    with _lock:
-        if known := _places.get((scheme, root, options)):
-            return known
-    place = Folder(Path(root)) if scheme == "file" else Bucket(scheme, root, options)
-    with _lock:
-        return _places.setdefault((scheme, root, options), place)

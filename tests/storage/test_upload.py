@@ -4,7 +4,7 @@ import asyncio
 
 import anyio
 import pytest
-from stores import MB, Stalled, address, body, child, keys, whole
+from stores import MB, Stalled, address, body, child, keys, upload, whole
 
 from prefect_media.errors import DownloadCorrupt
 
@@ -14,13 +14,13 @@ from prefect_media.errors import DownloadCorrupt
 async def test_wrong_length(store, nothing_left, size, off):
     """One byte too few or too many, and nothing is there."""
     with pytest.raises(DownloadCorrupt, match="longer than" if off < 0 else "broke off"):
-        await store.pour("v.mp4", body(size), content_type="video/mp4", expected_size=size + off)
+        await upload(store, "v.mp4", body(size), size=size + off)
     assert await keys(store) == {}
 
 
 async def test_empty_body(store, nothing_left):
     with pytest.raises(DownloadCorrupt, match="empty"):
-        await store.pour("v.mp4", body(0), content_type="video/mp4")
+        await upload(store, "v.mp4", body(0))
     assert await keys(store) == {}
 
 
@@ -34,7 +34,7 @@ async def test_cut_stream(store, nothing_left, size):
         raise ConnectionResetError("the peer went away")
 
     with pytest.raises(ConnectionResetError, match="the peer went away"):
-        await store.pour("v.mp4", cut(), content_type="video/mp4")
+        await upload(store, "v.mp4", cut())
     assert await store.read("v.mp4") == b"before"
 
 
@@ -49,33 +49,33 @@ async def test_html_instead_of_a_film(store, nothing_left, size):
             raise DownloadCorrupt("not a film")
 
     with pytest.raises(DownloadCorrupt, match="not a film"):
-        await store.pour("v.mp4", body(size, chunk=10, seed=b"<html>"), content_type="video/mp4", verify=is_film)
+        await upload(store, "v.mp4", body(size, chunk=10, seed=b"<html>"), verify=is_film)
     assert await keys(store) == {}
     assert len(seen) == 1 and 64 <= len(seen[0]) < 80
-    await store.pour("v.mp4", body(30), content_type="video/mp4", verify=is_film)
+    await upload(store, "v.mp4", body(30), verify=is_film)
     assert len(seen) == 2 and len(seen[1]) == 30
 
 
 @pytest.mark.parametrize("size", [200_000, 30 * MB])
-async def test_cancelled_pour(store, nothing_left, size):
+async def test_cancelled_upload(store, nothing_left, size):
     """A cancelled download leaves nothing behind, parts of uploads included."""
     stalled = Stalled(size)
-    pouring = asyncio.create_task(store.pour("v.mp4", stalled, content_type="video/mp4"))
+    uploading = asyncio.create_task(upload(store, "v.mp4", stalled))
     await asyncio.to_thread(stalled.flowed.wait, 30)
-    pouring.cancel()
+    uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await pouring
+        await uploading
     assert await keys(store) == {}
 
 
-async def test_pour_cancelled_by_a_scope(in_bucket, bucket, s3, caplog):
+async def test_upload_cancelled_by_a_scope(in_bucket, bucket, s3, caplog):
     """Prefect cancels with anyio, which cancels every further wait too; the parts are taken back nonetheless."""
 
     stalled = Stalled(30 * MB)
     with anyio.CancelScope() as scope:
         loop = asyncio.get_running_loop()
         stalled.flowed.set = lambda: loop.call_soon_threadsafe(scope.cancel)
-        await in_bucket.pour("v.mp4", stalled, content_type="video/mp4")
+        await upload(in_bucket, "v.mp4", stalled)
     for _ in range(100):
         if not (await asyncio.to_thread(s3.list_multipart_uploads, Bucket=bucket)).get("Uploads"):
             break
@@ -87,12 +87,12 @@ async def test_pour_cancelled_by_a_scope(in_bucket, bucket, s3, caplog):
 
 
 @pytest.mark.parametrize("size", [200_000, 20 * MB])
-async def test_two_pours_to_one_key(store, nothing_left, size):
+async def test_two_uploads_to_one_key(store, nothing_left, size):
     """Whoever is last wins, and what is there is one of the two, whole."""
     both = [whole(size, seed=seed) for seed in (b"one", b"another")]
     await asyncio.gather(
-        store.pour("v.mp4", body(size, seed=b"one"), content_type="video/mp4"),
-        store.pour("v.mp4", body(size, seed=b"another"), content_type="video/mp4"),
+        upload(store, "v.mp4", body(size, seed=b"one")),
+        upload(store, "v.mp4", body(size, seed=b"another")),
     )
     assert await store.read("v.mp4") in both
 
@@ -112,9 +112,9 @@ def peak(reset=False):
         open("/proc/self/clear_refs", "w").write("5")
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
 async def main():
-    await store.pour("warm", body(1024 * 1024), content_type="video/mp4")
+    await upload("warm", body(1024 * 1024))
     before = peak(reset=True)
-    await store.pour("v.mp4", body(int(sys.argv[2]) * 1024 * 1024), content_type="video/mp4")
+    await upload("v.mp4", body(int(sys.argv[2]) * 1024 * 1024))
     async for block in store.stream("v.mp4"):
         pass
     print(peak() - before)

@@ -1,9 +1,9 @@
-"""Who pays for the media: credentials for OpenAI, for Azure OpenAI, and for everybody who speaks their API."""
+"""Credentials of the account that pays: for OpenAI, for Azure OpenAI, and for any server with OpenAI's API."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from urllib.parse import parse_qs, urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
@@ -12,6 +12,7 @@ from pydantic import Field, HttpUrl, SecretStr, model_validator
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
 from prefect_media.media.safe_fetch import shown
 from prefect_media.providers.connection import Connection, async_client, sync_client
+from prefect_media.providers.dialects import dialects
 
 from .unknown_fields import warn_of_unknown_fields
 
@@ -20,30 +21,33 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-Dialect = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm", "new-api", "openrouter"]
-"""The tables of providers/dialects.toml."""
+if TYPE_CHECKING:
+    Dialect = str
+else:
+    Dialect = Literal[tuple(dialects())]
+    """A table of providers/dialects.toml: a choice in the form, and anything else is refused."""
 
 
-# Fields of both kinds, which stand last in each: in the form, the key comes first.
+# Fields of both classes. They are declared last in each, so that the key comes first in the form.
 RequestTimeout = Annotated[
     float,
-    Field(gt=0, description="Seconds to wait for one HTTP answer, the whole of it; images are made within one answer."),
+    Field(gt=0, description="Seconds to wait for one whole HTTP answer; images are generated within one answer."),
 ]
-MaxConcurrency = Annotated[
-    int, Field(ge=1, description="How many paid requests one process may have in the air at once.")
-]
+MaxConcurrency = Annotated[int, Field(ge=1, description="Most paid requests that one process sends at once.")]
 
 
 class MediaCredentials(CredentialsBlock):
-    """What the credentials of all providers share."""
+    """The base of all credentials."""
 
     @model_validator(mode="before")
     @classmethod
     def _accept_the_sdk_name_of_the_timeout(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "timeout" in data and "request_timeout" not in data:
-            data = {**data, "request_timeout": data["timeout"]}  # pyright: ignore[reportUnknownVariableType]
-            del data["timeout"]
-        return data  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(data, dict):
+            fields = dict(cast(dict[str, Any], data))
+            if "timeout" in fields and "request_timeout" not in fields:
+                fields["request_timeout"] = fields.pop("timeout")
+            return fields
+        return data
 
     @model_validator(mode="after")
     def _warn_of_unknown_fields(self) -> MediaCredentials:
@@ -51,7 +55,7 @@ class MediaCredentials(CredentialsBlock):
         return self
 
     def connection(self) -> Connection:
-        """Where requests go and as whom, resolved from the fields and the environment."""
+        """The server and the account, from the fields and the environment."""
         raise TypeError(f"{type(self).__name__} is not a provider; use OpenAICredentials or AzureOpenAICredentials")
 
     def get_client(self) -> OpenAI:
@@ -89,7 +93,7 @@ class OpenAICredentials(MediaCredentials):
     _logo_url = HttpUrl("https://avatars.githubusercontent.com/u/14957082?s=200&v=4")
     _documentation_url = HttpUrl("https://platform.openai.com/docs/api-reference/authentication")
 
-    provider: Literal["openai"] = Field(default="openai", description="Tells the kinds of credentials apart.")
+    provider: Literal["openai"] = Field(default="openai", description="The kind of credentials.")
     api_key: SecretStr | None = Field(
         default=None,
         title="API Key",
@@ -103,31 +107,31 @@ class OpenAICredentials(MediaCredentials):
     organization: str | None = Field(default=None, description="OpenAI organization to bill.")
     project: str | None = Field(default=None, description="OpenAI project to bill.")
     dialect: Dialect | None = Field(
-        default=None, description="How the server speaks the Videos API; found out by a free request if left out."
+        default=None, description="The server's dialect of the Videos API; detected by a free request if left out."
     )
     request_timeout: RequestTimeout = 600.0
     max_concurrency: MaxConcurrency = 16
 
     def connection(self) -> Connection:
-        """Where requests go and as whom, resolved from the fields and the environment.
+        """The server and the account, from the fields and the environment.
 
         Raises:
             errors.InvalidRequest: `base_url` is not an http(s) URL.
             errors.AuthenticationFailed: There is no key, and the server is OpenAI's own.
         """
-        base_url = _checked(self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+        base_url = _check_base_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
         if "?" in base_url or "#" in base_url:
-            raise InvalidRequest(f"base_url carries more than an address; leave out what follows {shown(base_url)}")
+            raise InvalidRequest(f"base_url has a query or a fragment; leave out what follows {shown(base_url)}")
         api_key = _secret(self.api_key) or _environment("OPENAI_API_KEY")
         if not api_key and base_url == OPENAI_URL:
             raise AuthenticationFailed(
-                "There is no OpenAI API key: set api_key on the credentials block, or OPENAI_API_KEY. "
-                "To try without a key: prefect-media demo"
+                "no OpenAI API key: set api_key on the credentials block, or OPENAI_API_KEY; to try without a key, run "
+                "prefect-media demo"
             )
         return Connection(
             provider="openai",
             base_url=base_url,
-            api_key=api_key or "no-key",  # servers of one's own often want none, but the SDK insists on a value
+            api_key=api_key or "no-key",  # self-hosted servers often need none, but the SDK requires a value
             organization=self.organization,
             project=self.project,
             dialect=self.dialect or ("openai" if base_url == OPENAI_URL else "auto"),
@@ -160,7 +164,7 @@ class AzureOpenAICredentials(MediaCredentials):
     _logo_url = HttpUrl("https://avatars.githubusercontent.com/u/6844498?s=200&v=4")
     _documentation_url = HttpUrl("https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle")
 
-    provider: Literal["azure"] = Field(default="azure", description="Tells the kinds of credentials apart.")
+    provider: Literal["azure"] = Field(default="azure", description="The kind of credentials.")
     base_url: str = Field(
         title="Base URL",
         description="The resource's endpoint, such as https://NAME.openai.azure.com, with or without /openai/v1.",
@@ -168,7 +172,7 @@ class AzureOpenAICredentials(MediaCredentials):
     api_version: str | None = Field(
         default=None,
         title="API Version",
-        description="Only for the older, dated API; an api-version in the base URL is taken from there and wins.",
+        description="Only for the older, dated API; an api-version in the base URL takes precedence.",
     )
     api_key: SecretStr | None = Field(
         default=None,
@@ -187,19 +191,19 @@ class AzureOpenAICredentials(MediaCredentials):
     )
     model_family: str | None = Field(
         default=None,
-        description="Whose rules deployments with names of their own follow, such as gpt-image-2.",
+        description="Model whose rules and prices apply to deployments with names of their own, such as gpt-image-2.",
     )
     request_timeout: RequestTimeout = 600.0
     max_concurrency: MaxConcurrency = 16
 
     def connection(self) -> Connection:
-        """Where requests go and as whom, resolved from the fields and the environment.
+        """The server and the account, from the fields and the environment.
 
         Raises:
             errors.InvalidRequest: `base_url` is not an http(s) URL.
             errors.AuthenticationFailed: There is neither a key nor a token.
         """
-        url = urlsplit(_checked(self.base_url))
+        url = urlsplit(_check_base_url(self.base_url))
         in_query = parse_qs(url.query).get("api-version")
         api_version = in_query[0] if in_query else self.api_version
         if api_version in ("v1", "latest", ""):
@@ -215,7 +219,7 @@ class AzureOpenAICredentials(MediaCredentials):
             token = key
         if not token and not key and not self.use_entra_id:
             raise AuthenticationFailed(
-                "There is no Azure OpenAI key or token: set api_key, azure_ad_token or use_entra_id on the credentials "
+                "no Azure OpenAI key or token: set api_key, azure_ad_token or use_entra_id on the credentials "
                 "block, or AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN"
             )
         return Connection(
@@ -232,7 +236,7 @@ class AzureOpenAICredentials(MediaCredentials):
         )
 
 
-def _checked(base_url: str) -> str:
+def _check_base_url(base_url: str) -> str:
     base_url = base_url.strip()
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -241,12 +245,12 @@ def _checked(base_url: str) -> str:
             "it has to look like https://NAME.example.com or http://localhost:8000/v1"
         )
     if parts.username or parts.password:
-        raise InvalidRequest("base_url carries a password; put it into api_key instead")
+        raise InvalidRequest("base_url contains a password; set api_key instead")
     return base_url
 
 
 def _prefix(path: str) -> str:
-    """What comes before /openai in a pasted endpoint: nothing, or the path of an API gateway.
+    """The path before /openai in a pasted endpoint: empty, or that of an API gateway.
 
     Foundry's project endpoints (/api/projects/NAME) and its /models path belong to other APIs of the same resource.
     """

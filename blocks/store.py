@@ -14,7 +14,7 @@ from prefect_media.runtime.sync import run_sync
 from prefect_media.storage.address import parse_address
 from prefect_media.storage.base import StorageOptions
 from prefect_media.storage.store import storage_at
-from prefect_media.user_input import quoted, shortened
+from prefect_media.user_input import brief_repr, brief_text
 
 from .unknown_fields import warn_of_unknown_fields
 
@@ -104,7 +104,7 @@ class MediaStore(Block):
             raise ValueError("it carries a password, which everybody would see; leave it out")
         if base and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
             raise ValueError(
-                f"{shortened(base)} is no public address; pass one such as https://media.example.com/films"
+                f"{brief_text(base)} is no public address; pass one such as https://media.example.com/films"
             )
         return base or None
 
@@ -197,17 +197,17 @@ async def saved_store(name: str) -> MediaStore:
         errors.InvalidRequest: There is none, or it is of another type.
     """
     kind, _, plain = name.rpartition("/")
-    folder = f"A bucket is s3://{shortened(plain)}, a folder ./{shortened(name)}"
+    folder = f"A bucket is s3://{brief_text(plain)}, a folder ./{brief_text(name)}"
     if kind not in ("", MediaStore.get_block_type_slug()):
         raise InvalidRequest(
-            f"store={quoted(name)} names a block of the type {quoted(kind)}, which is no store; "
+            f"store={brief_repr(name)} names a block of the type {brief_repr(kind)}, which is no store; "
             f"pass the name of a saved MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
         )
     try:
         return await MediaStore.aload(plain)
     except ValueError:
         raise InvalidRequest(
-            f"there is no saved block {quoted(name)} of the type media-store; save one, or see prefect block "
+            f"there is no saved block {brief_repr(name)} of the type media-store; save one, or see prefect block "
             f"ls. {folder}"
         ) from None
 

@@ -11,7 +11,7 @@ from prefect_media.tasks.events import send_event
 from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
 from prefect_media.catalog.retirements import endings
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.providers.models import listed
+from prefect_media.providers.models import list_models
 
 
 @flow(name="model_watch")
@@ -42,7 +42,7 @@ async def model_watch(
         ledger = Ledger(await storage_for(store))
         purchases = [purchase async for purchase in ledger.purchases() if purchase.account == connection.account]
         models = sorted({purchase.request["model"] for purchase in purchases if "model" in purchase.request})
-    found = endings(models, await listed(connection), connection.catalog_host, today=today, near=days)
+    found = endings(models, await list_models(connection), connection.catalog_host, today=today, near=days)
     if not found:
         run_logger().info("All well with %s", ", ".join(models) or "no models: none is in use")
         return []

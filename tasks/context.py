@@ -28,7 +28,7 @@ from prefect_media.settings import settings
 from prefect_media.steps import OnStep
 from prefect_media.storage.address import is_address
 from prefect_media.storage.store import Storage, storage_at
-from prefect_media.user_input import fault_of, quoted
+from prefect_media.user_input import brief_repr, fault_of
 
 from .per_run import once_per_run
 
@@ -62,7 +62,7 @@ async def credentials_block(credentials: Credentials) -> OpenAICredentials | Azu
     if not isinstance(credentials, str):
         return credentials
     if fault := _fault_of_name(credentials):
-        raise InvalidRequest(f"credentials={quoted(credentials)} is not possible: {fault}. Nothing was sent")
+        raise InvalidRequest(f"credentials={brief_repr(credentials)} is not possible: {fault}. Nothing was sent")
     return await once_per_run(f"credentials:{credentials}", lambda: _saved_credentials(credentials))
 
 
@@ -76,7 +76,7 @@ async def _saved_credentials(credentials: str) -> OpenAICredentials | AzureOpenA
         except ValueError:
             continue
     raise InvalidRequest(
-        f"there is no saved block {quoted(credentials)} of the types openai-media-credentials and "
+        f"there is no saved block {brief_repr(credentials)} of the types openai-media-credentials and "
         "azure-openai-media-credentials; save one, or see prefect block ls"
     )
 
@@ -92,7 +92,7 @@ async def storage_for(store: Store | None) -> Storage:
 async def store_block(store: Store) -> MediaStore | str:
     """The block of a store that is given by the name of a saved one, loaded once per flow run; else what was given."""
     if isinstance(store, str | Path) and (fault := _fault_of_name(str(store))):
-        raise InvalidRequest(f"store={quoted(str(store))} is not possible: {fault}. Nothing was sent")
+        raise InvalidRequest(f"store={brief_repr(str(store))} is not possible: {fault}. Nothing was sent")
     if isinstance(store, Path):
         return str(store.absolute())
     if not isinstance(store, str | MediaStore):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -129,9 +129,11 @@ async def purchase_options(
     fault = fault_of(scope)
     if not named or fault or (scope.lower() in usual and scope not in usual):
         why = f": {fault}" if fault else ""
-        raise InvalidRequest(f'scope={quoted(scope)} is not possible{why}; pass "run", "forever" or a name of your own')
+        raise InvalidRequest(
+            f'scope={brief_repr(scope)} is not possible{why}; pass "run", "forever" or a name of your own'
+        )
     if on_doubt not in ("raise", "resubmit"):
-        raise InvalidRequest(f'on_doubt={quoted(on_doubt)} is not possible; pass "raise" or "resubmit"')
+        raise InvalidRequest(f'on_doubt={brief_repr(on_doubt)} is not possible; pass "raise" or "resubmit"')
     if on_partial is not None and partial_images not in (1, 2, 3):
         raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3. Nothing was sent")
     run_id = await root_flow_run_id()
@@ -162,7 +164,7 @@ def seconds_of(name: str, time: timedelta | float) -> float:
     """A time in seconds, if it can be waited for."""
     seconds = time.total_seconds() if isinstance(time, timedelta) else time
     if not isinstance(seconds, int | float) or not seconds > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidRequest(f"{name}={quoted(time)} is not a time to wait; pass seconds or a timedelta above 0")
+        raise InvalidRequest(f"{name}={brief_repr(time)} is not a time to wait; pass seconds or a timedelta above 0")
     return float(seconds)
 
 
@@ -199,7 +201,7 @@ def _budget(budget: Budget | float | None) -> Budget | None:
         return Budget(usd=budget)
     except ValidationError:
         raise InvalidRequest(
-            f"budget={quoted(budget)} is not possible; pass a Budget, or USD as a number of 0 or more"
+            f"budget={brief_repr(budget)} is not possible; pass a Budget, or USD as a number of 0 or more"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""What a server says, without the secrets that were sent to it. Every text of a server passes here where it enters.
+"""Removes secrets from a server's answers. Every text of a server passes through here before it is used.
 
-A server may echo a key anywhere: in an error, in a job, in a header, in a field that nobody knows. From there it would
-reach exceptions, logs, Prefect's database, results and the ledger. Nothing in this file does any input or output.
+A server may echo a key anywhere: in an error, a job, a header or an unknown field. From there it would reach
+exceptions, logs, Prefect's database, results and the ledger. Nothing in this file does any input or output.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ HIDDEN = "***"
 SECRET_HEADERS = ("authorization", "api-key", "x-api-key", "proxy-authorization", "cookie")
 
 PLACEHOLDERS = {"no-key", "simulated"}
-"""What this package itself calls a key where there is none."""
+"""Values that this package sends where there is no key."""
 
 SHORTEST = 6
-"""Letters of a secret. Servers of one's own are often given a word such as "key", which any text may have in it."""
+"""Fewest characters of a secret: keys of self-hosted servers are often words such as "key", which texts contain."""
 
 DEEPEST = 100
-"""Levels of a JSON value. No honest answer has a tenth of it, and what is deeper breaks whoever walks it."""
+"""Deepest nesting of a JSON value. Honest answers have a tenth of it, and deeper ones exhaust the stack."""
 
 LONGEST = 10_000
-"""Characters of a text in an answer; what is longer is cut."""
+"""Most characters of a text in an answer; a longer one is cut."""
 
 WHOLE = {"prompt", "revised_prompt", "url"}
-"""Texts that are not cut: a prompt is compared with the one that was sent, and half a link leads nowhere."""
+"""Fields that are not cut: a prompt is compared with the request's, and a cut link does not work."""
 
 UNTOUCHED = {"b64_json"}
-"""Content, not text."""
+"""Fields with content instead of text."""
 
 IN_USE = 64
-"""Connections whose secrets are kept out of the logs: the last ones used."""
+"""Most connections, the latest used ones, whose secrets are removed from logs."""
 
 _SCHEME = re.compile(r"^(?:Bearer|Basic)\s+", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -46,10 +46,10 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Cleaner:
-    """Takes secrets out of texts and JSON values.
+    """Replaces secrets in texts and JSON values by `***`.
 
     Args:
-        secrets: What must not be shown; whatever else it comes as is known here.
+        secrets: The secrets; their URL-quoted and base64 forms are replaced as well.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -58,7 +58,7 @@ class Cleaner:
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
 
     def text(self, text: str) -> str:
-        """A text without secrets, and without halves of characters, which can't be written anywhere."""
+        """A text without secrets, and without halves of surrogate pairs, which can't be encoded."""
         if not text.isascii():
             text = _SURROGATES.sub("\ufffd", text)
         lowered = text.lower()
@@ -68,7 +68,7 @@ class Cleaner:
         return text
 
     def excerpt(self, text: str, most: int) -> str:
-        """The beginning of a text without secrets; no half of one is left at its end."""
+        """The beginning of a text without secrets; no part of a secret is left at its end."""
         if len(text) <= most:
             return self.text(text)
         longest = max(map(len, self._forms), default=0)
@@ -76,7 +76,7 @@ class Cleaner:
         return f"{cleaned[: min(most, len(cleaned) - longest)]}..."
 
     def json(self, value: Any) -> Any:
-        """A JSON value without secrets in its texts and names; texts that are too long are cut.
+        """A JSON value without secrets in its texts and names; long texts are cut.
 
         Raises:
             ValueError: It is nested too deeply.
@@ -101,13 +101,13 @@ class Cleaner:
 
 
 def cleaner_of(*sent: Mapping[str, str]) -> Cleaner:
-    """What takes the secrets of requests out of the answers to them.
+    """A cleaner for the secrets in the headers of requests.
 
     Args:
         sent: The headers of each request; names in any case.
     """
-    found = [(name.lower(), text) for headers in sent for name, text in headers.items()]
-    cleaner = _cleaner(tuple(sorted({_SCHEME.sub("", text) for name, text in found if name in SECRET_HEADERS})))
+    headers = [(name.lower(), text) for each in sent for name, text in each.items()]
+    cleaner = _cleaner(tuple(sorted({_SCHEME.sub("", text) for name, text in headers if name in SECRET_HEADERS})))
     if cleaner not in _in_use:
         _in_use.append(cleaner)
     return cleaner
@@ -116,27 +116,27 @@ def cleaner_of(*sent: Mapping[str, str]) -> Cleaner:
 _in_use: deque[Cleaner] = deque(maxlen=IN_USE)
 
 
-class _Secretless(logging.Filter):
+class _SecretFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        message = said = record.getMessage()
+        message = original = record.getMessage()
         for cleaner in tuple(_in_use):
             message = cleaner.text(message)
-        if message != said:
+        if message != original:
             record.msg, record.args = message, None
         return True
 
 
-_secretless = _Secretless()
+_secret_filter = _SecretFilter()
 
 
 def keep_secrets_out_of_logs(*loggers: str) -> None:
-    """Take the secrets in use out of what these loggers say: of an answer, they log status lines and headers.
+    """Remove the secrets in use from the messages of these loggers, which include status lines and headers of answers.
 
     Args:
-        loggers: Names of the loggers themselves; those below them are not covered.
+        loggers: Names of the loggers; their children are not covered.
     """
     for name in loggers:
-        logging.getLogger(name).addFilter(_secretless)
+        logging.getLogger(name).addFilter(_secret_filter)
 
 
 @lru_cache(maxsize=64)
@@ -145,17 +145,17 @@ def _cleaner(secrets: tuple[str, ...]) -> Cleaner:
 
 
 def sentence(text: str, most: int = 1000) -> str:
-    """A text as a message may quote it: on one line, nothing in it that steers a terminal, and not too long."""
+    """A text for a message: on one line, without control characters, and cut where it is long."""
     text = _CONTROLS.sub(" ", text[: 2 * most]).strip()
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret in all the ways that it may come back: as it is, in a URL, in base64 with anything before and after."""
+    """The forms in which a secret may be echoed: as it is, URL-quoted, and in base64 with any text around it."""
     forms = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
     for before in range(3):
         text = b64encode(b"\0" * before + secret.encode()).decode()
         first, after = (0, 2, 3)[before], (before + len(secret.encode())) % 3
-        inner = text[first : len(text) - (0, 3, 2)[after]]  # what the bytes beside it have no part in
+        inner = text[first : len(text) - (0, 3, 2)[after]]  # the characters that do not depend on the bytes around it
         forms |= {inner, inner.replace("+", "-").replace("/", "_")}
     return {form for form in forms if len(form) >= SHORTEST}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import display
 from .cleaning import sentence
 from .errors import JobExpired, NotFound
-from .figures import amount
+from .figures import amount, finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,13 +153,6 @@ def expiry_error(job_id: str, error: NotFound) -> JobExpired:
     return JobExpired(f"job {job_id} is gone at the provider: {error.message}", **{**error.details, "job_id": job_id})
 
 
-def _number(value: object) -> float | None:
-    """A number that can be reckoned with; JSON may carry others, such as NaN and ones with a thousand digits."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if abs(value) < 1e18 else None
-
-
 def _per_cent(value: object) -> float | None:
     """Progress, however it is told: 45, 45.0, "45%", or 0.45 of the whole."""
     if isinstance(value, str):
@@ -170,7 +163,7 @@ def _per_cent(value: object) -> float | None:
         fraction = False
     else:
         fraction = isinstance(value, float)
-    number = _number(value)
+    number = finite(value)
     if number is None:
         return None
     return min(100.0, max(0.0, number * 100 if fraction and 0 < number < 1 else number))
@@ -182,5 +175,5 @@ def _text(value: object) -> str | None:
 
 def _unix_seconds(value: object) -> float | None:
     """Unix time in seconds; some servers count milliseconds."""
-    number = _number(value)
+    number = finite(value)
     return number / 1000 if number is not None and number > 100_000_000_000 else number

@@ -1,20 +1,17 @@
-"""What to make: one small, frozen, JSON-friendly model per paid operation.
+"""What to buy: one small, frozen, JSON-friendly model per paid operation.
 
-Only the shape is checked here; what a given model can do is the catalog's business.
+Only the shape is checked here; the catalog checks what a given model can do.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -24,41 +21,15 @@ from pydantic import (
 
 from .assets import Asset
 from .jobs import VideoJob
-from .user_input import fault_of, quoted, shortened
+from .request_inputs import LONGEST_ID, FootageInput, MediaInput, Size, job_id_of
+from .user_input import brief_repr, brief_text, fault_of
 
 Operation = Literal["generate", "edit", "remix", "extend"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
 
 
-def _plain(value: Any) -> Any:
-    """Bytes and paths as strings, so that a request is the same in Python, in JSON and in the Prefect UI."""
-    if isinstance(value, list | tuple):
-        raise ValueError(f"exactly one picture is possible here, {len(value)} were given; choose one")  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bytes):
-        return "data:application/octet-stream;base64," + base64.b64encode(value).decode()
-    return value
-
-
-LONGEST_ID = 2_000
-"""Characters of a job id at most; gateways pack several ids into one."""
-
-
-def _size(value: Any) -> Any:
-    if isinstance(value, str) and not re.fullmatch("auto|[0-9]{1,5}x[0-9]{1,5}", value):
-        raise ValueError(f'{quoted(value)} is no size; write WIDTHxHEIGHT with the digits 0 to 9, such as "1280x720"')
-    return value
-
-
-Size = Annotated[str, BeforeValidator(_size)]
-
-MediaInput = Annotated[Asset | str | Path | bytes, BeforeValidator(_plain, json_schema_input_type=str | Asset)]
-"""A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
-
-
-def _rare_ones_last(schema: dict[str, Any]) -> None:
-    """In the form of the Prefect UI, what few need comes after what all need."""
+def _move_rare_fields_last(schema: dict[str, Any]) -> None:
+    """Put the fields that few users need at the end of the form in the Prefect UI."""
     fields = schema["properties"]
     for name in ("model_family", "variant", "extra"):
         if name in fields:
@@ -66,16 +37,16 @@ def _rare_ones_last(schema: dict[str, Any]) -> None:
 
 
 class MediaRequest(BaseModel):
-    """What all requests share."""
+    """The fields that all requests share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_rare_ones_last)
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_move_rare_fields_last)
     operation: ClassVar[Operation] = "generate"
 
     prompt: str = Field(min_length=1, max_length=32_000, description="What to make, in words.")
     variant: int = Field(
         default=0,
         ge=0,
-        description="The same request with another variant is another purchase; with the same one it is not.",
+        description="Another number makes the same request another purchase.",
     )
     extra: dict[str, Any] = Field(
         default_factory=dict,
@@ -84,7 +55,7 @@ class MediaRequest(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_what_is_no_text(cls, value: Any) -> Any:
+    def _refuse_unsendable_text(cls, value: Any) -> Any:
         if fault := fault_of(str(value) if isinstance(value, Path) else value):
             raise ValueError(fault)
         return value
@@ -93,12 +64,12 @@ class MediaRequest(BaseModel):
     @classmethod
     def _refuse_blanks(cls, prompt: str) -> str:
         if not prompt.strip():
-            raise ValueError("it has nothing but blanks in it; say what to make")
+            raise ValueError("it contains only blanks; describe what to make")
         return prompt
 
     @field_validator("model", check_fields=False)
     @classmethod
-    def _refuse_names_that_no_model_has(cls, model: str) -> str:
+    def _refuse_unprintable_model_names(cls, model: str) -> str:
         if odd := next((each for each in model if not each.isprintable()), None):
             raise ValueError(
                 f"it contains {odd!r}, which no name of a model does; pass the name as the server lists it"
@@ -107,42 +78,43 @@ class MediaRequest(BaseModel):
 
     @field_validator("extra")
     @classmethod
-    def _refuse_what_can_not_be_sent(cls, extra: dict[str, Any]) -> dict[str, Any]:
+    def _refuse_unsendable_extra(cls, extra: dict[str, Any]) -> dict[str, Any]:
         try:
             json.dumps(extra, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"it has something that can't be sent as JSON: {error}") from None
+            raise ValueError(f"it can't be sent as JSON: {error}; pass numbers, texts, lists and dicts") from None
         return extra
 
     @model_validator(mode="before")
     @classmethod
     def _explain_unknown_fields(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            unknown = [name for name in cast(dict[str, Any], data) if name not in cls.model_fields]
-            if unknown:
+            fields = cast(dict[str, Any], data)
+            if unknown := [name for name in fields if name not in cls.model_fields]:
                 raise ValueError(
-                    f"{cls.__name__} has no field {shortened(', '.join(map(str, unknown)))}; its fields are "
-                    f"{', '.join(cls.model_fields)}. What only your server knows goes into extra={{...}}"
+                    f"{cls.__name__} has no field {brief_text(', '.join(map(str, unknown)))}; its fields are "
+                    f"{', '.join(cls.model_fields)}; put fields that only your server has into extra={{...}}"
                 )
-        return data  # pyright: ignore[reportUnknownVariableType]
+            return fields
+        return data
 
 
 def problems_of(error: ValidationError) -> str:
-    """What is wrong with a request, or whatever else was validated: fields and reasons, in one line."""
+    """The problems of a validation error, in one line: each field with the reason."""
     problems = (
-        (shortened(".".join(map(str, problem["loc"]))), problem["msg"].removeprefix("Value error, "))
+        (brief_text(".".join(map(str, problem["loc"]))), problem["msg"].removeprefix("Value error, "))
         for problem in error.errors()
     )
     return "; ".join(": ".join(filter(None, problem)) for problem in problems)
 
 
 class ImageOptions(MediaRequest):
-    """What can be said of images, whether they are made or edited. What a model takes of it, the catalog knows."""
+    """The options of images, whether generated or edited; the catalog knows which a model accepts."""
 
     model: str = Field(min_length=1, description='Model or Azure deployment, for example "gpt-image-2".')
     model_family: str | None = Field(
         default=None,
-        description='Whose rules and prices hold for a name of your own, for example "gpt-image-2"; never sent.',
+        description='Model whose rules and prices apply to a name of your own, for example "gpt-image-2"; never sent.',
     )
     size: Size | None = Field(
         default=None, pattern="^(auto|[0-9]+x[0-9]+)$", description='"WIDTHxHEIGHT" in pixels, or "auto".'
@@ -157,7 +129,7 @@ class ImageOptions(MediaRequest):
         default=1,
         ge=1,
         le=1000,
-        description="How many images; more than the model makes at once are several purchases.",
+        description="How many images; more than the model makes per request are several purchases.",
     )
     background: str | None = Field(default=None, description='"transparent", "opaque" or "auto".')
     output_format: str | None = Field(
@@ -171,7 +143,7 @@ class ImageOptions(MediaRequest):
         default=None, ge=10, le=655_350, description="How long a GIF shows each frame, in milliseconds."
     )
     complexity: str | None = Field(
-        default=None, description='How much is planned before it is drawn: "low", "medium" or "high".'
+        default=None, description='How much the model plans before it draws: "low", "medium" or "high".'
     )
     safety_identifier: str | None = Field(
         default=None, max_length=512, description="A hash that stands for your end user, against abuse."
@@ -179,7 +151,7 @@ class ImageOptions(MediaRequest):
 
 
 class ImageRequest(ImageOptions):
-    """One or several images from a prompt.
+    """One or more images from a prompt.
 
     Example:
         ```python
@@ -192,7 +164,7 @@ class ImageRequest(ImageOptions):
 
 
 class ImageEditRequest(ImageOptions):
-    """One or several images made from others, as the prompt says.
+    """One or more images made from other images, as the prompt says.
 
     Example:
         ```python
@@ -206,18 +178,18 @@ class ImageEditRequest(ImageOptions):
         min_length=1, max_length=16, description="What to start from: 1 to 16 pictures; a mask is for the first."
     )
     mask: MediaInput | None = Field(
-        default=None, description="PNG of the first picture's size; what is transparent in it is made anew."
+        default=None, description="PNG of the first picture's size; its transparent parts are made anew."
     )
     markup: MediaInput | None = Field(
         default=None, description="Transparent PNG of the first picture's size with marks that guide the edit."
     )
     input_fidelity: str | None = Field(
-        default=None, description='How closely to keep to the pictures, "high" or "low"; some models only.'
+        default=None, description='How closely to follow the pictures, "high" or "low"; some models only.'
     )
 
     @field_validator("images", mode="before")
     @classmethod
-    def _one_is_several(cls, images: Any) -> Any:
+    def _accept_a_single_image(cls, images: Any) -> Any:
         return (images,) if isinstance(images, str | bytes | Path | Asset) else images
 
 
@@ -233,7 +205,7 @@ class VideoRequest(MediaRequest):
     model: str = Field(min_length=1, description='Model or Azure deployment, for example "sora-2".')
     model_family: str | None = Field(
         default=None,
-        description='Whose rules and prices hold for a name of your own, for example "sora-2"; never sent.',
+        description='Model whose rules and prices apply to a name of your own, for example "sora-2"; never sent.',
     )
     seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.")
     size: Size | None = Field(default=None, pattern="^[0-9]+x[0-9]+$", description='"WIDTHxHEIGHT" in pixels.')
@@ -246,61 +218,31 @@ class VideoRequest(MediaRequest):
     )
 
 
-def _footage(value: Any) -> Any:
-    """A video file as a string that can't be taken for a job id."""
-    plain = _plain(value)
-    if isinstance(value, Path) and not is_file(plain):
-        return f"./{plain}"
-    return plain
-
-
-def is_file(text: str) -> bool:
-    """Whether a text names a file rather than a job: a data URL, a URL, a path, or a name with a video's suffix."""
-    if text.startswith(("data:", "/", "~", "./", "../", ".\\", "..\\")) or "://" in text:
-        return True
-    return text.lower().endswith((".mp4", ".mov", ".webm", ".m4v", ".mkv", ".avi")) or text[1:3] == ":\\"
-
-
-FootageInput = Annotated[
-    Asset | VideoJob | str | Path | bytes, BeforeValidator(_footage, json_schema_input_type=str | Asset | VideoJob)
-]
-"""A finished video by its Asset, VideoJob or job id; or a file: path, http(s) or `s3://` URL, data URL, bytes."""
-
-
-def job_id_of(video: Asset | VideoJob | str | Path | bytes) -> str | None:
-    """The provider's id of the job that made a video; None for a file, and an Asset that no job made."""
-    if isinstance(video, Asset):
-        return video.source.job_id if video.source else None
-    if isinstance(video, VideoJob):
-        return video.id
-    return None if is_file(str(video)) else str(video)
-
-
 class VideoVariation(MediaRequest):
-    """What remixes, edits and extensions of a finished video share."""
+    """The fields that remixes, edits and extensions of a finished video share."""
 
     video: FootageInput = Field(
-        description="The finished video: an Asset, a VideoJob or a job id; to be edited or extended also a file."
+        description="The finished video: an Asset, a VideoJob or a job id; edits and extensions also take a file."
     )
 
     @field_validator("video")
     @classmethod
-    def _refuse_what_is_no_job_id(cls, video: Asset | VideoJob | str | Path | bytes) -> Any:
+    def _refuse_malformed_job_ids(cls, video: Asset | VideoJob | str | Path | bytes) -> Any:
         job_id = job_id_of(video)
         if job_id and (not job_id.isprintable() or " " in job_id or len(job_id) > LONGEST_ID):
             raise ValueError(
-                f"{quoted(job_id)} is no job id: those have no blanks and no control characters, and at most "
+                f"{brief_repr(job_id)} is not a job id: job ids have no blanks, no control characters, and at most "
                 f"{LONGEST_ID:,} characters; the path of a file begins with / or ./, or ends in .mp4"
             )
         return video
 
     @property
     def source_job_id(self) -> str | None:
-        """The provider's id of the video to start from; None for a file, and an Asset that no job made."""
+        """The provider's id of the source video; None for a file, and for an Asset without a job."""
         return job_id_of(self.video)
 
     def footage_for(self, host: str) -> Asset | str | None:
-        """What has to be sent along to a server; None where the video is known by the id of a job there.
+        """The video file to send to a server; None where one of its jobs made the video.
 
         Args:
             host: Host name of the server, with its port if unusual.
@@ -313,14 +255,14 @@ class VideoVariation(MediaRequest):
 
     @property
     def source_host(self) -> str | None:
-        """Host name of the server that made the video; None where only an id is known."""
+        """Host name of the server that made the video; None where only its id is known."""
         if isinstance(self.video, Asset):
             return self.video.source.host if self.video.source else None
         return urlsplit(self.video.base_url).netloc if isinstance(self.video, VideoJob) else None
 
 
 class RemixRequest(VideoVariation):
-    """A finished video made again with a change, described by the prompt.
+    """A finished video made again with a change that the prompt describes.
 
     Example:
         ```python
@@ -332,7 +274,7 @@ class RemixRequest(VideoVariation):
 
 
 class VideoEditRequest(VideoVariation):
-    """A finished video with one thing in it changed, described by the prompt, and the rest kept.
+    """A finished video with one change that the prompt describes; the rest is kept.
 
     Example:
         ```python
@@ -345,7 +287,7 @@ class VideoEditRequest(VideoVariation):
 
 
 class VideoExtendRequest(VideoVariation):
-    """A finished video that goes on, as the prompt says; the result is the whole of it.
+    """A finished video with more seconds, as the prompt describes; the result is the whole video.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""What can be set for a whole machine or deployment, as `PREFECT_MEDIA_...` environment variables."""
+"""Settings of a machine or deployment: environment variables that begin with `PREFECT_MEDIA_`."""
 
 from functools import lru_cache
 from typing import Literal
@@ -21,43 +21,43 @@ class Settings(BaseSettings):
     )
     trust_store: bool = Field(
         default=False,
-        description="Whether to buy without trying out first that the store keeps two buyers apart. For folders and "
-        "servers that fail the trial and that only one process at a time uses.",
+        description="Whether to buy without a test that the store supports conditional writes. For folders and "
+        "servers that fail the test and that only one process at a time uses.",
     )
     validation: Literal["strict", "warn", "off"] = Field(
         default="strict",
-        description="What to do with a request the catalog says can't work: refuse it, warn, or say nothing.",
+        description="What to do with a request that the catalog says can't work: refuse it, warn, or send it silently.",
     )
     prices: str | None = Field(
         default=None,
-        description="TOML file with prices of your own, by model, in the catalog's form; they go before the catalog's.",
+        description="TOML file with your own prices by model, in the catalog's format; they override the catalog's.",
     )
     key_template: str = Field(
         default=DEFAULT_TEMPLATE,
-        description="How media are named in the store, by fields of the purchase; the ending is added.",
+        description="Template of the names of media in the store, by fields of the purchase; the suffix is added.",
     )
-    max_transfers: int = Field(default=4, ge=1, description="Downloads and uploads at once in this process.")
+    max_transfers: int = Field(default=4, ge=1, description="Most downloads and uploads at once in this process.")
     lease_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How long a process that went silent while submitting keeps others from taking over, in seconds.",
+        description="Seconds after which another process may take over a submission whose process stopped responding.",
     )
     conflict_tries: int = Field(
         default=50,
         ge=1,
-        description="How often a change of one record is tried while others change it, too, until it is an error.",
+        description="Most tries to change one record that other processes change at the same time.",
     )
     poll_seconds: float = Field(
         default=5.0,
         gt=0,
-        description="Longest pause between two looks at a job that may end at any time, in seconds.",
+        description="Longest poll interval of a job that may end at any time, in seconds.",
     )
     stall_seconds: float = Field(
-        default=600.0, gt=0, description="How long a job may show no change until a warning is given, in seconds."
+        default=600.0, gt=0, description="Seconds without a change of a job after which a warning is logged."
     )
     allow_private_urls: bool = Field(
         default=False,
-        description="Whether references, and links in answers, may lead to private and loopback addresses.",
+        description="Whether reference URLs, and links in answers, may lead to private and loopback addresses.",
     )
     show: bool = Field(
         default=True,
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
 
     @field_validator("key_template")
     @classmethod
-    def _refuse_templates_that_can_not_work(cls, template: str) -> str:
+    def _check_template(cls, template: str) -> str:
         return checked_template(template)
 
 

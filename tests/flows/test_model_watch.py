@@ -10,7 +10,7 @@ from prefect_media.flows.model_watch import model_watch
 from prefect_media import ImageRequest, agenerate_images
 from prefect_media.catalog.data import catalog
 from prefect_media.catalog.retirements import endings
-from prefect_media.providers.models import listed
+from prefect_media.providers.models import list_models
 from prefect_media.simulator import Fault
 
 TODAY = date(2026, 11, 22)
@@ -43,7 +43,7 @@ def test_findings(used, changed, host, found):
 
 
 async def test_the_simulator_says_what_the_catalog_says(media_simulator):
-    live = await listed(media_simulator.credentials.connection())
+    live = await list_models(media_simulator.credentials.connection())
     assert live["gpt-image-1.5"] == date(2026, 12, 1)
     assert live["gpt-image-2"] is None
     assert endings([], live, "openai", today=TODAY) == []

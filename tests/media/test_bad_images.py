@@ -44,7 +44,7 @@ BAD = [
     ({"model": "dall-e-3", "size": "512x512"}, "'512x512'", "1792x1024", "possible are"),
     ({"model": "dall-e-3", "size": "auto"}, "'auto'", "1024x1024", "possible are"),
     ({"model": "dall-e-2", "size": "1792x1024"}, "'1792x1024'", "256x256, 512x512, 1024x1024", "possible are"),
-    ({"size": "1024x1024", "aspect_ratio": "1:1"}, "'1024x1024'", "aspect_ratio='1:1'", "give one"),
+    ({"size": "1024x1024", "aspect_ratio": "1:1"}, "'1024x1024'", "aspect_ratio='1:1'", "pass only one"),
     *(({"quality": each}, repr(each), "auto, low, medium, high", "possible are") for each in
       ["hd", "standard", "max", "xhigh", "best", "HIGH", ""]),
     ({"model": "gpt-image-1.5", "quality": "max"}, "'max'", "auto, low, medium, high", "possible are"),
@@ -110,7 +110,7 @@ BAD = [
     ({"images": [STILL], "model": "dall-e-3"}, "dall-e-3", "gpt-image-2", "those that can"),
     ({"images": [STILL, STILL], "model": "dall-e-2"}, "2 were given", "at most 1", "leave some out"),
     ({"images": [STILL], "markup": HOLE}, "markup", "does not take markup", "pass a mask"),
-    ({"images": [STILL], "model": "gpt-image-2.5-flare", "markup": HOLE, "mask": HOLE}, "mask", "exclude", "give one"),
+    ({"images": [STILL], "model": "gpt-image-2.5-flare", "markup": HOLE, "mask": HOLE}, "mask", "exclude", "only one"),
     ({"images": [STILL], **GIF, "mask": HOLE}, "mask", "png or jpeg or webp", "not gif"),
     ({"images": [STILL], "mask": png("RGBA", (32, 64))}, "32x64", "64x64", "resize the mask"),
     ({"images": [STILL], "mask": png("RGB")}, "RGB", "RGBA and LA", "make transparent"),
@@ -195,7 +195,7 @@ async def test_a_mask_that_is_too_heavy(simulator, tmp_path):
         ({"images": [STILL], "frame_count": 1}, "greater than or equal to 2"),
         ({"images": [STILL], "moderation": "low"}, "has no field moderation"),
         ({"images": [STILL], "style": "vivid"}, "has no field style"),
-        ({"images": [STILL], "mask": [HOLE, HOLE]}, "exactly one picture"),
+        ({"images": [STILL], "mask": [HOLE, HOLE]}, "expected one picture, got 2; choose one"),
         ({}, "images"),
     ],
 )

@@ -74,9 +74,13 @@ def test_bytes_and_paths_become_text():
             "'16:10' or '10:16'",
         ),
         (VideoRequest, {"prompt": "a", "model": "m", "fit": "squash"}, "'crop', 'pad' or 'error'"),
-        (VideoRequest, {"prompt": "a", "model": "m", "image": ["a.png", "b.png"]}, "exactly one picture"),
+        (
+            VideoRequest,
+            {"prompt": "a", "model": "m", "image": ["a.png", "b.png"]},
+            "expected one picture, got 2; choose one",
+        ),
         (VideoRequest, {"prompt": "a", "model": "m", "variant": -1}, "greater than or equal to 0"),
-        (VideoRequest, {"prompt": "a", "model": "m", "generate_audio": True}, "goes into extra="),
+        (VideoRequest, {"prompt": "a", "model": "m", "generate_audio": True}, "only your server has into extra="),
         (RemixRequest, {"prompt": "a"}, "video"),
     ],
 )
@@ -106,5 +110,5 @@ def test_a_remix_names_the_job_of_its_source():
 
 @pytest.mark.parametrize("value", [print, b"bytes", float("nan"), {1, 2}])
 def test_extra_has_to_be_json(value):
-    with pytest.raises(ValidationError, match=r"extra\n.*something that can't be sent as JSON"):
+    with pytest.raises(ValidationError, match=r"extra\n.*it can't be sent as JSON"):
         VideoRequest(prompt="a", model="m", extra={"deep": [value]})

@@ -103,7 +103,7 @@ async def test_it_is_asked_once_and_not_waited_for(gateway, bucket, place):
 async def test_without_a_link_the_film_stays_to_be_fetched(gateway, bucket, place):
     gateway.links = {}
     with pytest.raises(
-        DownloadCorrupt, match=r"lies in cloud storage, and .* does not say where.*fetched again"
+        DownloadCorrupt, match=r"is in cloud storage, and .* gives no link to it.*fetched again"
     ) as caught:
         await buy_video(line(gateway), clip(), place, terms())
     assert caught.value.job_id == gateway.simulator.jobs[0].id
@@ -149,7 +149,7 @@ async def test_other_servers_do_not_name_places(bucket, place, field):
         gateway = Gateway(simulator)
         gateway.simulator, gateway.answers = simulator, {CONTENT: answer(400, {"error": {"message": "no"}})}
         gateway.alter = lambda asked, body: body.update({field: f"{bucket.url}/x.mp4"})
-        with pytest.raises(ProviderUnavailable, match="can't be had from"):
+        with pytest.raises(ProviderUnavailable, match="can't be fetched from"):
             await buy_video(line(gateway, dialect="openai"), clip(), place, terms())
         gateway.close()
     assert bucket.lines == 0

@@ -22,7 +22,8 @@ from prefect_media.errors import (
 )
 from prefect_media.providers import download as content
 from prefect_media.providers import videos
-from prefect_media.providers.dialects import dialect_of, dialects
+from prefect_media.providers.detection import dialect_of
+from prefect_media.providers.dialects import dialects
 from prefect_media.providers.download import content_of
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.remix_fallback import buy_remix
@@ -465,7 +466,7 @@ async def test_a_server_that_can_not_remix_and_does_not_say_who_it_is(place):
     with Simulator(can_remix=False, latency=0.05) as server:
         at = server.credentials.connection()
         source = await buy_video(at, video(), place, TERMS)
-        with pytest.raises(InvalidRequest, match=r"can't remix videos\. Nothing was bought"):
+        with pytest.raises(InvalidRequest, match=r"can't remix videos; nothing was bought"):
             await buy_video(at, RemixRequest(video=source, prompt="at night"), place, TERMS)
         asset = await buy_remix(at, RemixRequest(video=source, prompt="at night"), place, TERMS, fallback="last_frame")
         assert asset.source.operation == "generate"

@@ -121,7 +121,7 @@ async def test_image_to_video(credentials, provider, tmp_path):
 
 
 async def test_the_proxy_is_recognised(credentials):
-    from prefect_media.providers.dialects import dialect_of
+    from prefect_media.providers.detection import dialect_of
 
     assert (await dialect_of(credentials.connection())).name == "litellm"
 

@@ -42,7 +42,7 @@ async def test_after_it_was_made(store):
     with Simulator(profile="openrouter", latency=0.05) as simulator:
         error = await twice(simulator, REQUEST.model_copy(update={"prompt": "filtered"}), store)
     assert isinstance(error, ContentRejected)
-    assert "filter took it out (billed 0.4 USD)" in str(error)
+    assert "filter removed it (billed 0.4 USD)" in str(error)
     assert error.billed is True
 
 

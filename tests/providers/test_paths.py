@@ -10,7 +10,7 @@ from prefect_media.errors import InvalidRequest, ProviderUnavailable, Submission
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import batches as batch_wire
 from prefect_media.providers import videos
-from prefect_media.providers.address import objection_to, origin_of, segment
+from prefect_media.providers.address import id_problem, origin_of, segment
 from prefect_media.providers.connection import Connection
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.video_steps import fetch, job_at, wait
@@ -65,7 +65,7 @@ async def test_a_deployment_name_does_not_leave_its_place_in_the_path(simulator,
     request = ImageRequest(prompt="a paper boat", model=name)
     if operation == "edits":
         request = ImageEditRequest(prompt="a paper boat", model=name, images=[PNG])
-    with pytest.raises(InvalidRequest, match=r"deployment name .* can't be used: .*Nothing was sent"):
+    with pytest.raises(InvalidRequest, match=r"deployment name .* is malformed: .*nothing was sent"):
         await buy_images(azure, request, storage, terms())
     assert not simulator.requests
 
@@ -87,21 +87,23 @@ def test_a_model_with_a_line_break_is_no_model(kind, name):
 @pytest.mark.parametrize("odd", ODD)
 async def test_an_odd_job_id_is_refused_before_anything_is_sent(simulator, storage, odd):
     at = connection(simulator, dialect="openai")
-    with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
+    with pytest.raises(InvalidRequest, match=r"job id .* is malformed"):
         job_at(at, odd)
     job = job_at(at, "video_1").model_copy(update={"id": odd})
     for verb in (videos.look, videos.delete):
-        with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
+        with pytest.raises(InvalidRequest, match=r"job id .* is malformed"):
             await verb(at, odd)
     for step in (wait, fetch):
-        with pytest.raises(InvalidRequest, match=r"job id .* can't be used"):
+        with pytest.raises(InvalidRequest, match=r"job id .* is malformed"):
             await step(at, job, storage, terms())
     for kind, more in ((RemixRequest, {}), (VideoExtendRequest, {"seconds": 4})):
-        with pytest.raises((InvalidRequest, ValidationError), match=r"job id .* can't be used|is no job id|half of a"):
+        with pytest.raises(
+            (InvalidRequest, ValidationError), match=r"job id .* is malformed|is not a job id|half of a"
+        ):
             await buy_video(at, kind(video=job, prompt="x", **more), storage, terms())
-    with pytest.raises(InvalidRequest, match=r"batch id .* can't be used"):
+    with pytest.raises(InvalidRequest, match=r"batch id .* is malformed"):
         await batch_wire.look(at, odd)
-    with pytest.raises(ProviderUnavailable, match=r"names a file .* that can't be asked for"):
+    with pytest.raises(ProviderUnavailable, match=r"names a malformed file id .* for batch batch_1: "):
         async for _ in batch_wire.answers(at, odd, "batch_1", [ImageRequest(prompt="x", model="foxes-1")]):
             pass
     assert not simulator.requests
@@ -114,7 +116,7 @@ async def test_a_server_that_gives_such_an_id_leaves_a_doubt(simulator, storage,
     body = {"id": odd, "object": "video", "status": "queued", "model": "boats-1"}
     simulator.faults.append(Fault("POST", "/videos$", "answer_after", times=None, body=body, status=200))
     simulator.faults.append(Fault("GET", "/videos", "answer", times=None, body={"data": []}, status=200))
-    with pytest.raises(SubmissionInDoubt, match=r"gave it an id .* that can't be used|LiteLLM proxy can't list"):
+    with pytest.raises(SubmissionInDoubt, match=r"its id .* is malformed|LiteLLM proxy can't list"):
         await buy_video(connection(simulator, dialect=dialect), clip(), storage, terms())
     assert [request.method for request in simulator.requests].count("POST") == 1
     assert not [request for request in simulator.requests if request.path.startswith("/v1/videos/")]
@@ -124,7 +126,7 @@ async def test_a_server_that_gives_such_an_id_leaves_a_doubt(simulator, storage,
 
 def test_what_an_id_may_be():
     for good in ("video_68d7512d07848190b3e45da0ecbebcde", "task_a:b", "bGl0ZWxsbTo=", "a..b", "クリップ", "~x@y+z"):
-        assert objection_to(good) is None
+        assert id_problem(good) is None
     assert segment("job id", "a%2F=é") == "a%252F%3D%C3%A9"
 
 

@@ -15,7 +15,7 @@ from prefect_media import (
 )
 from prefect_media.errors import InvalidRequest
 from prefect_media.media import load as reference
-from prefect_media.requests import is_file
+from prefect_media.request_inputs import is_file
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.drawing.film import Film, measure, shoot
 from prefect_media.storage.store import storage_at

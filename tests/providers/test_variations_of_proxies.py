@@ -64,7 +64,9 @@ async def test_where_they_do_not_nothing_is_bought(monkeypatch, place, make, kin
     with proxy(monkeypatch, make) as server:
         at = connection(server, dialect="litellm")
         source = await buy_video(at, clip(), place, terms())
-        with pytest.raises(InvalidRequest, match=r'again.*Nothing was bought.*fallback="last_frame"') as caught:
+        with pytest.raises(
+            InvalidRequest, match=r'looked up later.*nothing was bought.*fallback="last_frame"'
+        ) as caught:
             await buy_video(at, kind(video=source, prompt="at night", **fields), place, terms())
         assert caught.value.details["unsupported"] == kind.operation
         assert len(server.jobs) == 1

@@ -148,9 +148,11 @@ def test_an_extension_says_how_long_it_is_to_be():
 def test_an_asset_that_no_job_made_has_nothing_to_start_from(media_simulator, clip, place):
     stranger = clip.model_copy(update={"source": None})
     sent = len(media_simulator.requests)
-    with pytest.raises(InvalidRequest, match="only a video that a job made can be remixed here; this Asset names no"):
+    with pytest.raises(
+        InvalidRequest, match="can only remix videos that one of its jobs made, not an Asset without a job id"
+    ):
         remix_video.fn(media_simulator.credentials, RemixRequest(video=stranger, prompt="x"), store=place, **HERE)
-    with pytest.raises(InvalidRequest, match="only a video that a job made can be remixed here; a file is not one"):
+    with pytest.raises(InvalidRequest, match="can only remix videos that one of its jobs made, not a file"):
         remix_video.fn(media_simulator.credentials, RemixRequest(video="a.mp4", prompt="x"), store=place, **HERE)
     assert len(media_simulator.requests) == sent
 

@@ -125,7 +125,7 @@ async def test_an_asset_that_can_not_be_remixed_or_be_a_reference(media_simulato
     connection, place = media_simulator.credentials.connection(), storage_at(str(tmp_path))
     [still] = await buy_images(connection, ImageRequest(prompt="a", model="gpt-image-2"), place, TERMS)
     del media_simulator.requests[:]
-    with pytest.raises(InvalidRequest, match="names no job"):
+    with pytest.raises(InvalidRequest, match="not an Asset without a job id"):
         await buy_video(connection, RemixRequest(prompt="b", video=still), place, TERMS)
     film = still.model_copy(update={"kind": "video"})
     with pytest.raises(InvalidRequest, match="has to be an image"):
@@ -289,7 +289,7 @@ async def test_what_is_published_has_to_be_assets(tmp_path):
 
 
 def test_a_prompt_of_blanks():
-    with pytest.raises(ValueError, match="nothing but blanks"):
+    with pytest.raises(ValueError, match="it contains only blanks"):
         ImageRequest(prompt=" \n", model="m")
 
 
@@ -307,7 +307,7 @@ async def test_extra_replaces_nothing_that_the_request_says_itself(media_simulat
     request = VideoRequest(prompt="a", model="m", seconds=4, size="64x64", extra=extra)
     if operation == "remix":
         request = RemixRequest(video="video_1", prompt="a", extra=extra)
-    with pytest.raises(InvalidRequest, match=r"a field of its own|which the request says itself"):
+    with pytest.raises(InvalidRequest, match=r"a field of its own|which the request sets itself"):
         await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
     assert not media_simulator.jobs
 
@@ -316,7 +316,7 @@ async def test_extra_replaces_no_field_by_the_name_that_a_server_has_for_it(tmp_
     request = VideoRequest(prompt="a", model="m", seconds=4, size="1280x720", extra={"duration": 12})
     with Simulator(profile="openrouter") as server:
         line = server.credentials.model_copy(update={"dialect": "openrouter"}).connection()
-        with pytest.raises(InvalidRequest, match="extra has duration, which the request says itself"):
+        with pytest.raises(InvalidRequest, match="extra has duration, which the request sets itself"):
             await buy_video(line, request, storage_at(str(tmp_path)), TERMS)
         assert not server.jobs
 
@@ -326,7 +326,9 @@ async def test_extra_replaces_no_field_by_the_name_that_a_server_has_for_it(tmp_
 async def test_a_key_that_can_not_be_sent_is_said_without_showing_it(tmp_path, monkeypatch, key, place):
     monkeypatch.setenv("OPENAI_API_KEY", key if place == "environment" else "sk-x")
     credentials = OpenAICredentials(api_key=SecretStr(key) if place == "block" else None)
-    with pytest.raises(AuthenticationFailed, match="the key has a line break or a letter in it") as caught:
+    with pytest.raises(
+        AuthenticationFailed, match="the key contains an invalid character, such as a line break; paste it again"
+    ) as caught:
         await agenerate_images.fn(credentials, ImageRequest(prompt="a", model="gpt-image-2"), store=str(tmp_path))
     assert "TOP" not in str(caught.value)
     assert "SECRET" not in str(caught.value)
@@ -336,7 +338,7 @@ async def test_a_key_that_can_not_be_sent_is_said_without_showing_it(tmp_path, m
 def test_the_line_break_at_the_end_of_a_file_is_no_part_of_a_key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x\n")
     assert OpenAICredentials().connection().api_key == "sk-x"
-    with pytest.raises(AuthenticationFailed, match="the organization has"):
+    with pytest.raises(AuthenticationFailed, match="the organization contains an invalid character"):
         OpenAICredentials(organization="Größe").connection()
 
 

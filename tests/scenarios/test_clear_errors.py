@@ -18,7 +18,7 @@ from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import problems_of
 from prefect_media.simulator import Fault
 from prefect_media.storage.store import storage_at
-from prefect_media.user_input import DEEPEST, MOST_QUOTED, fault_of, quoted, shortened
+from prefect_media.user_input import DEEPEST, MOST_QUOTED, brief_repr, brief_text, fault_of
 
 TERMS = PurchaseOptions(scope="test", timeout=60)
 STILL = ImageRequest(prompt="a fox", model="gpt-image-2")
@@ -63,7 +63,7 @@ def test_a_number_has_plain_digits(fields):
         VideoRequest(prompt="a", model="m", **fields)
 
 
-BAD_TEXTS = [("a\0b", "NUL character in it, at position"), ("ab\ud800", "half of a surrogate pair")]
+BAD_TEXTS = [("a\0b", "a NUL character at position"), ("ab\ud800", "half of a surrogate pair")]
 
 
 @pytest.mark.parametrize(("text", "said"), BAD_TEXTS)
@@ -177,12 +177,12 @@ async def test_a_million_characters_are_not_quoted_by_a_task(prefect, media_simu
 
 def test_what_is_quoted_stays_short_and_can_be_written_down():
     for value in (MILLION, {"a": MILLION}, [MILLION] * 100, nested(5_000), 10**5_000, "a\0\ud800"):
-        quoted(value).encode()
-        assert len(quoted(value)) < 1_000
-    assert quoted("1024x1024") == "'1024x1024'"
-    assert shortened("/tmp/fox.png") == "/tmp/fox.png"
-    assert shortened("a\0b\ud800") == "a\\x00b\\ud800"
-    assert len(shortened(MILLION)) < MOST_QUOTED + 40
+        brief_repr(value).encode()
+        assert len(brief_repr(value)) < 1_000
+    assert brief_repr("1024x1024") == "'1024x1024'"
+    assert brief_text("/tmp/fox.png") == "/tmp/fox.png"
+    assert brief_text("a\0b\ud800") == "a\\x00b\\ud800"
+    assert len(brief_text(MILLION)) < MOST_QUOTED + 40
 
 
 # What servers say

@@ -17,6 +17,7 @@ NOUNS = {
     "errors",
     "settings",
     "requests",
+    "request_inputs",
     "assets",
     "manifest",
     "jobs",

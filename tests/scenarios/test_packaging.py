@@ -77,7 +77,7 @@ def test_import_is_light():
 
 
 def test_the_core_imports_no_prefect():
-    """Every module of the core, imported where Prefect and openai can't be; two are imported with the first client."""
+    """Every module of the core, imported where Prefect and openai can't be."""
     code = f"""
 import importlib, sys
 class Refused:
@@ -85,7 +85,7 @@ class Refused:
         if name.partition(".")[0] in ("prefect", "openai"):
             raise ImportError(f"{{name}} was imported")
 sys.meta_path.insert(0, Refused())
-for name in {[module_of(path) for path in core_files() if path.stem not in ("bounds", "bounded_client")]!r}:
+for name in {[module_of(path) for path in core_files()]!r}:
     importlib.import_module(name)
 print("imported")
 """

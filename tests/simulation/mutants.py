@@ -61,7 +61,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "an error of the server counts as refused": [
         Edit(
             error_mapping,
-            "_meaning",
+            "_error_of",
             "        if paid:\n            return Sub",
             "        if False:\n            return Sub",
         ),

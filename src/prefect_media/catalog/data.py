@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from ..errors import InvalidRequest
 from ..runtime import clock
 from ..settings import settings
-from ..user_input import quoted
+from ..user_input import brief_repr
 from .sizes import FreeSizes
 
 if TYPE_CHECKING:
@@ -242,21 +242,21 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
         rules = named.family if named else data.families.get(family)
         if rules is None:
             raise InvalidRequest(
-                f"model_family={quoted(family)} is not in the catalog; it knows {', '.join(data.families)}. "
+                f"model_family={brief_repr(family)} is not in the catalog; it knows {', '.join(data.families)}. "
                 "Leave it out for a model of another kind. Nothing was sent"
             )
     if rules is not None and rules.kind != kind:
         alive = [m.name for m in data.models.values() if m.family.kind == kind and m.status(host) != "retired"]
         others = ", ".join(alive) or "on other servers: give their base_url"
         raise InvalidRequest(
-            f"model={quoted(name)} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}. "
+            f"model={brief_repr(name)} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}. "
             "Nothing was sent"
         )
     if rules is None and data.hosts[host].closed and settings().validation == "strict":
         alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]
         known = ", ".join(alive) or "no video model since 2026-09-24"
         raise InvalidRequest(
-            f"model={quoted(name)} is not a model of {data.hosts[host].name}; it serves {known}. Nothing was sent. "
+            f"model={brief_repr(name)} is not a model of {data.hosts[host].name}; it serves {known}. Nothing was sent. "
             "If it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
         )
     return rules

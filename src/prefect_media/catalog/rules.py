@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..requests import ImageEditRequest, ImageRequest, VideoRequest
-from ..user_input import quoted, shortened
+from ..user_input import brief_repr, brief_text
 from .data import Family, Host, catalog
 from .sizes import GENERIC_SIZES, closest, parsed, ratio_of
 
@@ -44,11 +44,12 @@ def complaints(
         partial_images: How many previews are wanted.
     """
 
-    name = shortened(name)
+    name = brief_text(name)
     said: list[str] = []
     if request.size and request.aspect_ratio:
         said.append(
-            f"size={quoted(request.size)} and aspect_ratio={quoted(request.aspect_ratio)} exclude each other; give one"
+            f"size={brief_repr(request.size)} and aspect_ratio={brief_repr(request.aspect_ratio)} exclude each other; "
+            "pass only one"
         )
     said += _misplaced(request)
     if isinstance(request, VideoRequest):
@@ -79,7 +80,7 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
         if value is None or value in allowed:
             continue
         said.append(
-            f"{name} can't make {field}={quoted(value)}; possible are {_listed(allowed)}"
+            f"{name} can't make {field}={brief_repr(value)}; possible are {_listed(allowed)}"
             if allowed
             else _not_taken(name, field, value)
         )
@@ -92,8 +93,9 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
         if size[0] * size[1] * frames > rules.gif_pixels:
             most = rules.gif_pixels // (size[0] * size[1])
             said.append(
-                f"{name} can't make frame_count={frames} of size={quoted(request.size)}: all frames together may have "
-                f"{rules.gif_pixels:,} pixels; possible are {max(most, 0)} frames of this size, or smaller ones"
+                f"{name} can't make frame_count={frames} of size={brief_repr(request.size)}: all frames together "
+                f"have at most {rules.gif_pixels:,} pixels; "
+                f"possible are {max(most, 0)} frames of this size, or smaller ones"
             )
     return said
 
@@ -110,7 +112,7 @@ def _edit(request: ImageEditRequest, name: str, rules: Family) -> list[str]:
     if request.markup is not None and not rules.markup:
         said.append(_not_taken(name, "markup", "an image"))
     if request.markup is not None and request.mask is not None:
-        said.append("mask and markup exclude each other; give one")
+        said.append("mask and markup exclude each other; pass only one")
     return said
 
 
@@ -118,7 +120,7 @@ def _common(request: ImageOptions | VideoRequest, name: str, rules: Family) -> l
     said: list[str] = []
     gif = getattr(request, "output_format", None) == "gif"
     if complaint := _size_complaint(request.size, rules, gif=gif):
-        said.append(f"{name} can't make size={quoted(request.size)}: {complaint}")
+        said.append(f"{name} can't make size={brief_repr(request.size)}: {complaint}")
     if len(request.prompt) > rules.prompt_max:
         said.append(
             f"{name} takes a prompt of at most {rules.prompt_max:,} characters, this one has {len(request.prompt):,}; "
@@ -141,7 +143,7 @@ def _misplaced(request: ImageOptions | VideoRequest) -> list[str]:
         fields = tuple(type(request).model_fields)
     own = [name for name in request.extra if name in fields]
     return said + [
-        f"extra={{{quoted(name)}: {quoted(request.extra[name])}}} is a field of its own; pass {name}=..."
+        f"extra={{{brief_repr(name)}: {brief_repr(request.extra[name])}}} is a field of its own; pass {name}=..."
         for name in own
     ]
 
@@ -155,7 +157,8 @@ def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host)
     if request.output_format is not None and (rules or row.formats) and request.output_format not in allowed:
         where = f" on {row.name}" if row.formats else ""
         said.append(
-            f"{name} can't make output_format={quoted(request.output_format)}{where}; possible are {_listed(allowed)}"
+            f"{name} can't make output_format={brief_repr(request.output_format)}{where}; "
+            f"possible are {_listed(allowed)}"
             if allowed
             else _not_taken(name, "output_format", request.output_format)
         )
@@ -164,7 +167,9 @@ def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host)
         value = getattr(request, need.field, None)
         if value is None or (need.value is not None and value != need.value) or output_format in need.output_format:
             continue
-        shown = f"{need.field}={quoted(value)}" if isinstance(value, str | int) and need.field != "mask" else need.field
+        shown = (
+            f"{need.field}={brief_repr(value)}" if isinstance(value, str | int) and need.field != "mask" else need.field
+        )
         possible = [each for each in need.output_format if each in allowed] or list(need.output_format)
         said.append(f"{shown} needs output_format {' or '.join(possible)}, not {output_format}")
     return said
@@ -205,7 +210,7 @@ def size_for(aspect_ratio: str, rules: Family | None) -> str:
 
 def _not_taken(name: str, field: str, value: object) -> str:
     instead = catalog().instead.get(field)
-    return f"{name} does not take {field} (given: {quoted(value)}); leave it out" + (
+    return f"{name} does not take {field} (given: {brief_repr(value)}); leave it out" + (
         f", and {instead}" if instead else ""
     )
 

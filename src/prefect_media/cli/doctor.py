@@ -17,7 +17,7 @@ from rich.text import Text
 from ..catalog.data import catalog
 from ..errors import AuthenticationFailed, MediaError, NotFound
 from ..providers.connection import Connection
-from ..providers.dialects import dialect_of
+from ..providers.detection import dialect_of
 from ..providers.wire import Answer, ask, fields_of
 from ..runtime import clock
 from ..settings import settings
@@ -109,14 +109,15 @@ async def examine_store(storage: Storage) -> Finding:
 
 
 async def _videos(connection: Connection) -> Finding | None:
-    """What keeps vLLM-Omni from making videos: its processes don't share their jobs."""
-    if (await dialect_of(connection)).name != "vllm-omni":
+    """Whether the server refuses its job list with HTTP 409, where dialects.toml knows the remedy."""
+    dialect = await dialect_of(connection)
+    if not dialect.conflict_remedy:
         return None
     try:
         await ask(connection, "get", connection.url("/videos?limit=1"))
     except MediaError as error:
         if error.status_code == CONFLICT:
-            return Finding("bad", error.message, "start vLLM-Omni with --api-server-count 1")
+            return Finding("bad", error.message, dialect.conflict_remedy)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from ..errors import MediaError
 from .lazy import load
 
 if TYPE_CHECKING:
-    from ..simulator.profiles import Profile, ProfileName
+    from ..simulator.profiles import Profile
 
 NEEDED = ("starlette", "uvicorn", "python_multipart")
 
@@ -64,8 +64,7 @@ def run(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    name = cast("ProfileName", profile)
-    provider = simulator.Simulator(host=host, port=port, latency=latency, models=served, profile=name)
+    provider = simulator.Simulator(host=host, port=port, latency=latency, models=served, profile=profile)
     try:
         provider.start()
     except OSError as error:

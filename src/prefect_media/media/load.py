@@ -17,7 +17,7 @@ from ..errors import InvalidRequest, StoreError
 from ..settings import settings
 from ..storage.address import parse_address
 from ..storage.store import storage_of
-from ..user_input import fault_of, shortened
+from ..user_input import brief_text, fault_of
 from . import reach
 from .facts import SUFFIXES, sniff, video_facts
 from .safe_fetch import fetch
@@ -97,7 +97,7 @@ def shown(image: Given) -> str:
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
     text = image.uri if isinstance(image, Asset) else str(image)
-    return f"{text[:24]}..." if text.startswith("data:") else shortened(reach.shown(text))
+    return f"{text[:24]}..." if text.startswith("data:") else brief_text(reach.shown(text))
 
 
 async def _from_text(text: str, what: str, limit: int) -> bytes:

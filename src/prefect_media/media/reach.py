@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..user_input import shortened
+from ..user_input import brief_text
 
 REDIRECTS = 5
 """Redirects followed at most, each one checked like the first URL."""
@@ -145,9 +145,9 @@ def shown(url: str) -> str:
     """A URL as a message may show it: without a login, a signed query or a fragment."""
     scheme, mark, rest = url.partition("?")[0].partition("#")[0].partition("://")
     if not mark:
-        return shortened(scheme)
+        return brief_text(scheme)
     host, slash, path = rest.partition("/")
-    return shortened(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+    return brief_text(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
 
 
 def _unwrapped(address: Address) -> Address:

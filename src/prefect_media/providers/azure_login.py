@@ -10,31 +10,31 @@ from ..errors import AuthenticationFailed
 
 V1_SCOPE = "https://ai.azure.com/.default"
 DATED_SCOPE = "https://cognitiveservices.azure.com/.default"
-"""What the v1 API and the older, dated API want a token for (Microsoft's API version page of 2026-03-19)."""
+"""Token scopes of the v1 API and of the older, dated API (Microsoft's API version page of 2026-03-19)."""
 
 
 @lru_cache(maxsize=4)
 def token_provider(scope: str) -> Callable[[], str]:
-    """A function that returns a valid token, asking Entra only when the last one is about to expire.
+    """A function that returns a valid token; it asks Entra only when the last token is about to expire.
 
     Raises:
-        errors.AuthenticationFailed: azure-identity is not installed; the function raises it when nobody is logged in.
+        errors.AuthenticationFailed: azure-identity is not installed. The function raises it when there is no login.
     """
     try:
         from azure.core.exceptions import AzureError
         from azure.identity import DefaultAzureCredential, get_bearer_token_provider
     except ImportError:
         raise AuthenticationFailed(
-            "use_entra_id needs azure-identity: pip install 'prefect-media[azure]', or set api_key or azure_ad_token"
+            "use_entra_id needs azure-identity; pip install 'prefect-media[azure]', or set api_key or azure_ad_token"
         ) from None
-    ask = get_bearer_token_provider(DefaultAzureCredential(), scope)
+    get_token = get_bearer_token_provider(DefaultAzureCredential(), scope)
 
     def token() -> str:
         try:
-            return ask()
+            return get_token()
         except AzureError as error:
             reason = str(error).strip().partition("\n")[0]
-            raise AuthenticationFailed(f"nobody is logged in to Azure here: {reason}; try az login") from None
+            raise AuthenticationFailed(f"no Azure login was accepted: {reason}; run az login") from None
 
     return token
 

@@ -1,9 +1,9 @@
-"""The Batch API on the wire: a file of requests goes up, a batch is made of it, its answers come down as files.
+"""Requests of the Batch API: upload a file of requests, create a batch of it, download the files with its answers.
 
-As OpenAI documents it (the Batch guide, the API reference and openai-python 3.57.0, read on 2026-11-24): one endpoint
-and one model per file, 50,000 lines and 200 MB at most, answers in any order and told apart by `custom_id`; what was
-refused or not made in time stands in a file of its own. Files that were uploaded for a batch go by themselves after 30
-days, and so do those with its answers.
+As OpenAI documents it (the Batch guide, the API reference and openai-python 3.57.0, read on 2026-11-24): a file has one
+endpoint, one model, and at most 50,000 lines and 200 MB. Answers come in any order and are matched by `custom_id`;
+requests that were refused or expired are in a second file. OpenAI deletes uploaded files and files with answers after
+30 days.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, cast
-from urllib.parse import urlencode
+from typing import Any
 
 from ..cleaning import cleaner_of, sentence
 from ..errors import (
@@ -26,12 +25,14 @@ from ..errors import (
 )
 from ..image_batch import FREE, MARK, BatchState
 from ..requests import ImageRequest
-from .address import objection_to, segment, shortened
+from ..user_input import brief_repr
+from .address import id_problem, segment
 from .connection import Connection, headers_of
 from .download import Content
 from .error_mapping import answer_error
-from .images import OnPreview, Picture, body_of, link_in, told
+from .images import OnPreview, Picture, body_of, link_in, parse_answer
 from .limits import image_bytes, images_at_most
+from .pages import page_query, rows_of
 from .picture_stream import LineReader
 from .server_time import Oldest
 from .wire import ask, fields_of
@@ -41,9 +42,8 @@ ENDPOINT = "/v1/images/generations"
 MOST_LINES = 50_000
 MOST_BYTES = 200_000_000
 
-PAGE = 100
 PAGES = 50
-"""Pages of 100 batches looked through at most."""
+"""Most pages of batches that are read."""
 
 
 def line_of(key: str, request: ImageRequest) -> bytes:
@@ -53,10 +53,10 @@ def line_of(key: str, request: ImageRequest) -> bytes:
 
 
 async def upload(connection: Connection, lines: Sequence[bytes]) -> str:
-    """Upload the file of a batch, and return its id. It costs nothing, so it may be sent again.
+    """Upload the file of a batch, and return its id. It costs nothing, so it may be retried.
 
     Raises:
-        errors.MediaError: It could not be uploaded.
+        errors.MediaError: The upload failed.
     """
     file = ("images.jsonl", b"".join(lines), "application/jsonl")
     answer = await ask(connection, "post", connection.url("/files"), form={"purpose": "batch"}, files=[("file", file)])
@@ -71,24 +71,24 @@ async def create(
     """Buy a batch: one request, sent once.
 
     Args:
-        connection: Where to and as whom.
+        connection: The server and the account.
         file_id: The uploaded file.
-        key: Key of the batch on the ledger, by which it is found in the list.
-        ready: Awaited right before the request is sent; may raise to keep it here.
+        key: Key of the batch on the ledger, by which `recent` identifies it.
+        ready: Awaited right before the request is sent; an error that it raises stops the request.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost; the batch may or may not exist.
-        errors.MediaError: Anything else; then nothing was bought.
+        errors.MediaError: Any other failure; nothing was bought.
     """
     order = {"input_file_id": file_id, "endpoint": ENDPOINT, "completion_window": "24h", "metadata": {MARK: key}}
     answer = await ask(connection, "post", connection.url("/batches"), json_body=order, paid=True, ready=ready)
     if (state := BatchState.parse(answer.body)) is None:
         raise SubmissionInDoubt(
-            "the provider took the order but answered without a batch", request_id=answer.request_id
+            "the provider took the request but answered without a batch", request_id=answer.request_id
         )
-    if why := objection_to(state.id):
+    if problem := id_problem(state.id):
         raise SubmissionInDoubt(
-            f"the provider took the order but answered with a batch id {shortened(state.id)} that can't be used: {why}",
+            f"the provider took the request, but the id of the batch {brief_repr(state.id)} is malformed: {problem}",
             request_id=answer.request_id,
             taken=True,
         )
@@ -96,15 +96,15 @@ async def create(
 
 
 async def look(connection: Connection, batch_id: str) -> BatchState:
-    """How a batch stands. Sent once: whoever waits looks again anyway.
+    """The state of a batch. Sent once: a caller that waits polls again anyway.
 
     Raises:
         errors.NotFound: The server has no such batch.
-        errors.MediaError: The look failed; the batch may be well.
+        errors.MediaError: The request failed; that says nothing about the batch.
     """
     answer = await ask(connection, "get", connection.url(f"/batches/{segment('batch id', batch_id)}"), retries=0)
     if (state := BatchState.parse(answer.body)) is None:
-        raise ProviderUnavailable(f"{connection.host} answered without a batch when asked for {batch_id}")
+        raise ProviderUnavailable(f"{connection.host} answered the request for batch {batch_id} without a batch")
     return state
 
 
@@ -112,36 +112,35 @@ async def page(connection: Connection, after: str | None = None) -> tuple[list[B
     """One page of the account's batches, newest first, and whether there are more.
 
     Args:
-        connection: Where to and as whom.
+        connection: The server and the account.
         after: The batch before the first one of the page; None begins with the newest.
 
     Raises:
         errors.InvalidRequest: The server has no Batch API.
-        errors.MediaError: It can't be asked now.
+        errors.MediaError: The request failed.
     """
-    query = urlencode({"limit": PAGE, **({"after": after} if after else {})})
     try:
-        answer = await ask(connection, "get", f"{connection.url('/batches')}?{query}")
+        answer = await ask(connection, "get", f"{connection.url('/batches')}?{page_query(after, ordered=False)}")
     except MediaError as error:
         if error.status_code not in (404, 405, 501):
             raise
         raise InvalidRequest(
             f"{connection.host} has no Batch API ({connection.url('/batches')} answers HTTP {error.status_code}); "
-            "make the images with generate_images or agather. Nothing was sent"
+            "make the images with generate_images or agather; nothing was sent"
         ) from error
     body = fields_of(answer.body)
-    if not isinstance(body.get("data"), list):
-        raise InvalidRequest(f"{connection.host} was asked for its batches and answered without a list")
-    states = [state for row in cast(list[object], body["data"]) if (state := BatchState.parse(row))]
+    if (rows := rows_of(body)) is None:
+        raise InvalidRequest(f"{connection.host} answered the request for its batches without a list")
+    states = [state for row in rows if (state := BatchState.parse(row))]
     return states, body.get("has_more") is True
 
 
 async def recent(connection: Connection, *, since: Oldest) -> AsyncIterator[BatchState]:
-    """The account's batches, newest first, until all of a page are older than a moment.
+    """The account's batches, newest first, up to the first page that is older than a moment.
 
     Raises:
         errors.InvalidRequest: The server has no Batch API, or its list does not end.
-        errors.MediaError: It can't be asked now.
+        errors.MediaError: The request failed.
     """
     after: str | None = None
     for _ in range(PAGES):
@@ -155,20 +154,20 @@ async def recent(connection: Connection, *, since: Oldest) -> AsyncIterator[Batc
         if older or not more or not states or states[-1].id == after:
             return
         after = states[-1].id
-    raise InvalidRequest(f"{connection.host} has more batches than can be looked through")
+    raise InvalidRequest(f"{connection.host} has more batches than the {PAGES} pages that are read")
 
 
 class Line:
-    """What a batch answers to one of its requests.
+    """The answer of a batch to one of its requests.
 
     Attributes:
         key: The request's `custom_id`.
-        error: Why nothing was made, if so.
-        final: Whether the same would come of it once more, or be paid once more.
+        error: Why there are no pictures; None where there are.
+        final: Whether buying the request again would fail again, or would be paid again.
         request_id: The provider's id of the request.
-        rows: What is said of each picture, in the order they are handed out; complete after the last one.
-        usage: Tokens, as the provider counted them.
-        streams: Says that there is no sense in waiting for room in memory: it is there already.
+        rows: The JSON of each picture without its content, in the order of the pictures.
+        usage: The provider's count of tokens.
+        streams: Always true: the pictures are in memory already, so there is no need to wait for free memory.
     """
 
     streams = True
@@ -177,20 +176,20 @@ class Line:
         response, self._pictures = fields_of(row.get("response")), pictures
         self._url = connection.images_url("generations", "")
         self.key = str(row.get("custom_id"))
-        told_id = response.get("request_id")
-        self.request_id = told_id if isinstance(told_id, str) else None
-        listed, self.usage = told(fields_of(response.get("body")))
-        here = [each for each in listed if isinstance(each.get("b64_json"), int)]
-        self._links = [each for each in listed if each not in here and each.get("url")]
-        self.rows = [*here, *self._links]
+        request_id = response.get("request_id")
+        self.request_id = request_id if isinstance(request_id, str) else None
+        rows, self.usage = parse_answer(fields_of(response.get("body")))
+        embedded = [each for each in rows if isinstance(each.get("b64_json"), int)]
+        self._links = [each for each in rows if each not in embedded and each.get("url")]
+        self.rows = [*embedded, *self._links]
         self.error = _refusal(row, response, connection, batch_id)
         self.final = isinstance(self.error, ContentRejected)
         if self.error is None and not self.rows:
-            said = f"batch {batch_id} answered without any image; pass retry_failed=True to buy it again"
-            self.error, self.final = JobFailed(said, job_id=batch_id), True
+            message = f"batch {batch_id} answered without any image; pass retry_failed=True to buy it again"
+            self.error, self.final = JobFailed(message, job_id=batch_id), True
 
     async def pictures(self, on_preview: OnPreview | None = None) -> AsyncIterator[Picture]:
-        """The pictures; there are no previews in a batch."""
+        """The pictures; a batch has no previews."""
         while self._pictures:
             yield Picture(self._pictures.pop(0), None)
         for link in self._links:
@@ -200,22 +199,22 @@ class Line:
 async def answers(
     connection: Connection, file_id: str, batch_id: str, requests: Collection[ImageRequest]
 ) -> AsyncGenerator[Line]:
-    """The lines of a file of answers as they arrive, one in memory at a time; taken up again where it broke off.
+    """The lines of a file of answers as they arrive, one in memory at a time; a broken download is resumed.
 
     Args:
-        connection: Where to and as whom.
+        connection: The server and the account.
         file_id: The file.
-        batch_id: The batch that it answers.
-        requests: What was ordered: no line is larger than the largest of them allows.
+        batch_id: The batch that it belongs to.
+        requests: The requests of the batch; the largest of them limits the size of a line.
 
     Raises:
         errors.JobExpired: The file is gone.
-        errors.ProviderUnavailable: The server gave an id that no file can have.
-        errors.MediaError: It can't be had now, or broke off for good.
+        errors.ProviderUnavailable: The id of the file is malformed.
+        errors.MediaError: The download failed.
     """
-    if why := objection_to(file_id):
+    if problem := id_problem(file_id):
         raise ProviderUnavailable(
-            f"{connection.host} names a file {shortened(file_id)} for batch {batch_id} that can't be asked for: {why}",
+            f"{connection.host} names a malformed file id {brief_repr(file_id)} for batch {batch_id}: {problem}",
             job_id=batch_id,
         )
     url = connection.download_url(f"/files/{segment('file id', file_id)}/content")
@@ -226,7 +225,7 @@ async def answers(
 
     def block() -> bytes | None:
         for each in blocks:
-            return bytes(each)  # its memory is that of the next one
+            return bytes(each)  # a copy: the next block reuses its memory
         return None
 
     try:
@@ -236,7 +235,7 @@ async def answers(
             for row, pictures in reader.finish() if piece is None else reader.feed(piece):
                 try:
                     row = cleaner.json(row)
-                except ValueError:  # like a line that is no JSON
+                except ValueError:  # nested too deeply; skipped like a line that is not JSON
                     continue
                 yield Line(fields_of(row), pictures, connection, batch_id)
     except BaseException:
@@ -251,8 +250,8 @@ def _refusal(
     if error := fields_of(row.get("error")):
         code = str(error["code"]) if error.get("code") else None
         kind = JobExpired if code == "batch_expired" else JobFailed
-        said = sentence(str(error.get("message") or code or "no explanation"))
-        return kind(f"batch {batch_id} did not make it: {said}; {FREE}", job_id=batch_id, code=code)
+        message = sentence(str(error.get("message") or code or "no explanation"))
+        return kind(f"batch {batch_id} did not make it: {message}; {FREE}", job_id=batch_id, code=code)
     status = response.get("status_code")
     if status == 200:
         return None

@@ -1,7 +1,7 @@
 """An HTTP client whose answers come to an end: one deadline over the whole of each, however small its pieces are.
 
 The timeouts of HTTP clients count anew for each piece, so a server that sends a byte now and then is waited for without
-end. Importing this file imports openai.
+end.
 """
 
 from __future__ import annotations
@@ -11,24 +11,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import httpx2
-from openai import DefaultAsyncHttpxClient
 
 from ..runtime import clock
 
 T = TypeVar("T")
 
 SLOWEST_UPLOAD = 100_000
-"""Bytes of a request's body for each of which a second is allowed on top: files take long on a slow line."""
+"""Bytes per second: the limit grows by the seconds that the request's body takes at this rate."""
 
 
-class BoundedClient(DefaultAsyncHttpxClient):
-    """The SDK's own HTTP client, with a limit on each exchange from its first byte sent to its last one received.
+class BoundedClient(httpx2.AsyncClient):
+    """An HTTP client with a limit on each exchange, from its first byte sent to its last one received.
 
-    Only what the network takes counts: a stream may be read as slowly as the reader likes.
+    Only time spent on the network counts: a caller may read a stream as slowly as it likes.
 
     Args:
-        seconds: The limit.
-        options: What the client takes otherwise.
+        seconds: The limit, in seconds.
+        options: Options of `httpx2.AsyncClient`.
     """
 
     def __init__(self, seconds: float, **options: Any) -> None:
@@ -51,11 +50,11 @@ class BoundedClient(DefaultAsyncHttpxClient):
 
 
 class _Time:
-    """What is left of the time for one exchange."""
+    """The time that is left for one exchange."""
 
     def __init__(self, request: httpx2.Request, seconds: float) -> None:
         self._request = request
-        self._whole = self._left = seconds + int(request.headers.get("Content-Length", 0)) / SLOWEST_UPLOAD
+        self._limit = self._left = seconds + int(request.headers.get("Content-Length", 0)) / SLOWEST_UPLOAD
 
     async def spend(self, step: Callable[[], Awaitable[T]]) -> T:
         """Wait for the next step of it.
@@ -70,14 +69,14 @@ class _Time:
             async with asyncio.timeout(self._left):
                 return await step()
         except TimeoutError:
-            said = f"the answer was not whole after {self._whole:.3g} s"
-            raise httpx2.ReadTimeout(said, request=self._request) from None
+            message = f"the answer was not whole after {self._limit:.3g} s"
+            raise httpx2.ReadTimeout(message, request=self._request) from None
         finally:
             self._left -= clock.monotonic() - began
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """The body of an answer, for as long as there is time."""
+    """The body of an answer, read until the time is up."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, time: _Time) -> None:
         self._stream, self._time = stream, time

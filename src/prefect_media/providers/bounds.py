@@ -1,6 +1,6 @@
-"""Answers that come through the SDK's client, as far as they may come: bounded, and from nowhere but our own server.
+"""Limits of the SDK's HTTP client: the size of answers, and the servers that requests and secrets may go to.
 
-Everything here is hooked into the HTTP client, so it also holds for what the SDK reads by itself.
+These functions are event hooks of the HTTP client, so they also hold for what the SDK reads by itself.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .error_mapping import REDIRECTED_TO
 from .limits import BOUND, ERROR_BYTES, JSON_BYTES, Bound
 
 SECRET_HEADERS = ("Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project", "Cookie")
-"""What is sent to the connection's own origin alone."""
+"""Headers that are sent to the connection's own origin only."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body, unpacked piece by piece and counted."""
+    """A body that is decompressed piece by piece and counted."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, unpacker: Unpacker, bound: Bound) -> None:
         self._stream, self._unpacker, self._bound = stream, unpacker, bound
@@ -40,33 +40,33 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 async def bind(response: httpx2.Response) -> None:
-    """Bound an answer to JSON without images; whoever expects more sets `bound_of` before it is read."""
-    bad = not response.is_success
-    bound = response.extensions[BOUND] = Bound(ERROR_BYTES if bad else JSON_BYTES, cuts=bad)
+    """Limit an answer to the size of JSON without images; who expects more raises `bound_of` before reading."""
+    failed = not response.is_success
+    bound = response.extensions[BOUND] = Bound(ERROR_BYTES if failed else JSON_BYTES, cuts=failed)
     try:
         unpacker = Unpacker(response.headers.get("Content-Encoding", ""))
     except ValueError as error:
         raise httpx2.DecodingError(str(error)) from None
-    response.headers.pop("Content-Encoding", None)  # so that httpx2 does not unpack it again
+    response.headers.pop("Content-Encoding", None)  # so that httpx2 does not decompress it again
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     response.stream = _Bounded(response.stream, unpacker, bound)
 
 
 def keep_secrets_home(request: httpx2.Request, base_url: str) -> None:
-    """Take what is for our own server out of a request that a redirect sends elsewhere."""
+    """Remove the secrets from a request that a redirect sends to another origin."""
     if not Home(httpx.URL(base_url)).owns(httpx.URL(str(request.url))):
         for name in SECRET_HEADERS:
             request.headers.pop(name, None)
 
 
 def refuse_redirect(response: httpx2.Response, *, leaves_home: bool) -> None:
-    """Let no paid request be sent again, and none go elsewhere, because a server says so.
+    """Follow no redirect of a paid request, and none that leads a request to another origin.
 
-    The answer stays as it is, and its Location is put aside: so the client has nothing to follow.
+    The redirect's `Location` is moved to an extension, so that the client finds nothing to follow.
 
     Args:
         response: The answer.
-        leaves_home: Whether a GET may go to another origin, without what is for ours alone.
+        leaves_home: Whether a GET may follow a redirect to another origin, without the secrets.
     """
     if not response.has_redirect_location:
         return

@@ -1,7 +1,7 @@
 """Connections to a provider, and the SDK clients that serve them.
 
-Clients are shared by everything in one process that uses the same event loop and the same connection, so
-a second call pays for no second TLS set-up. They live here and not in the blocks, which stay picklable.
+Clients are shared by all code of a process that uses the same event loop and the same connection, so a second call
+needs no second TLS handshake. They are kept here and not in the blocks, which stay picklable.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode, urlsplit
 
+import httpx2
+
 from ..cleaning import cleaner_of, keep_secrets_out_of_logs
 from ..errors import AuthenticationFailed
 from ..runtime.per_loop import shared
@@ -19,10 +21,11 @@ from ..runtime.transfers import tls
 from ..runtime.unpacking import ACCEPTED
 from .address import segment
 from .azure_login import DATED_SCOPE, V1_SCOPE, async_token_provider, token_provider
+from .bounded_client import BoundedClient
+from .bounds import bind, keep_secrets_home, refuse_redirect
 from .error_mapping import keep_secrets_out_of
 
 if TYPE_CHECKING:
-    import httpx2
     from openai import AsyncOpenAI, OpenAI
 
     from ..catalog.data import Host
@@ -41,12 +44,12 @@ keep_secrets_out_of_logs(
 )
 
 ONE_PIECE_BYTES = 4 * 1024 * 1024
-"""A request body up to this size is put together before it is sent."""
+"""A request body up to this size is assembled in memory before it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where to send requests and as whom. The key is in it, but in no repr of it."""
+    """The server that requests go to, and the account that pays. Holds the key, which no repr shows."""
 
     provider: Literal["openai", "azure"]
     base_url: str
@@ -60,18 +63,18 @@ class Connection:
     organization: str | None = None
     project: str | None = None
     dialect: str = field(default="openai", compare=False)
-    """How the server speaks, a name in dialects.toml or "auto"; the same connection whatever it says."""
+    """A name of dialects.toml, or "auto" to detect it; connections that differ only in it are equal."""
     model_family: str | None = None
     request_timeout: float = 600.0
-    """Seconds to wait for one HTTP answer, the whole of it."""
+    """Seconds to wait for one whole HTTP answer."""
     max_concurrency: int = 16
-    """Paid requests in the air at once, in one process."""
+    """Most paid requests at once, in one process."""
 
     def __post_init__(self) -> None:
         for name, text in (("key", self.api_key), ("organization", self.organization), ("project", self.project)):
             if text and not (text.isascii() and text.isprintable()):
                 raise AuthenticationFailed(
-                    f"the {name} has a line break or a letter in it that no {name} has; copy it anew. Nothing was sent"
+                    f"the {name} contains an invalid character, such as a line break; paste it again; nothing was sent"
                 )
 
     @property
@@ -81,7 +84,7 @@ class Connection:
 
     @property
     def catalog_host(self) -> Host:
-        """Whose rules and retirement dates apply."""
+        """The host whose rules and retirement dates of the catalog apply."""
         name = urlsplit(self.base_url).hostname or ""
         if name == "api.openai.com" or name.endswith(".api.openai.com"):
             return "openai"
@@ -89,7 +92,7 @@ class Connection:
 
     @property
     def account(self) -> dict[str, str | None]:
-        """Who pays: part of a purchase's identity. Deliberately not the key, which may be rotated."""
+        """The account that pays: part of a purchase's identity. Without the key, because keys are rotated."""
         return {
             "provider": self.provider,
             "host": self.host,
@@ -98,10 +101,10 @@ class Connection:
         }
 
     def images_url(self, operation: Literal["generations", "edits"], model: str) -> str:
-        """Full URL of an image operation; Azure's dated api-versions only know it per deployment.
+        """Full URL of an image operation; Azure's dated api-versions have it per deployment only.
 
         Raises:
-            errors.InvalidRequest: No deployment can have that name.
+            errors.InvalidRequest: The name of the deployment is malformed.
         """
         if self.provider == "azure" and is_dated(self.api_version):
             root = self.base_url.removesuffix("/v1")
@@ -110,7 +113,7 @@ class Connection:
         return self.url(f"/images/{operation}")
 
     def url(self, path: str) -> str:
-        """Full URL of a path of the v1 API (the client adds `api-version=preview` where it is asked for)."""
+        """Full URL of a path of the v1 API (the client adds `api-version=preview` where the connection has it)."""
         return f"{self.base_url}{path}"
 
     def download_url(self, path: str) -> str:
@@ -124,16 +127,16 @@ class Connection:
 
 def is_dated(api_version: str | None) -> bool:
     """Whether an Azure api-version is of the older kind that carries a date, such as "2025-04-01-preview"."""
-    return bool(api_version) and api_version[:2] == "20"  # pyright: ignore[reportOptionalSubscript]
+    return api_version is not None and api_version.startswith("20")
 
 
 def wire_client(connection: Connection) -> AsyncOpenAI:
-    """The client our own requests go through: always the plain one, because URLs are built here."""
+    """The client for this package's own requests: never the Azure client, because URLs are built here."""
     return shared(("wire", connection), lambda: _plain_async(connection, ours=True))
 
 
 async def headers_of(connection: Connection) -> dict[str, str]:
-    """What a request has to carry that doesn't go through the SDK's client."""
+    """The headers with the secrets, for requests that don't go through the SDK's client."""
     secret = await async_token_provider(_scope(connection))() if connection.entra else connection.api_key
     headers = {"Authorization": f"Bearer {secret}"} if connection.bearer or connection.entra else {"api-key": secret}
     if connection.organization:
@@ -144,12 +147,12 @@ async def headers_of(connection: Connection) -> dict[str, str]:
 
 
 def paid_slots(connection: Connection) -> asyncio.Semaphore:
-    """Holds back paid requests beyond the connection's `max_concurrency`."""
+    """Limits the paid requests at once to the connection's `max_concurrency`."""
     return shared(("slots", connection), lambda: asyncio.Semaphore(connection.max_concurrency))
 
 
 def async_client(connection: Connection) -> AsyncOpenAI:
-    """The SDK client a user gets: shared on the running event loop, a new one outside of any."""
+    """The SDK client for users: shared on the running event loop, a new one without a loop."""
     from openai import AsyncAzureOpenAI
 
     def make() -> AsyncOpenAI:
@@ -166,7 +169,7 @@ def async_client(connection: Connection) -> AsyncOpenAI:
 
 @lru_cache(maxsize=64)
 def sync_client(connection: Connection) -> OpenAI:
-    """The blocking SDK client a user gets, made once."""
+    """The blocking SDK client for users, made once."""
     from openai import AzureOpenAI, OpenAI
 
     if is_dated(connection.api_version):
@@ -199,60 +202,61 @@ def _scope(connection: Connection) -> str:
 
 
 def _http(connection: Connection) -> httpx2.Client:
-    """An HTTP client that sends the key as its server wants it, and to no other; the SDK's plain ones send a bearer."""
+    """An HTTP client that sends the key in the header its server expects, and to no other server."""
     from openai import DefaultHttpxClient
 
-    from .bounds import refuse_redirect
-
-    def ours_alone(request: httpx2.Request) -> None:
+    def protect_secrets(request: httpx2.Request) -> None:
         _keep_home(request, connection)
 
-    def unless_paid(response: httpx2.Response) -> None:
+    def check_redirect(response: httpx2.Response) -> None:
         refuse_redirect(response, leaves_home=True)
 
-    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [ours_alone], "response": [unless_paid]})
+    return DefaultHttpxClient(verify=tls(), event_hooks={"request": [protect_secrets], "response": [check_redirect]})
 
 
 def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
-    """The async twin of `_http`.
-
-    The SDK's own would close itself when it is garbage, on whatever event loop is running by then.
+    """The async twin of `_http`. The SDK's default client would be closed on whatever event loop runs by then.
 
     Args:
-        connection: Where to and as whom.
-        ours: Whether we read its answers: then they are bounded, and come from nowhere else.
+        connection: The server and the account.
+        ours: Whether this package reads the answers; then they are bounded, and no redirect leaves the origin.
     """
-    from openai import DefaultAsyncHttpxClient
+    from openai import DEFAULT_CONNECTION_LIMITS, DEFAULT_TIMEOUT, DefaultAsyncHttpxClient
 
-    from .bounded_client import BoundedClient
-    from .bounds import bind, refuse_redirect
-
-    async def ours_alone(request: httpx2.Request) -> None:
+    async def protect_secrets(request: httpx2.Request) -> None:
         _keep_home(request, connection)
 
-    async def in_one_piece(request: httpx2.Request) -> None:
-        cleaner_of(request.headers)  # from now on, logs are kept clean of what it carries
-        # A form would be sent field by field, each with a system call and perhaps a packet of its own.
+    async def read_body(request: httpx2.Request) -> None:
+        cleaner_of(request.headers)  # from now on, its secrets are removed from logs
+        # Unread, a form would be sent field by field: a system call each, and perhaps a packet.
         if int(request.headers.get("Content-Length", 0)) <= ONE_PIECE_BYTES:
             await request.aread()
 
-    async def unless_paid(response: httpx2.Response) -> None:
+    async def check_redirect(response: httpx2.Response) -> None:
         refuse_redirect(response, leaves_home=not ours)
 
-    async def clean(response: httpx2.Response) -> None:
+    async def clean_headers(response: httpx2.Response) -> None:
         keep_secrets_out_of(response)
 
-    hooks = {"request": [ours_alone, in_one_piece], "response": [clean, unless_paid, *([bind] if ours else [])]}
+    hooks = {
+        "request": [protect_secrets, read_body],
+        "response": [clean_headers, check_redirect, *([bind] if ours else [])],
+    }
     if not ours:
         return DefaultAsyncHttpxClient(verify=tls(), event_hooks=hooks)
-    headers = {"Accept-Encoding": ACCEPTED}
-    return BoundedClient(connection.request_timeout, verify=tls(), headers=headers, event_hooks=hooks)
+    return BoundedClient(
+        connection.request_timeout,
+        verify=tls(),
+        headers={"Accept-Encoding": ACCEPTED},
+        event_hooks=hooks,
+        timeout=DEFAULT_TIMEOUT,
+        limits=DEFAULT_CONNECTION_LIMITS,
+        follow_redirects=True,
+    )
 
 
 def _keep_home(request: httpx2.Request, connection: Connection) -> None:
-    """Send the key as this server wants it, and neither it nor anything else of ours to another one."""
-    from .bounds import keep_secrets_home
-
+    """Put the key into the header that this server expects, and remove all secrets on the way to another server."""
     if not connection.bearer:
         request.headers.pop("Authorization", None)
         request.headers["api-key"] = connection.api_key

@@ -1,35 +1,24 @@
-"""How each kind of server speaks the Videos API: dialects.toml, read and put to use.
+"""How each kind of server speaks the Videos API: dialects.toml, and requests and jobs translated by it.
 
-`dialect_of` is the way in: what the credentials or the job say, else what the server gives away in its answer to
-`GET /models`, which is free, asked once per process and server. In doubt it is OpenAI's.
+Nothing in this file does any input or output but reading that file; `detection.py` tells which dialect a server speaks.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tomllib
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
-from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, reduce
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, cast
-from urllib.parse import urlsplit
+from typing import Any, Literal, cast
 
-from ..errors import InvalidRequest, MediaError
+from ..errors import InvalidRequest
 from ..media.upload import Upload
-from ..runtime.per_loop import shared
 from .address import segment
-from .wire import ask, beside, fields_of
-
-if TYPE_CHECKING:
-    from .connection import Connection
-
-AUTO = "auto"
-"""In place of a dialect's name: find out."""
+from .wire import fields_of, validate_extra
 
 Route = Literal["create", "look", "list", "content", "delete", "cancel", "remix", "edit", "extend"]
 Method = Literal["get", "post", "delete"]
@@ -37,7 +26,7 @@ Method = Literal["get", "post", "delete"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownBy:
-    """What tells a server from others; empty where nothing does."""
+    """Marks by which a server of this kind is detected; empty where it has none."""
 
     host: str = ""
     owned_by: str = ""
@@ -47,7 +36,7 @@ class KnownBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One table of dialects.toml; the fields are explained there."""
+    """One table of dialects.toml, where the fields are explained."""
 
     name: str
     title: str
@@ -74,6 +63,7 @@ class Dialect:
     copies_within: Sequence[str] = ()
     variations_need: str = ""
     poll_hint: str = ""
+    conflict_remedy: str = ""
     known_by: KnownBy = field(default_factory=KnownBy)
 
     def can(self, route: Route) -> bool:
@@ -84,7 +74,7 @@ class Dialect:
         """HTTP method and path of an operation.
 
         Raises:
-            errors.InvalidRequest: Servers of this kind lack it (`unsupported` names it), or no job has that id.
+            errors.InvalidRequest: Servers of this kind lack it (`unsupported` names it), or the id is malformed.
         """
         if route not in self.routes:
             raise InvalidRequest(f"{self.title} can't {route} videos; nothing was sent", unsupported=route)
@@ -95,7 +85,7 @@ class Dialect:
         """A new job as arguments of `wire.ask`: a JSON body, or a form with its files.
 
         Args:
-            fields: prompt, model, seconds and size, as far as they are wanted.
+            fields: prompt, model, seconds and size; None leaves a field out.
             extra: Further fields, sent by their own names.
             image: The reference image.
         """
@@ -107,8 +97,8 @@ class Dialect:
         if image and self.reference_value is None:
             uploads.append((self.reference, image))
         elif image:
-            sent[self.reference] = _filled(self.reference_value, _data_url(image))
-        sent |= beside({*sent, *(name for name, _ in uploads)}, extra)
+            sent[self.reference] = _fill_template(self.reference_value, _data_url(image))
+        sent |= validate_extra({*sent, *(name for name, _ in uploads)}, extra)
         body = (self.body_with_reference or self.body) if image else self.body
         if body == "json":
             return {"json_body": sent}
@@ -117,43 +107,43 @@ class Dialect:
         return {"form": sent, "files": uploads}
 
     def refuse_several(self, extra: Mapping[str, Any]) -> None:
-        """Refuse an order of several videos at once: all would be paid for, and one could be fetched.
+        """Refuse a request for several videos at once: all would be paid for, and only one could be fetched.
 
         Raises:
-            errors.InvalidRequest: One of the further fields asks for another number than one; nothing was sent.
+            errors.InvalidRequest: A field of `extra` asks for more or less than one video; nothing was sent.
         """
         for name, value in extra.items():
             if name in self.copies_within:
-                self.refuse_several(_parsed(value))
+                self.refuse_several(_parse_fields(value))
             elif name in self.copies and value not in (None, 1, "1"):
                 raise InvalidRequest(
-                    f"extra has {name}={value!r}, and an order makes one video: leave it out, and make the others by "
-                    "requests of their own with variant=1, variant=2, ... Nothing was sent"
+                    f"extra has {name}={value!r}, and one request makes one video; leave it out, and send further "
+                    "requests with variant=1, variant=2, ...; nothing was sent"
                 )
 
     def variation(self, fields: Mapping[str, Any], source: str | None, footage: Upload | None) -> dict[str, Any]:
         """A remix, edit or extension as arguments of `wire.ask`.
 
         Args:
-            fields: What to do, extra fields included.
-            source: The job whose video it starts from, where the path does not name it.
-            footage: The video itself, in place of `source`.
+            fields: The fields of the request, those of `extra` included.
+            source: Id of the job whose video it starts from; None where the path names it.
+            footage: The video file, in place of `source`.
         """
         if footage is None:
             return {"json_body": {**fields, **({"video": {"id": source}} if source else {})}}
         sent = {name: _json_string(value) for name, value in fields.items()} if self.nested == "json" else fields
         return {"form": {**sent}, "files": [(self.footage, footage)]}
 
-    def understood(self, body: object) -> dict[str, Any]:
-        """A job of this kind of server with OpenAI's field names; a finished one without media is a rejected one."""
+    def translate_job(self, body: object) -> dict[str, Any]:
+        """A job of this kind of server with OpenAI's field names; one that finished without media is rejected."""
         row = dict(fields_of(body))
         for theirs, ours in self.answers.items():
             if row.get(ours) is None:
                 row[ours] = row.get(theirs)
         if self.media and row.get("status") == "completed" and row.get(self.media) == []:
-            said = "it finished without a video, so the provider's filter took it out"
-            row |= {"status": "failed", "error": row.get("error") or {"code": "moderation_blocked", "message": said}}
-        row["content_url"] = next((url for name in self.content_urls if (url := _first(row.get(name)))), None)
+            message = "it finished without a video; the provider's filter removed it"
+            row |= {"status": "failed", "error": row.get("error") or {"code": "moderation_blocked", "message": message}}
+        row["content_url"] = next((url for name in self.content_urls if (url := _first_text(row.get(name)))), None)
         if self.cost:
             row["cost_usd"] = reduce(lambda part, name: fields_of(part).get(name), self.cost.split("."), body)
         return row
@@ -163,108 +153,40 @@ class Dialect:
 def dialects() -> dict[str, Dialect]:
     """All dialects by name, read once."""
     tables = tomllib.loads(files("prefect_media.providers").joinpath("dialects.toml").read_text("utf-8"))["dialects"]
-    found: dict[str, Dialect] = {}
+    by_name: dict[str, Dialect] = {}
     for name, own in tables.items():
         table: dict[str, Any] = {**tables[own["like"]], "note": "", **own} if "like" in own else {**own}
         table.pop("like", None)
         table["content_urls"] = tuple(table.get("content_urls", ()))
         table |= {"name": name, "known_by": KnownBy(**own.get("known_by", {}))}
-        found[name] = Dialect(**table)
-    return found
+        by_name[name] = Dialect(**table)
+    return by_name
 
 
-def dialect_named(name: str) -> Dialect:
+def get_dialect(name: str) -> Dialect:
     """A dialect by its name.
 
     Raises:
-        errors.InvalidRequest: There is none of that name.
+        errors.InvalidRequest: No table has that name.
     """
     if name not in dialects():
-        raise InvalidRequest(f"dialect={name!r} is not known; known are {', '.join(dialects())}")
+        raise InvalidRequest(f"dialect={name!r} is unknown; choose one of {', '.join(dialects())}")
     return dialects()[name]
 
 
-async def taken_by(connection: Connection, extra: Mapping[str, Any]) -> Collection[str]:
-    """The further fields of a request that the server takes whatever the catalog says of its model."""
-    special = {name for dialect in dialects().values() for name in dialect.takes}
-    if connection.catalog_host != "other" or special.isdisjoint(extra):
-        return ()  # without a look at who is there
-    return (await dialect_of(connection)).takes
-
-
-_detected: dict[str, Dialect] = {}
-
-
-async def dialect_of(connection: Connection) -> Dialect:
-    """How the server of a connection speaks.
-
-    A server that is not there, or fails, is not remembered: what it says is asked again the next time.
-    """
-    if connection.dialect != AUTO:
-        return dialect_named(connection.dialect)
-    if known := _known(connection):
-        return known
-    looking = shared("dialects being found out", dict[str, asyncio.Task[Dialect]])
-    if (look := looking.get(connection.base_url)) is None:  # however many ask, the server is asked once
-        look = looking[connection.base_url] = asyncio.create_task(_found_out(connection), context=Context())
-        look.add_done_callback(lambda _: looking.pop(connection.base_url))
-    return await asyncio.shield(look)
-
-
-async def _found_out(connection: Connection) -> Dialect:
-    try:
-        answer = await ask(connection, "get", connection.url("/models"))
-    except MediaError as error:
-        found, sure = dialects()["openai"], error.status_code is not None and error.status_code < 500
-    else:
-        found, sure = _by_models(answer.body, answer.headers), True
-    if sure:
-        _detected[connection.base_url] = found
-    return found
-
-
-def spoken(connection: Connection) -> str:
-    """Name of the dialect that requests of a connection have been made in; OpenAI's before there were any."""
-    if connection.dialect != AUTO:
-        return connection.dialect
-    known = _known(connection)
-    return known.name if known else "openai"
-
-
-def _known(connection: Connection) -> Dialect | None:
-    return _detected.get(connection.base_url) or _by_host(connection.base_url)
-
-
-def _by_host(base_url: str) -> Dialect | None:
-    host = f".{urlsplit(base_url).hostname or ''}"
-    return next((d for d in dialects().values() if d.known_by.host and host.endswith(f".{d.known_by.host}")), None)
-
-
-def _by_models(body: object, headers: Mapping[str, str]) -> Dialect:
-    rows = fields_of(body).get("data")
-    first = fields_of(cast(list[object], rows)[0] if isinstance(rows, list) and rows else None)
-    for dialect in dialects().values():
-        sign = dialect.known_by
-        if sign.owned_by and str(first.get("owned_by", "")).startswith(sign.owned_by):
-            return dialect
-        if (sign.model_field and sign.model_field in first) or (sign.header and sign.header in headers):
-            return dialect
-    return dialects()["openai"]
-
-
-def _first(value: object) -> str | None:
+def _first_text(value: object) -> str | None:
     """A text, or the first of a list of texts."""
     listed = cast(list[object], value) if isinstance(value, list) else [value]
     return listed[0] if listed and isinstance(listed[0], str) and listed[0] else None
 
 
-def _filled(value: Any, data_url: str) -> Any:
-    """A value of the table with the image put where it belongs."""
+def _fill_template(value: Any, data_url: str) -> Any:
+    """A `reference_value` with the image in place of "{data_url}"."""
     if isinstance(value, str):
         return value.replace("{data_url}", data_url)
     if isinstance(value, Mapping):
-        return {name: _filled(inner, data_url) for name, inner in cast(Mapping[str, Any], value).items()}
-    return [_filled(inner, data_url) for inner in cast(list[Any], value)]
+        return {name: _fill_template(inner, data_url) for name, inner in cast(Mapping[str, Any], value).items()}
+    return [_fill_template(inner, data_url) for inner in cast(list[Any], value)]
 
 
 def _data_url(image: Upload) -> str:
@@ -272,8 +194,8 @@ def _data_url(image: Upload) -> str:
     return f"data:{kind};base64,{b64encode(data).decode()}"
 
 
-def _parsed(value: Any) -> Mapping[str, Any]:
-    """A field that has fields, written as such or as a JSON string; nothing where it has none."""
+def _parse_fields(value: Any) -> Mapping[str, Any]:
+    """The fields of an object, given as such or as a JSON string; empty for anything else."""
     try:
         return fields_of(json.loads(value) if isinstance(value, str) else value)
     except ValueError:

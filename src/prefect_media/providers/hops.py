@@ -1,6 +1,6 @@
-"""One GET for a large body, followed through its redirects: each hop is checked, and the key stays at home.
+"""One GET for a large body, followed through its redirects: each hop is checked, and the key is sent to its own server.
 
-The async twin, for what fits into memory, is web.py.
+The async twin, for bodies that fit into memory, is media/safe_fetch.py.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from ..runtime.unpacking import Unpacker
 from ..settings import settings
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-    from urllib3._request_methods import RequestMethods
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
 
 PLAIN = {"Accept": "*/*", "Accept-Encoding": "identity"}
-"""As it is: packed, its length would be unknown and it could not be taken up again."""
+"""Uncompressed: the length of a compressed body is unknown, and it can't be resumed."""
 
 DRAINED_BYTES = 64 * 1024
-"""Of a redirect a body up to this size is read, so that its connection can be used again."""
+"""A redirect's body up to this size is read, so that its connection can be reused."""
 
 
 class Hops:
-    """Asks for what a server has, or says where it is.
+    """Sends GET requests and follows their redirects.
 
     Args:
-        home: The server of the credentials, whose headers go to its own origin alone.
+        home: The server of the credentials, whose headers are sent to its own origin only.
 
     Attributes:
         end: The URL that answered last.
@@ -44,30 +43,30 @@ class Hops:
 
     @property
     def ended_at_home(self) -> bool:
-        """Whether the server of the credentials gave the last answer itself."""
+        """Whether the last answer came from the server of the credentials."""
         return self._home.owns(self.end)
 
     def get(self, url: str, more: Mapping[str, str]) -> BaseHTTPResponse:
         """The answer at the end of the redirects, its body not read yet. Blocks.
 
         Args:
-            url: Where to begin.
-            more: Headers that go along everywhere.
+            url: The first URL.
+            more: Headers for every server on the way.
 
         Raises:
-            Refused: It leads where nothing is fetched from.
-            OSError: It can't be reached, or urllib3's HTTPError.
+            Refused: A redirect leads to a blocked address, or there are too many.
+            OSError: A server is unreachable; or urllib3's HTTPError.
         """
-        there, left = _parsed(url), False
+        current, has_left = _parse_url(url), False
         for _ in range(REDIRECTS + 1):
-            # Who was sent away once is a stranger's guest from then on, even back at home.
-            left = left or not self._home.owns(there)
+            # After the first foreign server no secret is sent any more, even if a redirect leads back home.
+            has_left = has_left or not self._home.owns(current)
             try:
-                response = self._abroad(there, more) if left else self._at_home(there, more)
+                response = self._get_elsewhere(current, more) if has_left else self._get_at_home(current, more)
             except Refused as refused:
-                raise Refused(f"it is at {shown(str(there))}, and {refused}") from None
+                raise Refused(f"it is at {shown(str(current))}, and {refused}") from None
             if not response.get_redirect_location():
-                self.end = there
+                self.end = current
                 return response
             location = response.headers["Location"]
             length = response.headers.get("Content-Length", "")
@@ -75,41 +74,45 @@ class Hops:
                 response.drain_conn()
             else:
                 interrupt(response)
-            there = _parsed(location, there)
+            current = _parse_url(location, current)
         raise Refused(f"it redirects more than {REDIRECTS} times")
 
-    def _at_home(self, url: httpx.URL, more: Mapping[str, str]) -> BaseHTTPResponse:
-        own = str(self._home.url.copy_with(raw_path=url.raw_path))  # so that no two readings of a URL can differ
-        return _sent(connections(own), own, {**self._home.headers, **PLAIN, **more})
+    def _get_at_home(self, url: httpx.URL, more: Mapping[str, str]) -> BaseHTTPResponse:
+        own = str(self._home.url.copy_with(raw_path=url.raw_path))  # spelled as in the credentials, for all parsers
+        return _send(connections(own), own, {**self._home.headers, **PLAIN, **more})
 
-    def _abroad(self, url: httpx.URL, more: Mapping[str, str]) -> BaseHTTPResponse:
+    def _get_elsewhere(self, url: httpx.URL, more: Mapping[str, str]) -> BaseHTTPResponse:
         from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
         way, origin = way_to(url, private=settings().allow_private_urls, home=self._home), Origin.of(url)
         headers = {**PLAIN, **more}
-        if way.proxied:  # the proxy connects, to what it takes the name for
-            return _sent(connections(str(url)), str(url.copy_with(fragment=None)), headers)
+        if way.proxied:  # the proxy resolves the name
+            return _send(connections(str(url)), str(url.copy_with(fragment=None)), headers)
         headers["Host"] = url.netloc.decode("ascii")
-        for left in reversed(range(len(way.addresses))):
-            address = str(way.addresses[-left - 1])
+
+        def get_from(address: str) -> BaseHTTPResponse:
             pool = pinned_connections(origin.scheme, url.raw_host.decode("ascii"), origin.port, address)
+            return _send(pool, url.raw_path.decode("ascii"), headers)
+
+        *others, last = map(str, way.addresses)
+        for address in others:
             try:
-                return _sent(pool, url.raw_path.decode("ascii"), headers)
-            except MaxRetryError as error:  # a machine without IPv6 gets IPv6 addresses all the same
-                if not left or not isinstance(error.reason, NewConnectionError | ConnectTimeoutError):
+                return get_from(address)
+            except MaxRetryError as error:  # a machine without IPv6 still resolves IPv6 addresses
+                if not isinstance(error.reason, NewConnectionError | ConnectTimeoutError):
                     raise
-        raise AssertionError("unreachable")
+        return get_from(last)
 
 
 def interrupt(response: BaseHTTPResponse) -> None:
-    """Wake whoever reads it, and never use its connection again."""
-    with suppress(OSError, ValueError, RuntimeError):  # it is closed already
+    """Wake the thread that reads an answer, and close its connection."""
+    with suppress(OSError, ValueError, RuntimeError):  # closed already
         response.shutdown()
     response.close()
 
 
 def read_some(response: BaseHTTPResponse, limit: int) -> bytes:
-    """The first `limit` bytes of an answer that is not used any more, as far as they can be read."""
+    """The first `limit` bytes of a body, as far as they can be read; then its connection is closed."""
     from urllib3.exceptions import HTTPError
 
     body, buffer = bytearray(), memoryview(bytearray(min(limit, BLOCK_BYTES)))
@@ -124,14 +127,14 @@ def read_some(response: BaseHTTPResponse, limit: int) -> bytes:
     return bytes(body[:limit])
 
 
-def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
+def _parse_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         return base.join(url) if base else httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         raise Refused(f"{shown(url)[:200]} is not a URL") from None
 
 
-def _sent(pool: RequestMethods, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+def _send(pool: PoolManager | HTTPConnectionPool, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
     from urllib3 import Retry
 
     return pool.request(

@@ -1,7 +1,7 @@
-"""Images on the wire: `POST /images/generations` and `POST /images/edits`, whole or with previews.
+"""Requests for images: `POST /images/generations` and `POST /images/edits`, with or without previews.
 
-One request is one purchase, sent once. Its pictures are handed out one by one while the answer arrives, so that
-an answer with ten of them never is in memory as a whole.
+One request is one purchase, sent once. Its pictures are yielded one by one while the answer arrives, so that an answer
+with ten of them is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from urllib.parse import urljoin
+
+import httpx2
 
 from ..catalog.data import catalog, plain_name
 from ..cleaning import cleaner_of, sentence
@@ -20,13 +22,11 @@ from ..errors import SubmissionInDoubt
 from ..media.upload import Upload
 from ..requests import ImageEditRequest, ImageRequest
 from .connection import Connection, paid_slots, wire_client
-from .error_mapping import cleaner_for, explained, hidden_error, not_json, request_id_of
+from .error_mapping import cleaner_for, hidden_error, map_errors, not_json, request_id_of
 from .limits import JSON_BYTES, TooLarge, bound_of, image_bytes, images_at_most
+from .pages import rows_of
 from .picture_stream import NotBase64, PictureReader
 from .wire import fields_of
-
-if TYPE_CHECKING:
-    import httpx2
 
 FIELDS = (
     *("size", "quality", "style", "background", "output_format", "output_compression", "moderation"),
@@ -39,7 +39,7 @@ OnPreview = Callable[[bytes, int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image as the provider gave it: its bytes, or the URL where they wait."""
+    """One image of an answer: its bytes, or the URL to download it from."""
 
     data: bytes | None = field(repr=False)
     url: str | None
@@ -51,8 +51,8 @@ class Reply:
 
     Attributes:
         request_id: The provider's id of the HTTP request.
-        rows: What is said of each picture, in the order they were handed out; complete after the last one.
-        usage: Tokens, as the provider counted them; known after the last picture.
+        rows: The JSON of each picture without its content, in the order of the pictures; complete after the last one.
+        usage: The provider's count of tokens; known after the last picture.
     """
 
     def __init__(
@@ -76,23 +76,23 @@ class Reply:
 
     @property
     def streams(self) -> bool:
-        """Whether the pictures are still being made, with previews on the way."""
+        """Whether the answer is a stream of events, with previews."""
         return self._response.headers.get("content-type", "").startswith("text/event-stream")
 
     async def pictures(self, on_preview: OnPreview | None = None) -> AsyncIterator[Picture]:
-        """The pictures, each as soon as it is there.
+        """The pictures, each as soon as it has arrived.
 
         Args:
             on_preview: Called with each preview and its number, from 0.
 
         Raises:
-            errors.SubmissionInDoubt: The answer broke off or can't be read; images can't be asked for again.
+            errors.SubmissionInDoubt: The answer is incomplete or malformed; images can't be requested again.
             errors.ContentRejected: Moderation refused the result.
         """
-        found = self._events(on_preview) if self.streams else self._whole()
+        pictures = self._read_events(on_preview) if self.streams else self._read_json()
         count = 0
-        with _lost(self._connection, self.request_id):
-            async for picture in found:
+        with _report_lost_answer(self._connection, self.request_id):
+            async for picture in pictures:
                 count += 1
                 if count > self._bounds[1]:
                     raise self._doubt(f"the provider answered with more than {self._bounds[1]} images")
@@ -100,7 +100,7 @@ class Reply:
         if not count:
             raise self._doubt("the provider answered without any image")
 
-    async def _whole(self) -> AsyncIterator[Picture]:
+    async def _read_json(self) -> AsyncIterator[Picture]:
         reader = PictureReader(*self._bounds)
         try:
             async for piece in self._response.aiter_bytes():
@@ -111,17 +111,17 @@ class Reply:
         except NotBase64:
             raise self._doubt("the provider answered with an image that is not base64") from None
         except TooLarge as error:
-            raise self._doubt(f"the provider answered with more than was asked for: {error}") from None
+            raise self._doubt(f"the provider answered with more than was requested: {error}") from None
         except ValueError:
             raise not_json(self._response, paid=True) from None
-        async for picture in self._around(fields_of(body)):
+        async for picture in self._read_links(fields_of(body)):
             yield picture
 
-    async def _around(self, body: Mapping[str, Any]) -> AsyncIterator[Picture]:
-        """What the JSON around the pictures says: links to further ones, usage, errors."""
+    async def _read_links(self, body: Mapping[str, Any]) -> AsyncIterator[Picture]:
+        """Read the JSON around the pictures: links to further ones, usage, errors."""
         if error := hidden_error(self._response, body, paid=True):
             raise error
-        rows, self.usage = told(body)
+        rows, self.usage = parse_answer(body)
         self.rows = [row for row in rows if isinstance(row.get("b64_json"), int)]
         for row in rows:
             if isinstance(row.get("b64_json"), int):
@@ -131,7 +131,7 @@ class Reply:
             self.rows.append(row)
             yield Picture(None, link_in(str(self._response.request.url), str(row["url"])))
 
-    async def _events(self, on_preview: OnPreview | None) -> AsyncIterator[Picture]:
+    async def _read_events(self, on_preview: OnPreview | None) -> AsyncIterator[Picture]:
         from openai import APIError, AsyncStream
 
         stream = AsyncStream(cast_to=object, response=self._response, client=wire_client(self._connection))
@@ -141,28 +141,28 @@ class Reply:
                 kind = str(row.get("type", ""))
                 if kind.endswith(".partial_image"):
                     if on_preview:
-                        await on_preview(self._decoded(row), _count(row.get("partial_image_index")))
+                        await on_preview(self._decode(row), _count(row.get("partial_image_index")))
                 elif kind.endswith(".completed"):
                     self.rows.append({name: value for name, value in row.items() if name != "b64_json"})
                     self.usage = fields_of(row.get("usage")) or None
-                    yield Picture(self._decoded(row), None)
+                    yield Picture(self._decode(row), None)
         except (ValueError, RecursionError):
             raise self._doubt("the provider's stream broke off within an event") from None
         except APIError as error:
             if type(error) is not APIError:
                 raise
-            said = {"error": error.body or error.message}
+            body = {"error": error.body or error.message}
             message = sentence(self._cleaner.text(error.message))
-            raise hidden_error(self._response, said, paid=True) or self._doubt(message) from None
+            raise hidden_error(self._response, body, paid=True) or self._doubt(message) from None
 
-    def _decoded(self, row: Mapping[str, Any]) -> bytes:
+    def _decode(self, row: Mapping[str, Any]) -> bytes:
         try:
             return base64.b64decode(row.get("b64_json") or "", validate=True)
         except (binascii.Error, ValueError, TypeError):
             raise self._doubt("the provider answered with an image that is not base64") from None
 
-    def _doubt(self, said: str) -> SubmissionInDoubt:
-        return SubmissionInDoubt(said, request_id=self.request_id)
+    def _doubt(self, message: str) -> SubmissionInDoubt:
+        return SubmissionInDoubt(message, request_id=self.request_id)
 
 
 @asynccontextmanager
@@ -174,21 +174,19 @@ async def post(
     partial_images: int = 0,
     ready: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Reply]:
-    """Buy images: one request, sent once; what comes back is read while the context is open.
+    """Buy images: one request, sent once. The answer is read while the context is open.
 
     Args:
-        connection: Where to and as whom.
-        request: What to make.
+        connection: The server and the account.
+        request: The images to make.
         uploads: The files of an edit.
-        partial_images: How many previews to ask for, 0 to 3.
-        ready: Awaited right before the request is sent, once there is room for it; may raise to keep it here.
+        partial_images: How many previews to request, 0 to 3.
+        ready: Awaited right before the request is sent; an error that it raises stops the request.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost.
-        errors.MediaError: Anything else; then nothing was bought.
+        errors.MediaError: Any other failure; nothing was bought.
     """
-    import httpx2
-
     fields = body_of(request, partial_images)
     options: dict[str, Any] = {"headers": {"X-Stainless-Raw-Response": "stream"}}
     if isinstance(request, ImageEditRequest):
@@ -201,7 +199,7 @@ async def post(
         send: Any = client.post
         if ready:
             await ready()
-        with _lost(connection, None):
+        with _report_lost_answer(connection, None):
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, body=fields, options=options, **files)
         try:
             yield Reply(response, connection, request, partial_images)
@@ -210,37 +208,36 @@ async def post(
 
 
 def body_of(request: ImageRequest | ImageEditRequest, partial_images: int = 0) -> dict[str, Any]:
-    """The fields of a request as they go to the server."""
+    """The fields of a request as they are sent to the server."""
     fields: dict[str, Any] = {"model": request.model, "prompt": request.prompt, "n": request.n}
     fields |= {name: value for name in FIELDS if (value := getattr(request, name, None)) is not None}
     model = catalog().models.get(plain_name(request.model_family or request.model))
     if model and model.family.url_answers and "response_format" not in request.extra:
-        fields["response_format"] = "b64_json"  # the bytes come with the answer, so no link can expire
+        fields["response_format"] = "b64_json"  # the answer contains the bytes, so no link can expire
     if partial_images:
         fields |= {"stream": True, "partial_images": partial_images}
     return fields | request.extra
 
 
 def link_in(base: str, url: str) -> str:
-    """A link in an answer as a full URL; SGLang gives them relative to its own.
+    """A link in an answer as a full URL; those of SGLang are relative.
 
     Args:
-        base: The URL that was asked.
+        base: The URL of the request.
         url: The link.
     """
     try:
         return urljoin(base, url)
-    except ValueError:  # no URL at all, as fetching it will say
+    except ValueError:  # malformed; fetching it raises the error
         return url
 
 
-def told(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
-    """What the JSON around the pictures says: of each picture, and of the tokens."""
+def parse_answer(body: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
+    """The JSON of each picture, and the usage of tokens; None where the answer has no usage."""
     usage = fields_of(body.get("usage"))
     if body.get("svg_usage"):
         usage = {**usage, "svg_usage": body["svg_usage"]}
-    data = body.get("data")
-    rows = [dict(fields_of(row)) for row in cast(list[object], data)] if isinstance(data, list) else []
+    rows = [dict(fields_of(row)) for row in rows_of(body) or []]
     for row in rows:
         if not isinstance(row.get("revised_prompt"), str):
             row.pop("revised_prompt", None)
@@ -252,12 +249,10 @@ def _count(value: object) -> int:
 
 
 @contextmanager
-def _lost(connection: Connection, request_id: str | None) -> Generator[None]:
-    """Says of an answer that broke off that it is lost."""
-    import httpx2
-
+def _report_lost_answer(connection: Connection, request_id: str | None) -> Generator[None]:
+    """Raise `SubmissionInDoubt` for an answer that broke off."""
     try:
-        with explained(paid=True):
+        with map_errors(paid=True):
             yield
     except httpx2.HTTPError as error:
         what = sentence(cleaner_of(error.request.headers).text(f"{type(error).__name__}: {error}"), 300)

@@ -1,4 +1,4 @@
-"""What an id of a job tells by itself: LiteLLM writes into it which provider, model and deployment made the video."""
+"""The parts of LiteLLM's job ids, which contain the provider, the model and the deployment of the video."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PREFIX = "video_"
 
 
 def parts_of(job_id: str) -> Mapping[str, str]:
-    """The parts of an id that is "video_" and base64 of "litellm:name:value;name:value"; nothing for any other."""
+    """The parts of an id that is "video_" and base64 of "litellm:name:value;name:value"; empty for any other id."""
     text = job_id.removeprefix(PREFIX)
     try:
         plain = b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True).decode()
@@ -23,9 +23,9 @@ def parts_of(job_id: str) -> Mapping[str, str]:
 
 
 def is_same_job(one: str, other: str) -> bool:
-    """Whether two ids name one job; LiteLLM may stamp another deployment, or none, into each answer."""
-    return one == other or _inner(one) == _inner(other)
+    """Whether two ids name the same job; LiteLLM may put another deployment, or none, into the id of each answer."""
+    return one == other or _inner_id(one) == _inner_id(other)
 
 
-def _inner(job_id: str) -> str:
+def _inner_id(job_id: str) -> str:
     return parts_of(job_id).get("video_id", job_id)

@@ -1,4 +1,4 @@
-"""How large an answer may be: no server makes this process take more memory than what was asked for needs."""
+"""How large an answer may be, so that no server can exhaust this process's memory."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ if TYPE_CHECKING:
     import httpx2
 
 JSON_BYTES = 16 * 1024 * 1024
-"""JSON at most, pictures in it not counted."""
+"""Most bytes of JSON in an answer; images in it do not count."""
 
 JSON_VALUES = 500_000
-"""Values in it at most: each takes some hundred bytes, however short it is written."""
+"""Most values in it: each takes about a hundred bytes of memory, however short its text."""
 
 ERROR_BYTES = 1024 * 1024
-"""What is read of an error answer at most; the rest is left."""
+"""Most bytes that are read of an error answer."""
 
 LEAST_IMAGE_BYTES = 32 * 1024 * 1024
-"""Every image may be this large, whatever was asked for."""
+"""Every image may have this many bytes, whatever its size in pixels."""
 
 SVG_BYTES = 16 * 1024 * 1024
 
 MOST_PIXELS = 8_294_400
-"""Pixels of an image whose size the provider chooses: no model here makes more."""
+"""Most pixels of an image whose size the provider chooses; no model of the catalog makes more."""
 
 PIXEL_BYTES = 5
-"""Bytes of a pixel at most: four channels as they are, and a quarter more for what is around them."""
+"""Most bytes per pixel: four channels uncompressed, and a quarter more for the file format."""
 
 MOST_IMAGE_BYTES = PIXEL_BYTES * MOST_PIXELS
-"""Bytes of an image whose size the provider chooses."""
+"""Most bytes of an image whose size the provider chooses."""
 
 MORE_IMAGES = 10
-"""Images beyond those that were asked for which are still taken: they are paid for."""
+"""How many images more than requested are accepted: they are paid for."""
 
 
 BOUND = "prefect_media.bound"
-"""Extension of a response: its `Bound`."""
+"""Extension of a response that holds its `Bound`."""
 
 
 class TooLarge(ValueError):
-    """An answer is larger than what was asked for can be."""
+    """An answer is larger than any honest answer to the request."""
 
 
 class Bound:
-    """How much of an answer may come.
+    """The size limit of one answer, and how much of it was read.
 
     Attributes:
-        limit: Bytes in all, unpacked.
-        line_limit: Bytes of one line; None does not count them.
-        cuts: Whether what is too much is left out in silence: of an error the status says enough.
+        limit: Most bytes in total, after decompression.
+        line_limit: Most bytes of one line; None for no limit.
+        cuts: Whether the rest is dropped instead of raising: for an error, the status says enough.
     """
 
     def __init__(self, limit: int, *, cuts: bool = False) -> None:
         self.limit, self.cuts = limit, cuts
         self.line_limit: int | None = None
-        self._came = self._in_line = 0
+        self._total = self._in_line = 0
 
     @property
     def full(self) -> bool:
-        return self._came >= self.limit
+        return self._total >= self.limit
 
     def take(self, piece: bytes) -> bytes:
-        """As much of the next piece as may come.
+        """Count the next piece, and return the part of it within the limit.
 
         Raises:
-            TooLarge: It is too much.
+            TooLarge: A limit is exceeded.
         """
-        room = self.limit - self._came
-        self._came += len(piece)
+        room = self.limit - self._total
+        self._total += len(piece)
         end = piece.rfind(b"\n")
         self._in_line = len(piece) - end - 1 if end >= 0 else self._in_line + len(piece)
         if room < len(piece) and not self.cuts:
@@ -81,7 +81,7 @@ class Bound:
 
 
 def bound_of(response: httpx2.Response) -> Bound:
-    """The bound of an answer that is not read yet."""
+    """The limit of an answer that was not read yet."""
     bound = response.extensions[BOUND]
     assert isinstance(bound, Bound)
     return bound
@@ -91,13 +91,13 @@ def parse_json(raw: bytes | bytearray) -> Any:
     """The value of a JSON text of bounded size.
 
     Raises:
-        TooLarge: It is longer, or has more values in it, than any answer of a provider.
+        TooLarge: It has more bytes, or more values, than any answer of a provider.
         ValueError: It is not JSON.
     """
     if len(raw) > JSON_BYTES:
         raise TooLarge(f"the JSON is larger than {JSON_BYTES:,} bytes")
     if sum(map(raw.count, (b",", b"[", b"{"))) > JSON_VALUES:
-        raise TooLarge(f"the JSON has more than {JSON_VALUES:,} values in it")
+        raise TooLarge(f"the JSON has more than {JSON_VALUES:,} values")
     try:
         return json.loads(raw)
     except RecursionError:
@@ -105,7 +105,7 @@ def parse_json(raw: bytes | bytearray) -> Any:
 
 
 def image_bytes(request: ImageRequest | ImageEditRequest) -> int:
-    """Bytes of one image at most, by the size and format that were asked for."""
+    """Most bytes of one image, by the requested size and format."""
     if request.output_format == "svg":
         return SVG_BYTES
     width, cross, height = (request.size or "").partition("x")
@@ -115,5 +115,5 @@ def image_bytes(request: ImageRequest | ImageEditRequest) -> int:
 
 
 def images_at_most(request: ImageRequest | ImageEditRequest) -> int:
-    """Images in one answer at most."""
+    """Most images in one answer."""
     return request.n + MORE_IMAGES

@@ -1,25 +1,24 @@
-"""Which models a server has, and until when: `GET /models`."""
+"""The models that a server offers, with their retirement dates: `GET /models`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import cast
 
 from .connection import Connection
+from .pages import rows_of
 from .wire import ask, fields_of
 
 
-async def listed(connection: Connection) -> Mapping[str, date | None]:
-    """The models a server lists, each with its `shutdown_date`; None where it says nothing of one.
+async def list_models(connection: Connection) -> Mapping[str, date | None]:
+    """The models on a server's list, each with its `shutdown_date`; None where the list has no date.
 
     Raises:
         errors.NotFound: The server has no list.
-        errors.MediaError: It can't be asked.
+        errors.MediaError: The request failed.
     """
     body = fields_of((await ask(connection, "get", connection.url("/models"))).body)
-    data = body.get("data")
-    rows = [fields_of(row) for row in cast(list[object], data)] if isinstance(data, list) else []
+    rows = map(fields_of, rows_of(body) or [])
     return {str(row["id"]): _date(row.get("shutdown_date")) for row in rows if row.get("id")}
 
 

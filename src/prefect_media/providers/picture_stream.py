@@ -1,4 +1,4 @@
-"""Pictures out of a JSON answer while it arrives, so that no answer is ever in memory as a whole.
+"""Reads images out of a JSON answer while it arrives, so that no answer is ever in memory as a whole.
 
 Nothing in this file does any input or output.
 """
@@ -14,7 +14,7 @@ from .limits import JSON_BYTES, MORE_IMAGES, MOST_IMAGE_BYTES, TooLarge, parse_j
 _OPENS = re.compile(rb'"b64_json"\s*:\s*"')
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|([^u]))")
 _LONGEST_OPENING = 64
-"""Bytes looked back at, because the opening may be cut by the end of a piece."""
+"""Bytes searched again with each piece, because the opening may be split between two pieces."""
 
 
 class NotBase64(ValueError):
@@ -26,29 +26,29 @@ class PictureReader:
 
         for piece in body:
             for picture in reader.feed(piece):
-                ...                      # decoded bytes, as soon as its last byte is there
+                ...                      # decoded bytes, as soon as its last byte has arrived
         answer = reader.finish()         # the rest of the JSON
 
-    In the answer each picture that was handed out is replaced by its number, from 0, as an int.
+    In the answer each picture is replaced by its number, an int from 0.
 
     Args:
-        image_bytes: Bytes of one picture at most.
-        images: Pictures at most.
+        image_bytes: Most bytes of one picture.
+        images: Most pictures.
     """
 
     def __init__(self, image_bytes: int = MOST_IMAGE_BYTES, images: int = 10 + MORE_IMAGES) -> None:
         self._image_bytes, self._images, self._size = image_bytes, images, 0
         self._rest = bytearray()
-        self._encoded = bytearray()  # of the picture being read, what is not decoded yet
-        self._picture: list[bytes] | None = None  # pieces: one growing buffer would leave holes in the memory
+        self._encoded = bytearray()  # base64 of the current picture that is not decoded yet
+        self._picture: list[bytes] | None = None  # in pieces: one growing buffer would fragment the memory
         self._count = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next piece of the body; the pictures that are complete with it.
+        """Read the next piece of the body, and return the pictures that it completes.
 
         Raises:
             NotBase64: A picture's content is not base64.
-            TooLarge: It, or all of them, or the JSON around them, are more than was asked for.
+            TooLarge: A picture, the number of pictures or the JSON around them exceeds its limit.
         """
         done: list[bytes] = []
         while piece:
@@ -59,8 +59,8 @@ class PictureReader:
         """The JSON around the pictures.
 
         Raises:
-            ValueError: It is not JSON, or broke off.
-            TooLarge: It has more in it than any answer.
+            ValueError: It is not JSON, or incomplete.
+            TooLarge: It exceeds the limits of JSON.
         """
         if self._picture is not None:
             raise ValueError("the answer broke off within a picture")
@@ -101,10 +101,10 @@ class PictureReader:
         kept = bytearray()
         if b"\\" in self._encoded:  # JSON may write / as \\/ and + as \\u002b
             tail = self._encoded.rfind(b"\\")
-            if not last and not _ESCAPE.match(self._encoded, tail):  # cut by the end of a piece
+            if not last and not _ESCAPE.match(self._encoded, tail):  # split between two pieces
                 kept = self._encoded[tail:]
                 del self._encoded[tail:]
-            self._encoded = bytearray(_ESCAPE.sub(_unescaped, self._encoded))
+            self._encoded = bytearray(_ESCAPE.sub(_unescape, self._encoded))
         whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
         try:
             decoded = binascii.a2b_base64(self._encoded[:whole], strict_mode=True)
@@ -117,21 +117,21 @@ class PictureReader:
         self._encoded = self._encoded[whole:] + kept
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    return chr(int(found[1], 16)).encode() if found[1] else found[2]
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return chr(int(match[1], 16)).encode() if match[1] else match[2]
 
 
 class LineReader:
-    """Reads lines of JSON with pictures in them, piece by piece; a line that can't be read is left out.
+    """Reads lines of JSON with pictures in them, piece by piece; an unreadable line is skipped.
 
-    for piece in body:
-        for line, pictures in reader.feed(piece):
-            ...                      # as from a `PictureReader`, as soon as the line has ended
-    reader.finish()                  # a last line without an end
+        for piece in body:
+            for line, pictures in reader.feed(piece):
+                ...                      # as from a `PictureReader`, as soon as the line is complete
+        reader.finish()                  # a last line without a line break
 
     Args:
-        image_bytes: Bytes of one picture at most; a line with a larger one can't be read.
-        images: Pictures of one line at most.
+        image_bytes: Most bytes of one picture; a line with a larger one is skipped.
+        images: Most pictures of one line.
     """
 
     def __init__(self, image_bytes: int = MOST_IMAGE_BYTES, images: int = 10 + MORE_IMAGES) -> None:
@@ -139,7 +139,7 @@ class LineReader:
         self._begin()
 
     def feed(self, piece: bytes) -> list[tuple[Any, list[bytes]]]:
-        """Take the next piece of the body; the lines that are complete with it."""
+        """Read the next piece of the body, and return the lines that it completes."""
         done: list[tuple[Any, list[bytes]]] = []
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
@@ -150,7 +150,7 @@ class LineReader:
         return done
 
     def finish(self) -> list[tuple[Any, list[bytes]]]:
-        """What was begun, as a line; nothing where it is none."""
+        """The line that was begun; empty where it is not JSON."""
         line, pictures = self._line, self._pictures
         self._begin()
         if line is None:
@@ -169,4 +169,4 @@ class LineReader:
             try:
                 self._pictures += self._line.feed(piece)
             except (NotBase64, TooLarge):
-                self._line, self._pictures = None, []  # until its end nothing in it is of use
+                self._line, self._pictures = None, []  # the rest of the line is skipped

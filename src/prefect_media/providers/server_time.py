@@ -1,7 +1,7 @@
-"""What time it is at a server, by the `Date` of its own answers.
+"""A server's clock, by the `Date` header of its answers.
 
-Which jobs on a server's list can be ours is decided by the server's clock alone, so that a wrong clock of ours hides
-no job. Between two answers our monotonic clock counts the seconds.
+Whether a job on a server's list is recent enough to be ours is decided by the server's clock alone, so that a wrong
+local clock hides no job. Between two answers the local monotonic clock counts the seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from ..runtime.clock import Moment
 
 Oldest = Callable[[], float | None]
-"""Unix time by a server's clock before which nothing on its list matters; None where all of it does."""
+"""Unix time by a server's clock; older items of its list are ignored. None: no item is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class _Reading:
 
 
 _readings: dict[str, _Reading] = {}
-"""The newest one of each server, by its base URL."""
+"""The newest reading of each server, by its base URL."""
 
 
-def note_date(base_url: str, headers: Mapping[str, str]) -> None:
-    """Remember what time an answer says it is."""
+def record_date(base_url: str, headers: Mapping[str, str]) -> None:
+    """Keep the date of an answer as the newest reading of its server."""
     try:
         date = parsedate_to_datetime(headers["date"])
         unix = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
@@ -38,7 +38,7 @@ def note_date(base_url: str, headers: Mapping[str, str]) -> None:
 
 
 def server_time(base_url: str, moment: Moment | None = None) -> float | None:
-    """Unix time at a server at a moment of ours (now, by default), or earlier; None where it never said."""
+    """Unix time by a server's clock at a local moment (now by default); None where no answer had a date."""
     if (reading := _readings.get(base_url)) is None:
         return None
     moment = moment or Moment.now()

@@ -1,7 +1,7 @@
-"""Videos on the wire: the Videos API, in the words of whatever server is there (see dialects.py).
+"""Requests of the Videos API, in the dialect of the server (see dialects.py).
 
-The SDK's own video methods are deprecated with the API they were made for, and can't send references by URL or
-remixes by id; so only its transport is used.
+The SDK's video methods are deprecated together with OpenAI's API, and can't send references by URL or remixes by id;
+so only its transport is used.
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from ..errors import InvalidRequest, MediaError, ProviderUnavailable, SubmissionInDoubt
 from ..jobs import JobState, VideoJob
 from ..media.upload import Upload
 from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from ..runtime import clock
-from .address import base_url_at, objection_to, segment, shortened
+from ..user_input import brief_repr
+from .address import base_url_at, id_problem, segment
 from .connection import Connection
-from .dialects import Dialect, Route, dialect_of, spoken
+from .detection import dialect_name, dialect_of
+from .dialects import Dialect, Route
 from .error_mapping import look_again_after
 from .job_ids import is_same_job, parts_of
 from .limits import parse_json
+from .pages import page_query, rows_of
 from .server_time import Oldest
-from .wire import ask, beside, fields_of
-
-PAGE = 100
-"""Jobs asked for in one page of a list."""
+from .wire import ask, fields_of, validate_extra
 
 NO_SUCH_ROUTE = ("not found", "method not allowed", "invalid url", "resource not found", "no explanation")
 """How the message of a 404 begins when the route is missing; for an unknown job, servers say more."""
@@ -44,16 +43,16 @@ async def submit(
     """Buy one video: one request, sent once.
 
     Args:
-        connection: Where to and as whom.
-        request: What to make.
+        connection: The server and the account.
+        request: The video to make.
         image: The reference image, ready to send.
         fingerprint: SHA-256 of the normalised request, kept on the job.
         footage: The video that an edit or extension starts from, where the server has no id for it.
-        ready: Awaited right before the request is sent, once there is room for it; may raise to keep it here.
+        ready: Awaited right before the request is sent; an error that it raises stops the request.
 
     Raises:
         errors.SubmissionInDoubt: The reply was lost; the job may or may not exist.
-        errors.MediaError: Anything else; then nothing was bought.
+        errors.MediaError: Any other failure; nothing was bought.
     """
     dialect = await dialect_of(connection)
     dialect.refuse_several(request.extra)
@@ -72,7 +71,7 @@ async def submit(
     else:
         source = None if footage else source_of_variation(connection, request)
         in_path = request.operation == "remix"
-        _refuse_what_is_not_found_again(connection, request, source, dialect)
+        _refuse_unless_findable(connection, request, source, dialect)
         try:
             method, path = dialect.route(cast(Route, request.operation), source or "")
             body = dialect.variation(_change(request), None if in_path else source, footage)
@@ -80,27 +79,27 @@ async def submit(
         except InvalidRequest as error:
             raise _no_variation(connection, request, source, error) from error
         model = ""
-    state = JobState.parse(dialect.understood(answer.body))
+    state = JobState.parse(dialect.translate_job(answer.body))
     if state is None:
         raise SubmissionInDoubt(
             "the provider took the request but answered without a job", request_id=answer.request_id
         )
     job = job_of(connection, state, fingerprint=fingerprint, model=model)
     if isinstance(request, VideoRequest):
-        asked = {"size": request.size, "seconds": None if request.seconds is None else str(request.seconds)}
-        job = job.model_copy(update={name: value for name, value in asked.items() if value is not None})
+        ordered = {"size": request.size, "seconds": None if request.seconds is None else str(request.seconds)}
+        job = job.model_copy(update={name: value for name, value in ordered.items() if value is not None})
     return job
 
 
 def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: str = "") -> VideoJob:
-    """The durable handle of a job the server told us about.
+    """The durable handle of a job that the server answered with.
 
     Raises:
-        errors.SubmissionInDoubt: No request can name the job by the id that the server gave it.
+        errors.SubmissionInDoubt: The id of the job is malformed, so that no request can name it.
     """
-    if why := objection_to(state.id):
+    if problem := id_problem(state.id):
         raise SubmissionInDoubt(
-            f"the provider took the job but gave it an id {shortened(state.id)} that can't be used: {why}; "
+            f"the provider took the job, but its id {brief_repr(state.id)} is malformed: {problem}; "
             "look for it on the provider's dashboard",
             taken=True,
         )
@@ -108,7 +107,7 @@ def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: 
         provider=connection.provider,
         base_url=connection.base_url,
         api_version=connection.api_version,
-        dialect=spoken(connection),
+        dialect=dialect_name(connection),
         model=model or state.model or "",
         id=state.id,
         fingerprint=fingerprint,
@@ -119,12 +118,12 @@ def job_of(connection: Connection, state: JobState, *, fingerprint: str, model: 
 
 
 async def look(connection: Connection, job_id: str) -> JobState:
-    """How a job stands. Sent once: whoever waits looks again anyway.
+    """The state of a job. Sent once: a caller that waits polls again anyway.
 
     Raises:
         errors.NotFound: The server has no such job.
-        errors.ProviderUnavailable: The server is away, or shows another job, or none.
-        errors.MediaError: The look failed; the job may be well.
+        errors.ProviderUnavailable: The server is unreachable, or answered with another job or none.
+        errors.MediaError: The request failed; that says nothing about the job.
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("look", job_id)
@@ -132,72 +131,70 @@ async def look(connection: Connection, job_id: str) -> JobState:
     try:
         answer = await ask(connection, method, connection.url(path), retries=0)
     except MediaError as error:
-        row = dialect.understood(_body_behind(error))
+        row = dialect.translate_job(_error_body(error))
         if row.get("id") != job_id:
             raise
-        # vLLM-Omni answers for a failed job with an HTTP error that has the job as its body.
+        # vLLM-Omni answers with an HTTP error for a failed job, and the job is the body.
     else:
-        row, hint = dialect.understood(answer.body), look_again_after(answer.headers, dialect.poll_hint)
+        row, hint = dialect.translate_job(answer.body), look_again_after(answer.headers, dialect.poll_hint)
     state = JobState.parse(row, look_again_after=hint)
-    shown = {row.get("id"), row.get(dialect.other_id)} if state else set[object]()
-    if state is None or not any(isinstance(each, str) and is_same_job(each, job_id) for each in shown):
-        another = f"with another one, {state.id[:100]}" if state else "without a job"
+    ids = {row.get("id"), row.get(dialect.other_id)} if state else set[object]()
+    if state is None or not any(isinstance(each, str) and is_same_job(each, job_id) for each in ids):
+        content = f"another job, {state.id[:100]}" if state else "no job"
         raise ProviderUnavailable(
-            f"{connection.host} was asked for job {job_id} and answered {another}; nothing is known of it by that",
+            f"{connection.host} answered the request for job {job_id} with {content}; the state of the job is unknown",
             job_id=job_id,
         )
     return replace(state, id=job_id)
 
 
 async def recent(connection: Connection, *, since: Oldest, pages: int = 5) -> AsyncIterator[JobState]:
-    """The account's jobs made since a moment; at most `pages` pages of 100.
+    """The account's jobs made since a moment, from at most `pages` pages of 100.
 
-    Newest first where the server sorts them; some give everything at once, in an order of their own.
+    Newest first where the server sorts them; some servers send the whole list at once, unsorted.
 
     Args:
-        connection: Whose jobs.
-        since: The moment; asked once per page, because the server's answer may tell it.
-        pages: Pages to look through.
+        connection: The server and the account.
+        since: The moment; called once per page, because an answer may carry the server's time.
+        pages: Most pages to read.
 
     Raises:
         errors.NotFound: The server has no list.
-        errors.InvalidRequest: Servers of this kind have none, the answer is none, or it goes on after the last page
-            (`incomplete`; what it gave until then holds).
+        errors.InvalidRequest: Servers of this kind have no list, the answer has none, or the list continues after the
+            last page (`incomplete` is true then; the jobs yielded until then are valid).
     """
     dialect = await dialect_of(connection)
     method, path = dialect.route("list")
     after: str | None = None
     seen: set[str] = set()
     for _ in range(pages):
-        query = urlencode({"limit": PAGE, "order": "desc", **({"after": after} if after else {})})
-        answer = await ask(connection, method, f"{connection.url(path)}?{query}")
+        answer = await ask(connection, method, f"{connection.url(path)}?{page_query(after)}")
         oldest = since()
         page = fields_of(answer.body)
-        if not isinstance(page.get("data"), list):
-            raise InvalidRequest(f"{connection.host} was asked for its jobs and answered without a list")
-        rows = cast(list[object], page["data"])
-        states = [state for row in rows if (state := JobState.parse(dialect.understood(row)))]
+        if (rows := rows_of(page)) is None:
+            raise InvalidRequest(f"{connection.host} answered the request for its jobs without a list")
+        states = [state for row in rows if (state := JobState.parse(dialect.translate_job(row)))]
         if len(states) < len(rows):
-            raise InvalidRequest(f"{connection.host} lists jobs without an id or a status, so its list proves nothing")
-        fresh = [state for state in states if state.id not in seen]
-        young = [state for state in fresh if oldest is None or state.created_at is None or state.created_at >= oldest]
+            raise InvalidRequest(f"{connection.host} lists jobs without an id or a status, so its list is not reliable")
+        new = [state for state in states if state.id not in seen]
+        young = [state for state in new if oldest is None or state.created_at is None or state.created_at >= oldest]
         for state in young:
             yield state
         ages = [state.created_at for state in states if state.created_at is not None]
         only_older_ones_follow = not young and ages == sorted(ages, reverse=True)
-        if only_older_ones_follow or page.get("has_more") is False or not fresh:
+        if only_older_ones_follow or page.get("has_more") is False or not new:
             return
-        seen |= {state.id for state in fresh}
+        seen |= {state.id for state in new}
         after = states[-1].id
-    raise InvalidRequest(f"{connection.host} has more jobs than can be looked through", incomplete=True)
+    raise InvalidRequest(f"{connection.host} has more jobs than the {pages} pages that are read", incomplete=True)
 
 
 async def delete(connection: Connection, job_id: str) -> None:
-    """End a job at the provider: cancelled where servers of this kind can do that, else deleted.
+    """End a job at the provider: cancel it where servers of this kind can, else delete it.
 
     Raises:
         errors.InvalidRequest: Servers of this kind can do neither, or this one can't (`unsupported` is "cancel" then),
-            or it refuses.
+            or it refused.
         errors.NotFound: The server has no such job.
     """
     dialect = await dialect_of(connection)
@@ -209,23 +206,25 @@ async def delete(connection: Connection, job_id: str) -> None:
             raise
         raise InvalidRequest(
             f"{connection.host} can't cancel videos ({method.upper()} {path} answers HTTP {error.status_code}); job "
-            f"{job_id} goes on, and can be fetched when it is done",
+            f"{job_id} keeps running and can be fetched when it is done",
             **{**error.details, "unsupported": "cancel", "job_id": job_id},
         ) from error
 
 
 def source_of_variation(connection: Connection, request: VideoVariation) -> str:
-    """The job a variation is made from.
+    """Id of the job that a variation starts from.
 
     Raises:
-        errors.InvalidRequest: It names none, or one that can't be at this server.
+        errors.InvalidRequest: The request names no job, or one of another server.
     """
     if isinstance(request.video, VideoJob):
-        base_url_at(connection.base_url, f"the video {shortened(request.video.id)}", request.video.base_url)
+        base_url_at(connection.base_url, f"the video {brief_repr(request.video.id)}", request.video.base_url)
     if not (source := request.source_job_id):
-        made = {"remix": "remixed", "edit": "edited", "extend": "extended"}[request.operation]
-        given = "a file is not one" if isinstance(request.video, str) else "this Asset names no job"
-        raise InvalidRequest(f"only a video that a job made can be {made} here; {given}. Nothing was sent")
+        source = "a file" if isinstance(request.video, str) else "an Asset without a job id"
+        raise InvalidRequest(
+            f"{connection.host} can only {request.operation} videos that one of its jobs made, not {source}; "
+            "nothing was sent"
+        )
     segment("job id", source)
     return source
 
@@ -233,74 +232,78 @@ def source_of_variation(connection: Connection, request: VideoVariation) -> str:
 def _change(request: VideoVariation) -> dict[str, Any]:
     more = {"seconds": str(request.seconds)} if isinstance(request, VideoExtendRequest) else {}
     own = {"prompt": request.prompt, **more}
-    return {**own, **beside({*own, "video"}, request.extra)}
+    return {**own, **validate_extra({*own, "video"}, request.extra)}
 
 
 def no_footage(connection: Connection, request: VideoVariation, dialect: Dialect) -> InvalidRequest:
-    """The error of a video file for a server that takes none."""
+    """The error for a video file that this server does not accept."""
     if not dialect.can(cast(Route, request.operation)):
         return _no_variation(connection, request, None, InvalidRequest("", unsupported=request.operation))
     return InvalidRequest(
         f"{connection.host} takes no video files to {request.operation}, only videos it made itself; "
-        "pass the Asset, the VideoJob or the job id of one. Nothing was sent"
+        "pass the Asset, the VideoJob or the job id of one; nothing was sent"
     )
 
 
 def _no_variation(
     connection: Connection, request: VideoVariation, source: str | None, error: InvalidRequest
 ) -> InvalidRequest:
-    """A refused remix, edit or extension, explained: is it the operation that is missing, or the video?"""
-    lacking = error.details.get("unsupported") or _is_missing_route(error, source)
-    if error.status_code == 404 and not lacking and source:
+    """The error of a refused remix, edit or extension: whether the operation or the video is missing."""
+    is_unsupported = error.details.get("unsupported") or _is_missing_route(error, source)
+    if error.status_code == 404 and not is_unsupported and source:
         made_at = request.source_host
         elsewhere = f" (this one was made at {made_at})" if made_at not in (None, connection.host) else ""
         return InvalidRequest(
             f"{connection.host}: video {source} not found; it may be deleted, expired, or made with "
-            f"another account{elsewhere}. Nothing was bought",
+            f"another account{elsewhere}; nothing was bought",
             **error.details,
         )
-    if not lacking:
+    if not is_unsupported:
         return error
     return InvalidRequest(
-        f"{connection.host} can't {request.operation} videos. Nothing was bought; {_last_frame_instead(request)}",
+        f"{connection.host} can't {request.operation} videos; nothing was bought; {_last_frame_instead(request)}",
         **{**error.details, "unsupported": request.operation},
     )
 
 
 def _last_frame_instead(request: VideoVariation) -> str:
     how = "pass" if request.operation == "remix" else "call remix_video with"
-    return f'{how} fallback="last_frame" to make a new video that goes on from the last frame instead'
+    return f'{how} fallback="last_frame" to make a new video that continues from the last frame'
 
 
-def _refuse_what_is_not_found_again(
+def _refuse_unless_findable(
     connection: Connection, request: VideoVariation, source: str | None, dialect: Dialect
 ) -> None:
-    """Buy no variation from a server that could not find it again.
+    """Refuse a variation that its server could not look up later.
 
     Raises:
-        errors.InvalidRequest: The id of the video it is made from says that it is such a server.
+        errors.InvalidRequest: The id of the source video lacks a part that later requests need; nothing was sent.
     """
-    need = dialect.variations_need
-    if not need or source is None or need in parts_of(source):
+    part = dialect.variations_need
+    if not part or source is None or part in parts_of(source):
         return
     raise InvalidRequest(
-        f"{connection.host} can't {request.operation} videos so that the result is found again: the id of {source} "
-        f"names no {need}, as those of older versions. Nothing was bought; {_last_frame_instead(request)}",
+        f"{connection.host} can't {request.operation} videos so that the result can be looked up later: the id "
+        f"{source} has no {part}, as in older versions; nothing was bought; {_last_frame_instead(request)}",
         unsupported=request.operation,
     )
 
 
 def _is_missing_route(error: MediaError, job_id: str | None) -> bool:
-    """Whether a server says that it does not serve the path, and not that it has no such job."""
+    """Whether an error says that the server lacks the route, rather than that it lacks the job."""
     if error.status_code in (405, 501):
         return True
-    message = error.message.lower().partition(": ")[2].removeprefix("not found: ")  # what follows is the server's own
-    message = message.partition(" (http")[0].strip(" .").removeprefix("404 ")
+    message = _server_message(error).lower().strip(" .").removeprefix("404 ")
     return error.status_code == 404 and message.startswith(NO_SUCH_ROUTE) and not (job_id and job_id.lower() in message)
 
 
-def _body_behind(error: MediaError) -> object:
-    """The JSON of the HTTP answer that an error stands for; None where there is none."""
+def _server_message(error: MediaError) -> str:
+    """The server's own words in the message of an error of error_mapping.py."""
+    return error.message.partition(": ")[2].removeprefix("not found: ").partition(" (HTTP")[0]
+
+
+def _error_body(error: MediaError) -> object:
+    """The JSON body of the HTTP error answer that caused an error; None where there is none."""
     from openai import APIStatusError
 
     if not isinstance(error.__cause__, APIStatusError):

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
+
+import httpx2
 
 from ..errors import InvalidRequest
-from .connection import Connection, paid_slots, wire_client
-from .error_mapping import cleaner_for, explained, hidden_error, not_json, request_id_of
-from .limits import parse_json
-from .server_time import note_date
-
-if TYPE_CHECKING:
-    import httpx2
 from ..media.upload import Upload
+from .connection import Connection, paid_slots, wire_client
+from .error_mapping import cleaner_for, hidden_error, map_errors, not_json, request_id_of
+from .limits import parse_json
+from .server_time import record_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +51,15 @@ async def ask(
         json_body: Body to send as JSON.
         form: Fields to send as multipart/form-data.
         files: Files to send beside `form`.
-        paid: Whether taking the request costs money. Then it is sent once, and when it can't be known
-            whether it was taken, `errors.SubmissionInDoubt` is raised.
-        ready: Awaited right before a paid request is sent, once there is room for it; may raise to keep it here.
-        retries: How often the SDK may send an unpaid request again; None leaves it to the SDK.
+        paid: Whether the request costs money. Then it is sent once, and `errors.SubmissionInDoubt` is raised when the
+            server may have taken it.
+        ready: Awaited right before a paid request is sent, once one of the connection's slots is free; an error that
+            it raises stops the request.
+        retries: How often the SDK may retry an unpaid request; None leaves it to the SDK.
 
     Raises:
         errors.MediaError: One of the tree, with status, code and request id.
     """
-    import httpx2
-
     options: dict[str, Any] = {}
     if json_body is not None:
         options["body"] = json_body
@@ -74,13 +72,13 @@ async def ask(
             await stack.enter_async_context(paid_slots(connection))
             if ready:
                 await ready()
-        with explained(paid):
+        with map_errors(paid):
             client = wire_client(connection)
             if paid or retries is not None:
                 client = client.with_options(max_retries=0 if paid else retries or 0)
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
-    note_date(connection.base_url, response.headers)
+    record_date(connection.base_url, response.headers)
     try:
         body = cleaner_for(response).json(parse_json(response.content))
     except ValueError:
@@ -90,19 +88,19 @@ async def ask(
     return Answer(body, request_id_of(response.headers), response.headers)
 
 
-def beside(fields: Collection[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Further fields of a request, none of which may replace one that it has.
+def validate_extra(fields: Collection[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `extra` of a request, none of whose fields may replace one of the request's own.
 
     Raises:
-        errors.InvalidRequest: One would; nothing was sent.
+        errors.InvalidRequest: A field of it would; nothing was sent.
     """
-    if clash := [name for name in extra if name in fields]:
+    if clashes := [name for name in extra if name in fields]:
         raise InvalidRequest(
-            f"extra has {', '.join(clash)}, which the request says itself; leave it out of extra. Nothing was sent"
+            f"extra has {', '.join(clashes)}, which the request sets itself; leave it out of extra; nothing was sent"
         )
     return extra
 
 
 def fields_of(body: object) -> Mapping[str, Any]:
-    """The fields of a JSON object; none where it is something else."""
+    """The fields of a JSON object; empty for any other value."""
     return cast(Mapping[str, Any], body) if isinstance(body, Mapping) else {}

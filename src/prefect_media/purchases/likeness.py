@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..figures import number_in
 from ..jobs import JobState
 from ..ledger.record import Record
 
@@ -33,7 +34,7 @@ def differences(state: JobState, record: Record) -> list[str]:
         ("video", state.remixed_from, wanted.get("video")),
     ]
     if record.operation != "extend":  # asked for are the seconds to add, listed is the length of the whole
-        pairs.append(("seconds", _number(state.seconds), _number(wanted.get("seconds"))))
+        pairs.append(("seconds", _seconds(state.seconds), _seconds(wanted.get("seconds"))))
     return [
         f"its {name} is {_shown(theirs)}, not {_shown(ours)}"
         for name, theirs, ours in pairs
@@ -57,11 +58,8 @@ def _words(prompt: str | None) -> list[str] | None:
     return None if prompt is None else prompt.split()
 
 
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value).removesuffix("s"))
-    except ValueError:
-        return None
+def _seconds(value: object) -> float | None:
+    return number_in(str(value).removesuffix("s"))
 
 
 def _shown(value: object) -> str:

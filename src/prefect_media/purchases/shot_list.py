@@ -23,9 +23,10 @@ from ..catalog.prices import Quote, quote
 from ..errors import InvalidRequest
 from ..media.load import bytes_of, shown
 from ..providers.connection import Connection
-from ..providers.dialects import dialect_named, spoken
+from ..providers.detection import dialect_name
+from ..providers.dialects import get_dialect
 from ..requests import ImageEditRequest, ImageRequest, VideoRequest, problems_of
-from ..user_input import parse_json, quoted
+from ..user_input import brief_repr, parse_json
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -104,7 +105,7 @@ def quotes_of(shots: Iterable[Shot], connection_for: Callable[[Shot], Connection
     for shot in shots:
         at = connection_for(shot)
         try:
-            taken = dialect_named(spoken(at)).takes
+            taken = get_dialect(dialect_name(at)).takes
             request = check(shot.request, at.catalog_host, family=at.model_family, taken=taken)
             quotes.append(quote(request, at.catalog_host, at.model_family))
         except InvalidRequest as error:
@@ -137,13 +138,13 @@ def _rows(text: str) -> Iterator[tuple[str, Any]]:
 
 def _request(row: Any, defaults: Mapping[str, Any]) -> ImageRequest | ImageEditRequest | VideoRequest:
     if not isinstance(row, dict):
-        raise ValueError(f"{quoted(row)} is not an object with the fields of a request")
+        raise ValueError(f"{brief_repr(row)} is not an object with the fields of a request")
     fields = cast(dict[str | None, Any], row).copy()
     if None in fields:
         raise ValueError("more cells than the first line has columns; put text with separators into quotes")
     kind = fields.pop("kind", None) or defaults.get("kind", "video")
     if kind not in KINDS:
-        raise ValueError(f"kind={quoted(kind)} is not possible; choose from {', '.join(KINDS)}")
+        raise ValueError(f"kind={brief_repr(kind)} is not possible; choose from {', '.join(KINDS)}")
     if isinstance(fields.get("extra"), str):
         fields["extra"] = parse_json(fields["extra"])
     made = KINDS[kind]

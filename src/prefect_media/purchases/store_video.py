@@ -13,7 +13,7 @@ from ..ledger.record import Record
 from ..media.facts import SUFFIXES, Facts, Whole, expect, indexed_facts, mismatches, video_facts
 from ..providers import videos
 from ..providers.connection import Connection
-from ..providers.dialects import dialect_of
+from ..providers.detection import dialect_of
 from ..providers.download import content_of
 from ..runtime.retry import retrying
 from ..storage.base import Stored

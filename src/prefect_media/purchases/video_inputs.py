@@ -22,7 +22,8 @@ from ..media.load import load, load_video
 from ..media.upload import Upload
 from ..providers import videos
 from ..providers.connection import Connection
-from ..providers.dialects import Route, dialect_of
+from ..providers.detection import dialect_of
+from ..providers.dialects import Route
 from ..requests import VideoRequest, VideoVariation
 from ..storage.store import Storage
 from ..user_input import parse_json

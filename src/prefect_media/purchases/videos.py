@@ -27,7 +27,7 @@ from ..ledger.record import failure_of
 from ..media.upload import Upload
 from ..providers import videos
 from ..providers.connection import Connection
-from ..providers.dialects import taken_by
+from ..providers.detection import accepted_fields
 from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
 from ..steps import StepReporter
@@ -116,7 +116,7 @@ async def _look_up(connection: Connection, request: R, options: PurchaseOptions)
     host, family = connection.catalog_host, connection.model_family
     if not isinstance(request, VideoRequest):
         return request, ModelEntry("", host, family)
-    taken = await taken_by(connection, request.extra)
+    taken = await accepted_fields(connection, request.extra)
     return look_up(request, host, family=family, taken=taken, logger=options.logger)
 
 

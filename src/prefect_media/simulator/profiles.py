@@ -205,9 +205,6 @@ def _litellm_no_model(model: str) -> ApiError:
     return ApiError(400, f"Invalid model name passed in model={model}. Call `/v1/models` to view available models.")
 
 
-ProfileName = Literal["openai", "azure", "vllm-omni", "sglang", "trtllm", "litellm", "new-api", "openrouter"]
-"""Names of the profiles that come with the package."""
-
 PROFILES: dict[str, Profile] = {
     "openai": Profile(version="openai-openapi 23e6f5b, openai-python 3.57.0", checked="2026-11-24", batches=True),
     "azure": Profile(

@@ -7,11 +7,13 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from typing import Self
 
+from pydantic import SecretStr
+
 import prefect_media  # blocks are taken from it when they are used: importing them imports Prefect
 
 from .app import build_app
 from .faults import Fault
-from .profiles import ProfileName, profile_of
+from .profiles import profile_of
 from .records import Batch, ImagePurchase, Job, SeenRequest
 from .server_thread import Switchboard
 from .state import State
@@ -43,8 +45,7 @@ class Simulator:
         cloud_content: Whether finished videos are in cloud storage, as SGLang can keep them: its jobs carry their
             links, and its own content route refuses.
         api_servers: How many processes answer; with more than one vLLM-Omni refuses all that has to do with videos.
-        profile: Whose way of speaking the Videos API it has: "openai", "azure", "vllm-omni", "sglang", "trtllm",
-            "litellm", "new-api" or "openrouter".
+        profile: Which server to imitate: a name of `simulator.profiles.PROFILES`, which are those of the dialects.
         version: An older version of it, where that differs: "00ae37c" of SGLang, "1.106.2" of LiteLLM.
     """
 
@@ -64,7 +65,7 @@ class Simulator:
         can_cancel: bool = False,
         cloud_content: bool = False,
         api_servers: int = 1,
-        profile: ProfileName = "openai",
+        profile: str = "openai",
         version: str | None = None,
     ) -> None:
         self._host = host
@@ -83,7 +84,7 @@ class Simulator:
             api_servers=api_servers,
             profile=profile_of(profile, version),
         )
-        self._profile: ProfileName = profile
+        self._profile = profile
         self._switchboard: Switchboard | None = None
 
     def start(self) -> None:
@@ -160,12 +161,14 @@ class Simulator:
     @property
     def credentials(self) -> prefect_media.OpenAICredentials:
         """Credentials that lead here."""
-        return prefect_media.OpenAICredentials(api_key="sk-simulated", base_url=self.url, dialect=self._profile)  # pyright: ignore[reportArgumentType]
+        return prefect_media.OpenAICredentials(
+            api_key=SecretStr("sk-simulated"), base_url=self.url, dialect=self._profile
+        )
 
     @property
     def azure_credentials(self) -> prefect_media.AzureOpenAICredentials:
         """Credentials that lead here by the Azure paths."""
-        return prefect_media.AzureOpenAICredentials(base_url=self.azure_url, api_key="simulated-key")  # pyright: ignore[reportArgumentType]
+        return prefect_media.AzureOpenAICredentials(base_url=self.azure_url, api_key=SecretStr("simulated-key"))
 
 
 @contextmanager
@@ -182,7 +185,7 @@ def simulated(
     can_cancel: bool = False,
     cloud_content: bool = False,
     api_servers: int = 1,
-    profile: ProfileName = "openai",
+    profile: str = "openai",
     version: str | None = None,
 ) -> Generator[prefect_media.OpenAICredentials]:
     """Credentials of a provider that costs nothing, for as long as the `with` lasts.

@@ -30,7 +30,7 @@ from prefect_media.runtime import clock
 from prefect_media.runtime.sync import run_sync
 from prefect_media.steps import OnStep, Step
 from prefect_media.storage.store import Storage
-from prefect_media.user_input import quoted
+from prefect_media.user_input import brief_repr
 from prefect_media.waiting.records import AwaitedJob, WaitingRecord, remove_used
 
 from .context import Credentials, Store, a_kind, connection_to, purchase_options, run_logger, seconds_of, storage_for
@@ -162,7 +162,7 @@ async def _begin(
         if not isinstance(job, Job):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidRequest(f"jobs has {a_kind(job)} in it; pass what submit_video or submit_image_batch returned")
     if until not in ("all", "any"):
-        raise InvalidRequest(f'until={quoted(until)} is not possible; pass "all" or "any"')
+        raise InvalidRequest(f'until={brief_repr(until)} is not possible; pass "all" or "any"')
     if credentials is None:
         given: list[Credentials] = []
     else:

@@ -24,7 +24,7 @@ from ..jobs import JobState, VideoJob
 from ..providers import batches, listing, videos
 from ..providers.address import base_url_at
 from ..providers.connection import Connection
-from ..providers.dialects import dialect_of
+from ..providers.detection import dialect_of
 from ..runtime import clock
 from ..settings import settings
 from ..storage.store import Storage

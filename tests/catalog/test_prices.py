@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import typer
 
 from prefect_media import ImageEditRequest, ImageRequest, VideoRequest
 from prefect_media.catalog import data as catalog
@@ -174,10 +175,15 @@ def test_the_command_line_shows_models_and_estimates(capsys, monkeypatch):
     assert "sora" not in capsys.readouterr().out
     print_estimate("gpt-image-2", size="1024x1024", quality="high", n=3)
     assert "0.6330 USD: 3 x 0.211" in capsys.readouterr().out
-    print_estimate("sora-2", seconds=8, size="1280x720")
-    assert "0.8000 USD" in (said := capsys.readouterr().out)
-    assert "retired: 2026-09-24" in said
-    print_estimate("my-own", host="other")
+    with pytest.raises(typer.Exit) as end:
+        print_estimate("sora-2", seconds=8, size="1280x720")
+    assert end.value.exit_code == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert "retired: 2026-09-24" in first
+    assert "0.8000 USD" in second
+    with pytest.raises(typer.Exit) as end:
+        print_estimate("my-own", host="other")
+    assert end.value.exit_code == 1
     assert "unknown: no price of my-own is known" in capsys.readouterr().out
 
 

@@ -136,7 +136,7 @@ def test_ended_while_a_video_is_made(start, home, family, number):
 
 def test_served_until_ended(start, home, family):
     process = start("--latency", "0", "--serve", until="Everything stays up until Ctrl-C")
-    for page in ("/runs/flow-run/", "/artifacts/artifact/"):
+    for page in ("/runs/flow-run/", "/artifacts/key/"):
         assert page in process.said
     process.terminate()
     process.communicate(timeout=120)

@@ -13,10 +13,11 @@ from linked_server import Gateway, Stranger, answer, png
 from prefect_media.errors import DownloadCorrupt, MediaError, ProviderUnavailable
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import download as content
-from prefect_media.purchases import store_video as delivery
+from prefect_media.purchases import store_video
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
+from prefect_media.runtime import retry
 from prefect_media.runtime.transfers import _connections, tls
 from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
@@ -34,7 +35,7 @@ CONTENT = r"GET /v1/videos/[^/]+/content"
 def soon(monkeypatch):
     monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
     settings.cache_clear()
-    monkeypatch.setattr(delivery, "PAUSES", (0.01,) * 5)
+    monkeypatch.setattr(store_video, "PAUSES", (0.01,) * 5)
     monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -183,7 +184,7 @@ async def test_other_links(gateway, place, url):
 
 
 async def test_what_a_neighbour_answers_is_in_no_error(gateway, place, monkeypatch):
-    monkeypatch.setattr(delivery, "clock", Hurried(delivery.clock))
+    monkeypatch.setattr(retry, "clock", Hurried(retry.clock))
     neighbour = Stranger(answer(500, b"a secret of the house"), host="127.0.0.1")
     gateway.answers = {IMAGES: link(f"{neighbour.url}/file"), CONTENT: moved(f"{neighbour.url}/file")}
     with pytest.raises(DownloadCorrupt, match="HTTP 500") as caught:

@@ -85,12 +85,12 @@ def run(
         console.print(results(console, manifest, NAMES))
         _tell(console, manifest, output, clock.monotonic() - began)
         if serve:
-            run_id, gallery_id = asyncio.run(_pages())
+            run_id = asyncio.run(_flow_run_id())
             _keep_up(
                 console,
                 {
                     "Flow run": f"{prefect.url}/runs/flow-run/{run_id}",
-                    "Gallery": f"{prefect.url}/artifacts/artifact/{gallery_id}",
+                    "Gallery": f"{prefect.url}/artifacts/key/storyboard",
                     "Provider": simulator.url,
                     "Bucket": f"{bucket.url}/{BUCKET}",
                     "Log": str(log),
@@ -236,13 +236,13 @@ def _check(simulator: prefect_media.simulator.Simulator) -> None:
         raise MediaError(f"The demo bought something else than one image, one video and one remix: {bought}")
 
 
-async def _pages() -> tuple[str, str]:
-    """The ids of the flow run and of the gallery it left."""
+async def _flow_run_id() -> str:
+    """The flow run that left the gallery."""
     from prefect.artifacts import Artifact
 
     gallery = await Artifact.aget("storyboard")
     assert gallery is not None
-    return str(gallery.flow_run_id), str(gallery.id)
+    return str(gallery.flow_run_id)
 
 
 def _tell(console: Console, manifest: Manifest, output: Path, seconds: float) -> None:

@@ -39,8 +39,8 @@ async def apublish(
     """Copy assets to a bucket or folder, check that they arrived whole, and write a manifest beside them.
 
     Between S3 buckets that one login reaches, and inside one bucket of Google or Azure, the server copies and no
-    byte passes here; everything else is streamed and hashed on the way. Doing it again copies nothing that is there
-    already and the same, wherever it was interrupted. The manifest is written last.
+    byte passes here; everything else is streamed and hashed on the way. Publishing again skips unchanged files,
+    wherever it was interrupted. The manifest is written last.
 
     | | `s3://` | `gs://` | `az://` | folder |
     | --- | --- | --- | --- | --- |

@@ -52,7 +52,7 @@ class Budget(BaseModel):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="What to set aside for a request whose price can't be told before, in USD; unset, it is refused.",
+        description="What to set aside for a request whose cost can't be estimated, in USD; unset, it is refused.",
     )
 
     def path(self, run: str | None, now: datetime | None = None) -> str:

@@ -33,7 +33,7 @@ Status = Literal["alive", "retiring", "retired", "unknown"]
 
 HOSTS: tuple[Host, ...] = ("openai", "azure", "other")
 NEAR = 30
-"""Days before the end of a model from which on its use is warned of."""
+"""Warn this many days before retirement."""
 
 RETIRING = 183
 """Days before the end of a model from which on it counts as retiring: providers name a date for every model."""

@@ -1,4 +1,4 @@
-"""What a purchase costs, in USD: thought beforehand from published tables, known afterwards from the usage.
+"""What a purchase costs, in USD: estimated from price tables, then computed from usage.
 
 What is not known is None, never 0: a sum with a None in it is not a sum. Prices are list prices, without the
 discounts of an account; `PREFECT_MEDIA_PRICES` names a file with prices of your own.

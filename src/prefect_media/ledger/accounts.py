@@ -144,7 +144,7 @@ async def reserve(
         return None
     if usd is None:
         raise BudgetExceeded(
-            f"there is a budget of {_usd(budget.usd)}, and what this will cost can't be told before: {known.basis}; "
+            f"there is a budget of {_usd(budget.usd)}, and the cost can't be estimated: {known.basis}; "
             "nothing was sent. Say what to set aside with Budget(unpriced_usd=...), or give prices of your own in the "
             "file that PREFECT_MEDIA_PRICES names",
             limit_usd=budget.usd,

@@ -109,7 +109,7 @@ def way_to(url: httpx.URL, *, private: bool, home: Home | None = None) -> Way:
     if origin.scheme not in PORTS or not origin.host:
         raise Refused(f"{shown(str(url))} is not an http or https URL")
     if origin.host in METADATA_NAMES:
-        raise Refused(f"{origin.host} is where clouds keep what is not for others")
+        raise Refused(f"{origin.host} is a metadata address and is blocked")
     proxied = _proxied(origin.scheme, origin.host)
     try:
         found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -132,7 +132,7 @@ def objection(address: Address, *, private: bool) -> str | None:
     """Why an address is not connected to; None for one that may be."""
     address = _unwrapped(address)
     if any(address.version == network.version and address in network for network in METADATA):
-        return f"{address} is where clouds and local networks keep what is not for others"
+        return f"{address} is a metadata or link-local address and is blocked"
     if private and not address.is_multicast and not address.is_unspecified:
         return None
     odd = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local

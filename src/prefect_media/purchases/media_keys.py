@@ -94,7 +94,7 @@ def _index(record: Record, index: int | None) -> str:
 
 
 def short_id(run_id: str) -> str:
-    """Eight letters that stand for a run: its id's last. The first of Prefect's ids only say when it began."""
+    """The last eight characters of the run id; the first ones are a timestamp."""
     return re.sub(r"[^0-9a-z]", "", run_id.lower())[-8:]
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 
 SIGNATURE = re.compile(r"(?i)([?&](?:[^=&\s]*(?:signature|credential|token)|sig)=)[^&\s'\"]+")
-"""What in a link makes that it opens without a login."""
+"""Query parameters that grant access to a signed link."""
 
 
 class _Unsigned(logging.Filter):

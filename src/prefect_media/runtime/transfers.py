@@ -35,7 +35,7 @@ BLOCK_BYTES = 1024 * 1024
 """How much is moved, hashed and written at a time."""
 
 LARGE_BYTES = 64 * 1024
-"""Who asks a connection for this much or more waits until it is all there."""
+"""Reads of at least this size block until the buffer is full."""
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0

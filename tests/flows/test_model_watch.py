@@ -64,14 +64,13 @@ async def test_each_finding_is_an_event(media_simulator, prefect, monkeypatch):
     import prefect_media.flows.model_watch as module
 
     seen = []
-    original = module.emit_event
-    monkeypatch.setattr(module, "emit_event", lambda *args, **kwargs: seen.append(original(*args, **kwargs)))
+    monkeypatch.setattr(module, "send_event", lambda *event: seen.append(event))
     body = {"object": "list", "data": [{"id": "gpt-image-2", "shutdown_date": "2026-11-30"}]}
     media_simulator.faults.append(Fault("GET", "/models$", "answer", status=200, body=body))
     told = await model_watch(media_simulator.credentials, ["gpt-image-2"], today=TODAY)
-    assert [event.payload["what"] for event in seen] == ["going", "date differs"]
+    assert [payload.what for _, _, payload in seen] == ["going", "date differs"]
     assert len(told) == 2
-    for event in seen:
-        assert event.event == "prefect-media.model.ending"
-        assert event.resource["prefect.resource.id"].endswith(".gpt-image-2")
-        assert event.payload["ends"] == "2026-11-30"
+    for name, resource, payload in seen:
+        assert name == "model.ending"
+        assert resource["id"].endswith(".gpt-image-2")
+        assert payload.ends == "2026-11-30"

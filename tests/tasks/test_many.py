@@ -94,10 +94,10 @@ def test_two_hundred_of_all_kinds(media_simulator, tmp_path):
     uris = {asset.uri for made in generations for asset in made.assets}
     assert len(uris) == 180
     assert run_sync(_task_runs(run_id, 200)) == {
-        ("generate_images", "COMPLETED"): 90,
-        ("generate_images", "FAILED"): 10,
-        ("generate_video", "COMPLETED"): 90,
-        ("generate_video", "FAILED"): 10,
+        ("agenerate_images", "COMPLETED"): 90,
+        ("agenerate_images", "FAILED"): 10,
+        ("agenerate_video", "COMPLETED"): 90,
+        ("agenerate_video", "FAILED"): 10,
     }
 
 
@@ -109,7 +109,7 @@ async def _task_runs(run_id, count):
             if len(runs) == count and all(run.state and run.state.is_final() for run in runs):
                 break
             await asyncio.sleep(0.1)
-    return Counter((run.name.rpartition("-")[0], run.state_type.value) for run in runs)
+    return Counter((run.task_key.rpartition("-")[0], run.state_type.value) for run in runs)
 
 
 @pytest.mark.parametrize("concurrency", [1, 7])

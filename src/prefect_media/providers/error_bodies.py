@@ -34,11 +34,13 @@ def error_fields(body: object, text: str, cleaner: Cleaner) -> Mapping[str, Any]
 
     Args:
         body: The JSON body of the answer; None where it is not JSON.
-        text: The body as text.
+        text: The body as text, where it is not a JSON object.
         cleaner: Removes the secrets that were sent with the request.
     """
-    with suppress(ValueError):  # it is nested too deeply to be an error
+    try:
         body = cleaner.json(body)
+    except ValueError:
+        body = None  # nested too deeply to be an error, and to be cleaned of secrets
     if isinstance(body, Mapping):
         row = cast(Mapping[str, Any], body)
         if isinstance(row.get("error"), Mapping):

@@ -114,7 +114,9 @@ def hidden_error(response: httpx2.Response, body: object, paid: bool) -> MediaEr
 
 
 def _fields_of(body: object, response: httpx2.Response) -> Mapping[str, Any]:
-    return error_fields(body, response.text, cleaner_for(response))
+    is_object = isinstance(body, Mapping)
+    text = "" if is_object else response.text  # a stream has none
+    return error_fields(body, text, cleaner_for(response))
 
 
 def _error_of(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:

@@ -65,6 +65,8 @@ class ServerRecord(BaseModel):
     """When it wants to be asked again."""
     has_list: bool = True
     jobs: dict[str, Standing] = Field(default_factory=dict)
+    finished: tuple[str, ...] = ()
+    """Jobs that an earlier look saw finished: one look reaches few jobs where there is no list."""
 
     def room(self, now: datetime, limit: int) -> int:
         """How many requests may be sent now."""
@@ -127,6 +129,12 @@ async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | Image
     at = _connection_of([*films.values(), *orders.values()], connection)
     path = f"{FOLDER}{server_of(at)}.json"
     record, version = await _read(storage, path)
+    awaited = films.keys() | orders.keys()
+    look.finished |= awaited & set(record.finished)
+    films = {job_id: job for job_id, job in films.items() if job_id not in look.finished}
+    orders = {job_id: job for job_id, job in orders.items() if job_id not in look.finished}
+    if not films and not orders:
+        return look
     lists = record.has_list and (not films or "list" in (await dialect_of(at)).routes)
     now = clock.now()
     needed = (PER_MINUTE if lists else SINGLE_LOOKS_PER_MINUTE) if len(films) + len(orders) > 1 else 1
@@ -143,7 +151,8 @@ async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | Image
     look.requests = asking.requests
     standings = _standings(record, films, asking.states, now, look)
     pause = None if asking.pause is None else clock.now() + timedelta(seconds=asking.pause)
-    update = {"pause_until": pause, "has_list": asking.lists, "jobs": standings}
+    over = tuple(sorted(awaited & look.finished))
+    update = {"pause_until": pause, "has_list": asking.lists, "jobs": standings, "finished": over}
     await _swap(storage, path, record.model_copy(update=update), version)
     return look
 

@@ -33,7 +33,11 @@ class Api:
         self.deployment = self.post("/deployments/", {"name": "it", "flow_id": flow, "entrypoint": "it.py:it"})["id"]
 
     def post(self, path, body):
-        answer = self.http.post(path, json=body)
+        for _ in range(20):
+            answer = self.http.post(path, json=body)
+            if answer.status_code != 503:  # so the server says that its database is busy
+                break
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
+from collections import OrderedDict
 
 import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
-from prefect_media.tasks import agather, agenerate_video
+from prefect_media.tasks import agather, agenerate_video, run_names
 from prefect_media.tasks.live_page import LivePage, bar, duration
 from prefect_media.tasks.run_names import name_of_run
 from prefect_media.tasks.shots import Origin
@@ -55,6 +56,7 @@ def test_bars_and_lengths_of_time():
 
 
 def test_names_say_what_is_made_in_safe_characters(monkeypatch):
+    monkeypatch.setattr(run_names, "_counted", OrderedDict())  # tasks outside of flow runs are counted together
     request = VideoRequest(prompt="the <b>boat</b> `drifts`; $(rm) \u202e", model="wan-2.2", seconds=5)
     assert name_of_run({"request": request}) == "clip: the b boat b drifts (rm) (wan-2.2, 5 s)"
     assert name_of_run({"request": request.model_copy(update={"variant": 1})}).startswith("clip 02: ")

@@ -29,7 +29,7 @@ def test_what_failed_once_never_fails_again():
 
 
 def test_the_same_histories_hold_each_time():
-    """The first 3,900 of one seed: two that fail are known and open (docs/bought-once.md), `make simulate` plays new."""
+    """The first 3,900 of one seed. Two that fail are open (docs/bought-once.md), and `make simulate` plays new ones."""
     run = simulate("--seed", "777000000", "--histories", "3900", timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 violations" in run.stdout

@@ -35,18 +35,18 @@ async def model_watch(
         today: The date to reckon from; today's if left out.
 
     Returns:
-        What was found, one sentence each; empty if all is well.
+        The findings, one sentence each; empty if all is well.
     """
     connection = await connection_to(credentials)
     if models is None:
         ledger = Ledger(await storage_for(store))
         purchases = [purchase async for purchase in ledger.purchases() if purchase.account == connection.account]
         models = sorted({purchase.request["model"] for purchase in purchases if "model" in purchase.request})
-    found = endings(models, await list_models(connection), connection.catalog_host, today=today, near=days)
-    if not found:
+    findings = endings(models, await list_models(connection), connection.catalog_host, today=today, near=days)
+    if not findings:
         run_logger().info("All well with %s", ", ".join(models) or "no models: none is in use")
         return []
-    for ending in found:
+    for ending in findings:
         run_logger().warning(ending.sentence)
         send_event(
             "model.ending",
@@ -63,9 +63,9 @@ async def model_watch(
                 "server": str(ending.at_server or "-"),
                 "successor": ending.successor or "-",
             }
-            for ending in found
+            for ending in findings
         ],
         key="model-watch",
         title=f"Models going away at {connection.host}",
     )
-    return [ending.sentence for ending in found]
+    return [ending.sentence for ending in findings]

@@ -51,9 +51,9 @@ async def owner_of(storage: Storage, record: Record, job_id: str) -> str | None:
         errors.StoreError: The entry can't be read.
     """
     path = path_of(record, job_id)
-    if (found := await storage.fetch(path)) is None:
+    if (stored := await storage.fetch(path)) is None:
         return None
-    if (key := key_in(found.data)) is None:
+    if (key := key_in(stored.data)) is None:
         raise StoreError(
             f"{path} can't be read; delete it if no purchase has the job {job_id}",
             transient=False,
@@ -80,18 +80,18 @@ async def disown_jobs(storage: Storage, record: Record) -> None:
 async def disown_jobs_of_unreadable(storage: Storage, key: str) -> None:
     """The same for a purchase whose record can't be read: all entries are searched for its key."""
     async for path, _ in storage.list(FOLDER):
-        if (found := await storage.fetch(path)) and key_in(found.data) == key:
-            job_id = json.loads(found.data)["job"]
+        if (stored := await storage.fetch(path)) and key_in(stored.data) == key:
+            job_id = json.loads(stored.data)["job"]
             await _replace_owner(storage, path, key, entry_of(FORGOTTEN, job_id))
 
 
 async def _replace_owner(storage: Storage, path: str, owner: str, entry: bytes) -> bool:
     """Write an entry in place of one that names `owner`; False where that has to be tried again."""
-    if (found := await storage.fetch(path)) is None:
+    if (stored := await storage.fetch(path)) is None:
         return False
-    if key_in(found.data) not in (owner, None):
+    if key_in(stored.data) not in (owner, None):
         return True  # another's
-    return await storage.replace(path, entry, found.version) is not None
+    return await storage.replace(path, entry, stored.version) is not None
 
 
 def entry_of(key: str, job_id: str) -> bytes:

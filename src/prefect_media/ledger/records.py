@@ -21,11 +21,11 @@ class Records:
 
     async def get(self, key: str) -> tuple[Record, str] | None:
         """A purchase and the version of its record; None when there is none."""
-        found = await self.storage.fetch(path_of(key))
-        if found is None:
+        stored = await self.storage.fetch(path_of(key))
+        if stored is None:
             return None
         try:
-            return Record.model_validate_json(found.data), found.version
+            return Record.model_validate_json(stored.data), stored.version
         except ValueError as error:
             why = problems_of(error) if isinstance(error, ValidationError) else error
             raise StoreError(
@@ -44,20 +44,20 @@ class Records:
             if not path.endswith(".json"):
                 continue
             try:
-                found = await self.get(path.rpartition("/")[2].removesuffix(".json"))
+                stored = await self.get(path.rpartition("/")[2].removesuffix(".json"))
             except StoreError as error:
                 if unreadable is None or error.transient:
                     raise
                 unreadable(error)
             else:
-                if found:
-                    yield found[0]
+                if stored:
+                    yield stored[0]
 
     async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
         """The purchases that one flow run (the outermost) asked for."""
         async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
-            if found := await self.get(path.rpartition("/")[2]):
-                yield found[0]
+            if stored := await self.get(path.rpartition("/")[2]):
+                yield stored[0]
 
     async def forget(self, key: str) -> None:
         """Take a purchase off the ledger, so that the same request is bought anew.
@@ -68,14 +68,14 @@ class Records:
             errors.StoreError: The ledger can't be read or written; the purchase may still be on it.
         """
         try:
-            found = await self.get(key)
+            stored = await self.get(key)
         except StoreError as unreadable:  # forgotten all the same
             if unreadable.transient:
                 raise
             await disown_jobs_of_unreadable(self.storage, key)
         else:
-            if found:
-                await disown_jobs(self.storage, found[0])
+            if stored:
+                await disown_jobs(self.storage, stored[0])
         await self.storage.delete(path_of(key))
 
     async def index(self, record: Record, flow_run_id: str | None = None) -> None:

@@ -205,8 +205,8 @@ class _Asking:
         if len(self._orders) > 1 and self.requests < self._room:
             self.requests += 1
             async with asyncio.timeout(ANSWER):
-                found, _ = await batches.page(self._at)
-            for state in found:
+                states, _ = await batches.page(self._at)
+            for state in states:
                 self._saw(state.as_job)
 
     async def _one(self, job_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from prefect import get_client
 from prefect.automations import Automation, EventTrigger, Posture
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, DoNothing
 
@@ -213,6 +214,13 @@ async def aremove_recovery(flow_name: str | None = None, *, keep: Sequence[str] 
                     await client.delete_automation(automation.id)
                     removed.append(automation.name)
     return removed
+
+
+async def crashed_runs_are_run_again(client: PrefectClient, flow_name: str | None) -> bool:
+    """Whether the automation that runs crashed flow runs again is saved and enabled, for this flow or for all."""
+    names = dict.fromkeys((_named(RECOVERY, flow_name), RECOVERY))
+    automations = [one for name in names for one in await client.read_automations_by_name(name)]
+    return any(automation.enabled for automation in automations)
 
 
 def _named(title: str, flow_name: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Free flow runs that no worker works on any more: stuck before their start, or running without a heartbeat."""
+"""Free flow runs that nobody works on any more: stuck before their start, without a heartbeat, or left Crashed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -22,7 +23,7 @@ from prefect.states import Crashed, Scheduled
 from prefect_media.errors import InvalidRequest
 from prefect_media.runtime import clock
 
-from .recovery import MAX_STARTS, SHORTEST_WINDOW
+from .recovery import MAX_STARTS, SHORTEST_WINDOW, crashed_runs_are_run_again
 
 PAGE = 200
 """Flow runs per request; Prefect's server gives at most that many."""
@@ -30,6 +31,9 @@ PAGE = 200
 MAX_PAGES = 50
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
+
+MISSED_FOR = timedelta(days=1)
+"""Crashes from longer ago are history: nobody expects their runs to start again."""
 
 USUAL_INTERVAL = timedelta(seconds=180)
 """Prefect's default for `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`."""
@@ -42,7 +46,7 @@ class FreedRun:
     Attributes:
         id: The flow run.
         name: Its name.
-        state: The state it was stuck in, such as Pending, Submitting or Running.
+        state: The state it was stuck in, such as Pending, Submitting, Running or Crashed.
         seconds: How long it had been stuck.
         crashed: True if it has started too often to be run again, and was marked as Crashed.
     """
@@ -57,10 +61,14 @@ class FreedRun:
 async def arecover_stuck(
     stuck_for: timedelta, *, flow_name: str | None = None, max_starts: int = MAX_STARTS
 ) -> list[FreedRun]:
-    """Schedule flow runs again that are stuck in Pending or Submitting, or run without a heartbeat.
+    """Schedule flow runs again that are stuck in Pending or Submitting, run without a heartbeat, or stay Crashed.
 
     Only runs of deployments are freed: others have no worker to run them. A run counts as running without a heartbeat
     only if it had one before. A run that has started `max_starts` times is marked as Crashed instead.
+
+    Prefect's server tries the action of an automation once, and it fails when the database is busy. So a run that
+    crashed within the last day, and is still Crashed, is scheduled again as well if the automation of
+    `recover-crashed` is saved for its flow.
 
     Args:
         stuck_for: How long a run must have been in its state, and without a heartbeat.
@@ -78,7 +86,7 @@ async def arecover_stuck(
     before = clock.now() - stuck_for
     freed: list[FreedRun] = []
     async with get_client() as client:
-        for run in await _unfinished_runs(client, flow_name):
+        for run in [*await _unfinished_runs(client, flow_name), *await _missed_crashes(client, flow_name, max_starts)]:
             state = run.state
             if state is None or run.deployment_id is None or state.timestamp > before:
                 continue
@@ -98,12 +106,30 @@ async def arecover_stuck(
 
 
 async def _unfinished_runs(client: PrefectClient, flow_name: str | None) -> list[FlowRun]:
-    types = [StateType.PENDING, StateType.RUNNING]
+    return await _runs_in(client, [StateType.PENDING, StateType.RUNNING], flow_name)
+
+
+async def _missed_crashes(client: PrefectClient, flow_name: str | None, max_starts: int) -> list[FlowRun]:
+    """Crashed runs that the automation of `recover-crashed` ought to have run again."""
+    if not await crashed_runs_are_run_again(client, flow_name):
+        return []
+    runs = await _runs_in(client, [StateType.CRASHED], flow_name, ended_after=clock.now() - MISSED_FOR)
+    return [run for run in runs if run.run_count < max_starts]
+
+
+async def _runs_in(
+    client: PrefectClient, types: list[StateType], flow_name: str | None, *, ended_after: datetime | None = None
+) -> list[FlowRun]:
     runs: list[FlowRun] = []
     for page in range(MAX_PAGES):
         rows = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[flow_name])) if flow_name is not None else None,
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+                end_time=FlowRunFilterEndTime.model_validate({"after_": ended_after})
+                if ended_after is not None
+                else None,
+            ),
             limit=PAGE,
             offset=page * PAGE,
         )

@@ -142,6 +142,21 @@ async def test_a_run_that_started_five_times_is_marked_as_crashed(api, later):
     assert api.state(run) == ("CRASHED", "Crashed")
 
 
+async def test_a_crash_that_the_automation_missed_is_run_again(api, later):
+    """Prefect's server tries an action once; here the automation is saved too late to see the crash at all."""
+    missed, hopeless = api.start("PENDING", "RUNNING", "CRASHED"), api.start(*["PENDING", "RUNNING"] * 5, "CRASHED")
+    assert await arecover_stuck(timedelta(minutes=10), flow_name=api.flow) == [], "nobody asked for crashed runs"
+    automation = await crash_recovery(api.flow).acreate()
+    try:
+        assert await arecover_stuck(timedelta(minutes=30), flow_name=api.flow) == [], "it may still come"
+        freed = await arecover_stuck(timedelta(minutes=10), flow_name=api.flow)
+        assert [(str(run.id), run.state, run.crashed) for run in freed] == [(missed, "Crashed", False)]
+        assert api.state(missed) == ("SCHEDULED", "AwaitingRetry")
+        assert api.state(hopeless) == ("CRASHED", "Crashed")
+    finally:
+        await automation.adelete()
+
+
 async def test_times_that_would_free_living_runs_are_refused():
     with pytest.raises(InvalidRequest, match=r"59 s is too short.*allowed are 60 s or more"):
         await arecover_stuck(timedelta(seconds=59))

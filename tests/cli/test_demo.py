@@ -119,7 +119,7 @@ def test_killed_without_a_chance(start, family):
         time.sleep(0.05)
     process.kill()
     process.communicate(timeout=120)
-    assert family.gone()
+    assert family.gone(within=60), family.members()  # a slow machine imports Prefect for half a minute
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

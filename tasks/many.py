@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sized
 from datetime import timedelta
 from itertools import count
 from typing import Any, Literal
@@ -25,12 +25,12 @@ from prefect_media.requests import (
     VideoExtendRequest,
     VideoRequest,
 )
-from prefect_media.runtime.sync import on_background_loop, run_sync
 
 from .context import Credentials, Store, a_kind, credentials_block, purchase_options, storage_for, store_block
 from .generation import Generation
 from .images import aedit_images, agenerate_images
 from .page_writer import expect_on_page
+from .retried import sync_generator
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
 
 CONCURRENCY = 32
@@ -72,6 +72,8 @@ def agather(
     Left early (an error, a `break`, a cancelled flow), it cancels what is under way. Paid video jobs stay on record,
     and the same call in the next run of the flow goes on with them. Leave by `contextlib.aclosing(agather(...))`
     to have that done by the end of the block.
+
+    `gather` is for a plain `for`; the generations go on in the background while the loop's body works.
 
     Example:
         ```python
@@ -116,65 +118,6 @@ def agather(
         options["timeout"] = timeout
     gathering = _Gathering(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
     return gathering.results(requests, on_error=on_error, ordered=ordered)
-
-
-def gather(
-    credentials: Credentials,
-    requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest],
-    *,
-    store: Store | None = None,
-    scope: str = "run",
-    concurrency: int = CONCURRENCY,
-    on_error: Literal["collect", "raise"] = "collect",
-    ordered: bool = False,
-    timeout: timedelta | float | None = None,
-    on_doubt: OnDoubt = "raise",
-    budget: Budget | float | None = None,
-    retry_failed: bool = False,
-    cancel_remote: bool = False,
-) -> Generator[Generation]:
-    """The sync twin of `agather`, for a plain `for`; arguments and errors are the same.
-
-    The generations go on in the background while the loop's body works.
-
-    Example:
-        ```python
-        for made in gather("my-server", shots, ordered=True):
-            print(made.index, made.error or made.asset.uri)
-        ```
-    """
-    if on_background_loop():
-        raise RuntimeError("gather would block the event loop that it needs itself; in an async task, use agather")
-    results = agather(
-        credentials,
-        requests,
-        store=store,
-        scope=scope,
-        concurrency=concurrency,
-        on_error=on_error,
-        ordered=ordered,
-        timeout=timeout,
-        on_doubt=on_doubt,
-        budget=budget,
-        retry_failed=retry_failed,
-        cancel_remote=cancel_remote,
-    )
-    return _each(results)
-
-
-def _each(results: AsyncGenerator[Generation]) -> Generator[Generation]:
-    async def following() -> Generation | None:
-        return await anext(results, None)
-
-    try:
-        while (made := run_sync(following())) is not None:
-            yield made
-    finally:
-        run_sync(_closed(results))
-
-
-async def _closed(results: AsyncGenerator[Generation]) -> None:
-    await results.aclose()
 
 
 class _Gathering:
@@ -304,3 +247,6 @@ async def _lazily(requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]
     else:
         for request in requests:
             yield request
+
+
+gather = sync_generator(agather)

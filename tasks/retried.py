@@ -1,7 +1,8 @@
-"""What all tasks share: when they are tried again, and how the sync twin of an async task is made."""
+"""What all tasks share: when they are tried again, and how the sync twin of an async form is made."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Generator
 from copy import copy
 from functools import wraps
 from types import CoroutineType
@@ -13,7 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from prefect_media.errors import MediaError
-from prefect_media.runtime.sync import run_sync
+from prefect_media.runtime.sync import on_background_loop, run_sync
 
 from .run_names import name_of_run
 
@@ -52,16 +53,50 @@ RETRIED: TaskOptions = {
 
 def sync_twin(original: Task[P, CoroutineType[Any, Any, R]], **options: Any) -> Task[P, R]:
     """The same task for sync flows: `agenerate_video` -> `generate_video`."""
-    name = original.fn.__name__.removeprefix("a")
 
     @wraps(original.fn)
     def twin(*args: P.args, **kwargs: P.kwargs) -> R:
         return run_sync(original.fn(*args, **kwargs))
 
-    twin.__name__ = twin.__qualname__ = name
+    _introduce(twin, original.fn)
     setattr(twin, _ORIGINAL, original.fn)
-    twin.__doc__ = f"The sync twin of `{original.fn.__name__}`.\n\n    {original.fn.__doc__}"
     return task(name=original.name, **options)(twin)  # pyright: ignore[reportCallIssue, reportUnknownVariableType]
+
+
+def sync_generator(original: Callable[P, AsyncGenerator[R]]) -> Callable[P, Generator[R]]:
+    """The same generator for a plain `for`: `agather` -> `gather`."""
+
+    @wraps(original)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> Generator[R]:
+        if on_background_loop():
+            raise RuntimeError(
+                f"{twin.__name__} would block the event loop that it needs itself; in an async task, use "
+                f"{original.__name__}"
+            )
+        return _each(original(*args, **kwargs))  # not `yield from`: wrong arguments are refused at once
+
+    _introduce(twin, original)
+    return twin
+
+
+def _each(results: AsyncGenerator[R]) -> Generator[R]:
+    async def fetch() -> R | None:
+        return await anext(results, None)
+
+    async def close() -> None:
+        await results.aclose()
+
+    try:
+        while (result := run_sync(fetch())) is not None:
+            yield result
+    finally:
+        run_sync(close())
+
+
+def _introduce(twin: Callable[..., Any], original: Callable[..., Any]) -> None:
+    """Give a sync twin its own name, and its original's documentation."""
+    twin.__name__ = twin.__qualname__ = original.__name__.removeprefix("a")
+    twin.__doc__ = f"The sync twin of `{original.__name__}`.\n\n    {original.__doc__}"
 
 
 def async_form(given: Task[Any, Any]) -> Task[Any, Any]:

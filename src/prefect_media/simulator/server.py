@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from typing import Self
+from inspect import Signature, signature
+from typing import ParamSpec, Self
 
 from pydantic import SecretStr
 
@@ -17,6 +18,8 @@ from .profiles import profile_of
 from .records import Batch, ImagePurchase, Job, SeenRequest
 from .server_thread import Switchboard
 from .state import State
+
+P = ParamSpec("P")
 
 
 class Simulator:
@@ -171,43 +174,25 @@ class Simulator:
         return prefect_media.AzureOpenAICredentials(base_url=self.azure_url, api_key=SecretStr("simulated-key"))
 
 
-@contextmanager
-def simulated(
-    *,
-    latency: float = 0.2,
-    image_latency: float = 0.0,
-    models: Collection[str] | None = None,
-    expires_in: float = 3600.0,
-    poll_after_ms: int | None = None,
-    can_list: bool = True,
-    can_remix: bool = True,
-    can_delete: bool = True,
-    can_cancel: bool = False,
-    cloud_content: bool = False,
-    api_servers: int = 1,
-    profile: str = "openai",
-    version: str | None = None,
-) -> Generator[prefect_media.OpenAICredentials]:
-    """Credentials of a provider that costs nothing, for as long as the `with` lasts.
+def _lend_credentials(simulator: Callable[P, Simulator]):
+    """`simulated`, with the arguments of the simulator that it starts."""
 
-        with simulated() as credentials:
-            generate_video(credentials, request)
+    @contextmanager
+    def simulated(*args: P.args, **kwargs: P.kwargs) -> Generator[prefect_media.OpenAICredentials]:
+        """Credentials of a provider that costs nothing, for as long as the `with` lasts.
 
-    Args: as those of `Simulator`, which is the thing to start where the provider's memory matters too.
-    """
-    with Simulator(
-        latency=latency,
-        image_latency=image_latency,
-        models=models,
-        expires_in=expires_in,
-        poll_after_ms=poll_after_ms,
-        can_list=can_list,
-        can_remix=can_remix,
-        can_delete=can_delete,
-        can_cancel=can_cancel,
-        cloud_content=cloud_content,
-        api_servers=api_servers,
-        profile=profile,
-        version=version,
-    ) as simulator:
-        yield simulator.credentials
+            with simulated() as credentials:
+                generate_video(credentials, request)
+
+        Args: as those of `Simulator`, which is the thing to start where the provider's memory matters too.
+        """
+        with simulator(*args, **kwargs) as started:
+            yield started.credentials
+
+    simulated.__qualname__ = simulated.__name__
+    arguments = signature(simulator).replace(return_annotation=Signature.empty)
+    setattr(simulated, "__signature__", arguments)  # noqa: B010 (no attribute that functions are declared with)
+    return simulated
+
+
+simulated = _lend_credentials(Simulator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -397,6 +398,29 @@ async def test_four_twins_at_once_take_a_job_each(simulator, storage):
     assets = await asyncio.gather(*(buy_video(connection(simulator), each, storage, terms()) for each in requests))
     assert {asset.source.job_id for asset in assets} == {job.id for job in simulator.jobs}
     assert len(simulator.jobs) == 4
+
+
+async def test_a_twin_whose_job_the_other_took_waits_for_the_others(simulator, storage, monkeypatch):
+    """The job of the second is taken late, when the second has adopted the first one's: then it goes to the first."""
+    monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0, 1.0, 2.0))
+    simulator.faults.extend([Fault(*SUBMIT, "lose_reply"), Fault(*SUBMIT, "refuse")])
+    simulator.faults.append(Fault(*LIST, "answer", status=200, body={"data": [], "has_more": False}))
+
+    def looks():
+        return [seen for seen in simulator.requests if seen.method == "GET" and re.search(LIST[1], seen.path)]
+
+    async def until_looked(times):
+        while len(looks()) < times:  # noqa: ASYNC110 - what is waited for happens at the provider
+            await asyncio.sleep(0.01)
+
+    first = asyncio.create_task(buy_video(connection(simulator), clip(), storage, terms("first")))
+    await until_looked(1)
+    second = await buy_video(connection(simulator), clip(), storage, terms("second"))
+    await until_looked(4)  # one by the second, and so three by the first
+    late = await other_job(simulator)
+    assert {(await first).source.job_id, second.source.job_id} == {job.id for job in simulator.jobs}
+    assert len(simulator.jobs) == 2
+    assert late.id == (await first).source.job_id
 
 
 async def test_a_job_too_many_is_a_doubt_for_twins_too(simulator, storage):

@@ -35,6 +35,8 @@ RIVAL_LEASES = 4
 NAMED = 5
 """Candidates that a doubt names in its message; its `candidates` has them all."""
 
+TAKEN = "another purchase of the same took a job that may be this one's"
+
 NO_LIST = "the provider has no list of jobs to look it up in"
 
 
@@ -52,7 +54,7 @@ async def reconcile(
         errors.ProviderUnavailable: The provider can't be asked just now; the doubt stays on record.
     """
     search = _Search(connection, claim, ledger)
-    pauses = list(LOOKS)
+    pauses, taken = list(LOOKS), None
     deadline = clock.monotonic() + min(options.timeout, RIVAL_LEASES * settings().lease_seconds)
     while True:
         await clock.sleep(pauses.pop(0))
@@ -63,6 +65,12 @@ async def reconcile(
             return videos.job_of(
                 connection, outcome, fingerprint=record.fingerprint, model=record.request.get("model", "")
             )
+        if taken not in (None, search.taken):
+            # One of these may be ours. Then what its taker ordered, perhaps later than we did, is for us to find.
+            if clock.monotonic() > deadline:
+                raise _in_doubt(claim.record, ledger, _Unclear(TAKEN)) from error
+            pauses = list(LOOKS[1:])
+        taken = search.taken
         if pauses and not (outcome and outcome.final):
             continue
         if outcome is None:
@@ -112,6 +120,8 @@ class _Search:
     claim: Claim
     ledger: Ledger
     watch: LeaseWatch = field(default_factory=LeaseWatch)
+    taken: frozenset[str] = frozenset()
+    """Ids of the jobs that look like ours and that others have, as far as the looks so far have seen."""
 
     async def look(self) -> JobState | _Unclear | None:
         """The job; or why it is unclear which it is; None where there is none."""
@@ -151,10 +161,11 @@ class _Search:
                 return state  # we died right after we took it
         free = [(state, sure) for state, sure in alike if takers.get(state.id, "") is None]
         sure_ones = [state for state, sure in free if sure]
+        candidates = tuple(state.id for state in sure_ones)
+        self.taken |= {state.id for state, sure in alike if sure}.difference(candidates)
         if not sure_ones:
             unsure = tuple(state.id for state, _ in free)
             return _Unclear("the provider's list does not say enough about its jobs", unsure) if unsure else None
-        candidates = tuple(state.id for state in sure_ones)
 
         rivals = [
             other
@@ -175,6 +186,7 @@ class _Search:
         for state in sure_ones:
             if await take_job(storage, record, state.id):
                 return state
+        self.taken = self.taken.union(candidates)
         return None  # all of them were taken by the others at this moment
 
     def _at_work(self, other: Record) -> float | None:

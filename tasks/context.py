@@ -22,7 +22,7 @@ from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
 from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import OnDoubt, OnPartial, PurchaseOptions
-from prefect_media.requests import problems_of
+from prefect_media.requests import MediaRequest, problems_of
 from prefect_media.runtime import clock
 from prefect_media.settings import settings
 from prefect_media.steps import OnStep
@@ -171,16 +171,19 @@ def seconds_of(name: str, time: timedelta | float) -> float:
 def checked(value: Any, *kinds: type[M], name: str = "request", hint: str = "") -> Any:
     """What a task was given, if it is of one of these kinds; a dict, as JSON has it, is made one of the first.
 
+    The engine puts the results of futures into a request without a check; they are checked here.
+
     Raises:
         InvalidRequest: It is something else; nothing was sent.
     """
-    if isinstance(value, kinds):
-        return value
-    if isinstance(value, dict) and len(kinds) == 1:
-        try:
+    try:
+        if isinstance(value, kinds):
+            return value.with_results() if isinstance(value, MediaRequest) else value
+        if isinstance(value, dict) and len(kinds) == 1:
             return kinds[0].model_validate(value)
-        except ValidationError as error:
-            raise InvalidRequest(f"{name} is no {kinds[0].__name__}: {problems_of(error)}. Nothing was sent") from None
+    except ValidationError as error:
+        kind = next((each for each in kinds if isinstance(value, each)), kinds[0])
+        raise InvalidRequest(f"{name} is no {kind.__name__}: {problems_of(error)}. Nothing was sent") from None
     wanted, given = " or ".join(_a(kind) for kind in kinds), cast(object, value)
     raise InvalidRequest(f"{name} is {a_kind(given)}; pass {wanted}{hint}. Nothing was sent")
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from .assets import Asset
 from .jobs import VideoJob
+from .promise import Promise, PromiseInput, refuse_promise
 from .user_input import brief_repr
 
 LONGEST_ID = 2_000
@@ -38,8 +39,10 @@ def _check_size(value: Any) -> Any:
 
 Size = Annotated[str, BeforeValidator(_check_size)]
 
-MediaInput = Annotated[Asset | str | Path | bytes, BeforeValidator(_as_text, json_schema_input_type=str | Asset)]
-"""A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, or an Asset."""
+MediaInput = Annotated[
+    Asset | str | Path | bytes | PromiseInput, BeforeValidator(_as_text, json_schema_input_type=str | Asset)
+]
+"""A picture: a path, an http(s) or `s3://` URL, a data URL, bytes, an Asset, or the future of a task that makes it."""
 
 
 def _footage_as_text(value: Any) -> Any:
@@ -58,14 +61,16 @@ def is_file(text: str) -> bool:
 
 
 FootageInput = Annotated[
-    Asset | VideoJob | str | Path | bytes,
+    Asset | VideoJob | str | Path | bytes | PromiseInput,
     BeforeValidator(_footage_as_text, json_schema_input_type=str | Asset | VideoJob),
 ]
-"""A finished video by its Asset, VideoJob or job id; or a file: path, http(s) or `s3://` URL, data URL, bytes."""
+"""A finished video by its Asset, VideoJob, job id or future; or a file: path, http(s) or `s3://` URL, data or bytes."""
 
 
-def job_id_of(video: Asset | VideoJob | str | Path | bytes) -> str | None:
+def job_id_of(video: Asset | VideoJob | str | Path | bytes | Promise) -> str | None:
     """The provider's id of the job that made a video; None for a file, and for an Asset without a job."""
+    if isinstance(video, Promise):
+        refuse_promise(video)
     if isinstance(video, Asset):
         return video.source.job_id if video.source else None
     if isinstance(video, VideoJob):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,11 +21,16 @@ from pydantic import (
 
 from .assets import Asset
 from .jobs import VideoJob
+from .promise import Promise, refuse_promise
 from .request_inputs import LONGEST_ID, FootageInput, MediaInput, Size, job_id_of
 from .user_input import brief_repr, brief_text, fault_of
 
 Operation = Literal["generate", "edit", "remix", "extend"]
 AspectRatio = Literal["16:9", "9:16", "1:1", "16:10", "10:16"]
+
+
+INPUTS = ("image", "images", "mask", "markup", "video")
+"""Fields for pictures and videos, where requests have them."""
 
 
 def _move_rare_fields_last(schema: dict[str, Any]) -> None:
@@ -52,6 +57,27 @@ class MediaRequest(BaseModel):
         default_factory=dict,
         description='Sent to the server as it is, for example {"seed": 7, "num_inference_steps": 30}.',
     )
+
+    def with_results(self) -> Self:
+        """This request, valid again once Prefect has put results where futures were; a task calls it first.
+
+        A result of several pictures stands for all of them in `images`, and for the first one elsewhere.
+
+        Raises:
+            errors.InvalidRequest: A future is still in it.
+            ValidationError: A result is no picture or video.
+        """
+        given = {name: getattr(self, name) for name in INPUTS if name in self.model_fields_set}
+        single = {name: value if name == "images" else (value,) for name, value in given.items()}
+        if all(isinstance(each, str | Asset | VideoJob) for values in single.values() for each in values):
+            return self
+        for each in (each for values in single.values() for each in values if isinstance(each, Promise)):
+            refuse_promise(each)
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        for name, values in single.items():
+            results = [result for each in values for result in _several(each)]
+            fields[name] = results if name == "images" or not results else results[0]
+        return type(self).model_validate(fields)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -97,6 +123,10 @@ class MediaRequest(BaseModel):
                 )
             return fields
         return data
+
+
+def _several(result: Any) -> list[Any]:
+    return list(cast(list[Any], result)) if isinstance(result, list | tuple) else [result]
 
 
 def problems_of(error: ValidationError) -> str:
@@ -190,7 +220,7 @@ class ImageEditRequest(ImageOptions):
     @field_validator("images", mode="before")
     @classmethod
     def _accept_a_single_image(cls, images: Any) -> Any:
-        return (images,) if isinstance(images, str | bytes | Path | Asset) else images
+        return (images,) if isinstance(images, str | bytes | Path | Asset | Promise) else images
 
 
 class VideoRequest(MediaRequest):
@@ -227,8 +257,8 @@ class VideoVariation(MediaRequest):
 
     @field_validator("video")
     @classmethod
-    def _refuse_malformed_job_ids(cls, video: Asset | VideoJob | str | Path | bytes) -> Any:
-        job_id = job_id_of(video)
+    def _refuse_malformed_job_ids(cls, video: Asset | VideoJob | str | Path | bytes | Promise) -> Any:
+        job_id = None if isinstance(video, Promise) else job_id_of(video)
         if job_id and (not job_id.isprintable() or " " in job_id or len(job_id) > LONGEST_ID):
             raise ValueError(
                 f"{brief_repr(job_id)} is not a job id: job ids have no blanks, no control characters, and at most "

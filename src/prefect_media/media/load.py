@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..assets import Asset
 from ..errors import InvalidRequest, StoreError
+from ..promise import Promise, refuse_promise
 from ..settings import settings
 from ..storage.address import parse_address
 from ..storage.store import storage_of
@@ -34,7 +35,7 @@ MOST_FOOTAGE = 200 * 1024 * 1024
 """Bytes of a video that is sent along at most: it is in memory for as long as it takes to send it."""
 
 
-Given = Asset | str | Path | bytes
+Given = Asset | str | Path | bytes | Promise
 
 
 async def load(image: Given) -> bytes:
@@ -83,6 +84,8 @@ async def bytes_of(given: Given, what: str, limit: int) -> bytes:
     Raises:
         errors.InvalidRequest: It can't be read (then `missing` is true), or is too large.
     """
+    if isinstance(given, Promise):
+        refuse_promise(given)
     if isinstance(given, bytes):
         data = given
     else:

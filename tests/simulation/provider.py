@@ -362,6 +362,8 @@ class Provider:
         if unit is None or unit.deleted is not None:
             return 404, {"error": {"message": f"no video {job_id}"}}
         unit.deleted = self.world.loop.moment
+        if unit.deleted < unit.ends:
+            unit.usd = VIDEO_USD  # it goes on and is charged: nobody can be told any more that it came to nothing
         self.world.watcher.deleted(unit, RUN.get())
         return 200, {"id": job_id, "deleted": True}
 

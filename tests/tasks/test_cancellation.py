@@ -12,8 +12,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled
 from prefect_media.tasks.cancellation import cancel_jobs_of, cancel_remote_jobs
 
-from prefect_media import VideoRequest
+from prefect_media import Budget, VideoRequest
 from prefect_media.errors import JobFailed
+from prefect_media.ledger import accounts
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import buy_video
@@ -75,6 +76,20 @@ async def test_cancel_remote_ends_the_job_and_it_is_not_bought_again_by_accident
     simulator.latency = 0
     again = PurchaseOptions(scope="x", timeout=60, retry_failed=True)
     assert (await buy_video(connection, REQUEST, store.storage(), again)).source.job_id != job.id
+
+
+async def test_a_job_that_failed_before_it_was_cancelled_costs_what_the_server_says(store):
+    budget = Budget(usd=1.0, unpriced_usd=0.4)
+    with Simulator(profile="openrouter", latency=60) as simulator:
+        await cancelled_while_watching(simulator, store.storage(), budget=budget)
+        body = {"id": simulator.jobs[0].id, "status": "failed", "error": "gone wrong", "usage": {"cost": 0}}
+        simulator.faults.append(Fault("GET", r"/videos/[^/]+$", "answer", status=200, body=body))
+        assert await cancel_jobs_of(RUN, simulator.credentials, store) == [simulator.jobs[0].id]
+        assert not simulator.jobs[0].deleted
+    record = await only(Ledger(store.storage()))
+    assert (record.state, record.failure.details["billed"]) == ("failed", False)
+    account = accounts.read(await store.storage().read(budget.path(RUN)))
+    assert (account.spent_usd, account.reserved) == (0.0, {})
 
 
 async def test_a_job_that_can_not_be_ended_stays_on_record(store):

@@ -32,6 +32,7 @@ from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
 from ..steps import StepReporter
 from ..storage.store import Storage
+from ..waiting.deadlines import failure_error
 from ..waiting.durations import recall, remember
 from ..waiting.poller import poller_of
 from ..waiting.wait import watch
@@ -230,28 +231,34 @@ async def record_failure(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
 
 
 async def cancel(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
-    """End a job at the provider, and remember that it was cancelled.
+    """End a job at the provider, and remember that it was cancelled; of one that had failed, why it failed.
 
     Raises:
         errors.InvalidRequest: It can't be ended there, or it is finished: then it is paid for, and stays to be fetched.
     """
-    await end_job(connection, job)
-    gone = JobFailed(
+    failure = await end_job(connection, job) or JobFailed(
         f"job {job.id} was cancelled; pass retry_failed=True to buy it again", job_id=job.id, code="cancelled"
     )
-    await ledger.move(claim, state="failed", failure=failure_of(gone))
+    await ledger.move(claim, state="failed", failure=failure_of(failure))
 
 
-async def end_job(connection: Connection, job: VideoJob) -> None:
+async def end_job(connection: Connection, job: VideoJob) -> JobFailed | ContentRejected | None:
     """End a job at the provider, unless it is finished: most servers delete finished ones only, and those are paid.
+
+    Returns:
+        What it had failed with before, which may not have been billed; None where it was ended now.
 
     Raises:
         errors.InvalidRequest: It can't be ended there, or it is finished.
         errors.JobExpired: It is not there.
     """
     try:
-        if (await videos.look(connection, job.id)).phase == "done":
+        state = await videos.look(connection, job.id)
+        if state.phase == "failed":
+            return failure_error(job.id, state)
+        if state.phase == "done":
             raise InvalidRequest(f"job {job.id} is finished and paid for; it stays, to be fetched", job_id=job.id)
         await videos.delete(connection, job.id)
     except NotFound as error:
         raise expiry_error(job.id, error) from error
+    return None

@@ -105,7 +105,7 @@ class Watch:
         if state.phase == "done":
             return Done(state)
         if state.phase == "failed":
-            return self._failure(state)
+            return failure_error(self.job_id, state)
         return self._patiently(now, now + (amount(state.look_again_after) or 0.0))
 
     def missed(self, error: MediaError, now: float) -> Verdict:
@@ -162,19 +162,6 @@ class Watch:
             text = f"job {self.job_id} is {state.status}{at} for {still / 60:.0f} min; {left}"
             self.notices.append(Notice("stalled", text, still))
 
-    def _failure(self, state: JobState) -> MediaError:
-        said = state.error_message or f"the provider says {state.status!r} and nothing else"
-        about: dict[str, Any] = {"job_id": self.job_id, "code": state.error_code}
-        if state.cost_usd is not None:
-            about["billed"] = state.cost_usd > 0
-            said += f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"
-        if (state.error_code and "moderation" in state.error_code) or state.error_code == "content_policy_violation":
-            stopped = f"job {self.job_id} was stopped by moderation: {said}; change the prompt"
-            return ContentRejected(stopped, stage="output", **about)
-        if state.status.lower() == "expired":
-            return JobExpired(f"job {self.job_id} expired at the provider: {said}", **about)
-        return JobFailed(f"job {self.job_id} failed: {said}; pass retry_failed=True to buy it again", **about)
-
     def _timed_out(self, what: str) -> JobTimedOut:
         return JobTimedOut(
             f"job {self.job_id} {what}. "
@@ -187,6 +174,26 @@ class Watch:
     def _told(self, error: MediaError) -> MediaError:
         error.job_id = error.details["job_id"] = self.job_id
         return error
+
+
+def failure_error(job_id: str, state: JobState) -> JobFailed | ContentRejected:
+    """The error of a job that the provider gave up on.
+
+    Args:
+        job_id: The provider's id of the job.
+        state: The look that showed it, whose phase is "failed".
+    """
+    said = state.error_message or f"the provider says {state.status!r} and nothing else"
+    about: dict[str, Any] = {"job_id": job_id, "code": state.error_code}
+    if state.cost_usd is not None:
+        about["billed"] = state.cost_usd > 0
+        said += f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"
+    if (state.error_code and "moderation" in state.error_code) or state.error_code == "content_policy_violation":
+        stopped = f"job {job_id} was stopped by moderation: {said}; change the prompt"
+        return ContentRejected(stopped, stage="output", **about)
+    if state.status.lower() == "expired":
+        return JobExpired(f"job {job_id} expired at the provider: {said}", **about)
+    return JobFailed(f"job {job_id} failed: {said}; pass retry_failed=True to buy it again", **about)
 
 
 def _pause_after(failures: int) -> float:

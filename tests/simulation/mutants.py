@@ -125,7 +125,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "no search after a lost reply": [Edit(submit_once, "find_or_submit", "job = await find(error)", "job = None")],
     "one look at the list": [Edit(lost_jobs, "LOOKS", "", "(0.0,)")],
     "a list of jobs without prompts shows none": [
-        Edit(lost_jobs, "_Search._choose", "if unsure else None", "if False else None")
+        Edit(lost_jobs, "_too_vague", "if candidates else None", "if False else None")
     ],
     "adopts what others have on record": [
         Edit(
@@ -134,8 +134,8 @@ MUTANTS: dict[str, list[Edit]] = {
             "others = [other async for other in self.ledger.purchases() if other.account == record.account]",
             "others = []",
         ),
-        Edit(lost_jobs, "_Search._choose", "await owner_of(storage, record, state.id)", "None"),
-        Edit(lost_jobs, "_Search._choose", "if await take_job(", "if True or await take_job("),
+        Edit(lost_jobs, "_Search._choose", "await owner_of(storage, record, job.id)", "None"),
+        Edit(lost_jobs, "_Search._take_one", "if await take_job(", "if True or await take_job("),
         Edit(own_job, "refuse_another_purchases_job", "if owner != record.key:", "if False:"),
     ],
     "ids of failed jobs are forgotten": [

@@ -53,31 +53,15 @@ async def reconcile(
         errors.SubmissionInDoubt: It can't be known.
         errors.ProviderUnavailable: The provider can't be asked just now; the doubt stays on record.
     """
-    search = _Search(connection, claim, ledger)
-    pauses, taken = list(LOOKS), None
     deadline = clock.monotonic() + min(options.timeout, RIVAL_LEASES * settings().lease_seconds)
-    while True:
-        await clock.sleep(pauses.pop(0))
-        outcome = await search.look()
-        if isinstance(outcome, JobState):
-            options.logger.info("Found the job of a lost reply: %s", outcome.id)
-            record = claim.record
-            return videos.job_of(
-                connection, outcome, fingerprint=record.fingerprint, model=record.request.get("model", "")
-            )
-        if taken not in (None, search.taken):
-            # One of these may be ours. Then what its taker ordered, perhaps later than we did, is for us to find.
-            if clock.monotonic() > deadline:
-                raise _in_doubt(claim.record, ledger, _Unclear(TAKEN)) from error
-            pauses = list(LOOKS[1:])
-        taken = search.taken
-        if pauses and not (outcome and outcome.final):
-            continue
-        if outcome is None:
-            return None
-        if outcome.look_again is None or clock.monotonic() + outcome.look_again > deadline:
-            raise _in_doubt(claim.record, ledger, outcome) from error
-        pauses = [outcome.look_again]
+    outcome = await _Search(connection, claim, ledger).look_until_clear(deadline)
+    if isinstance(outcome, _Unclear):
+        raise _in_doubt(claim.record, ledger, outcome) from error
+    if outcome is None:
+        return None
+    options.logger.info("Found the job of a lost reply: %s", outcome.id)
+    record = claim.record
+    return videos.job_of(connection, outcome, fingerprint=record.fingerprint, model=record.request.get("model", ""))
 
 
 def since(connection: Connection, claim: Claim) -> Oldest:
@@ -99,7 +83,7 @@ def since(connection: Connection, claim: Claim) -> Oldest:
 
 @dataclass(frozen=True, slots=True)
 class _Unclear:
-    """Why a look did not tell.
+    """Why a look did not tell which job it is.
 
     Attributes:
         why: In words.
@@ -113,9 +97,17 @@ class _Unclear:
     look_again: float | None = None
     final: bool = False
 
+    def pauses(self, deadline: float) -> list[float]:
+        """The pause before another look, if one may tell more and comes in time."""
+        if self.look_again is None or clock.monotonic() + self.look_again > deadline:
+            return []
+        return [self.look_again]
+
 
 @dataclass(slots=True)
 class _Search:
+    """A search in the list of the provider. A look returns the job, why it is unclear, or None where there is none."""
+
     connection: Connection
     claim: Claim
     ledger: Ledger
@@ -123,71 +115,83 @@ class _Search:
     taken: frozenset[str] = frozenset()
     """Ids of the jobs that look like ours and that others have, as far as the looks so far have seen."""
 
+    async def look_until_clear(self, deadline: float) -> JobState | _Unclear | None:
+        """Look several times, and again as long as another look may tell more; what the last look returned."""
+        outcome: JobState | _Unclear | None = None
+        pauses, taken = list(LOOKS), None
+        while pauses:
+            await clock.sleep(pauses.pop(0))
+            outcome = await self.look()
+            if isinstance(outcome, JobState):
+                return outcome
+            if taken not in (None, self.taken):
+                # One of these may be ours. Then what its taker ordered, perhaps later than we did, is for us to find.
+                if clock.monotonic() > deadline:
+                    return _Unclear(TAKEN)
+                pauses = list(LOOKS[1:])
+            taken = self.taken
+            if outcome and (outcome.final or not pauses):
+                pauses = outcome.pauses(deadline)
+        return outcome
+
     async def look(self) -> JobState | _Unclear | None:
-        """The job; or why it is unclear which it is; None where there is none."""
-        record, missing = self.claim.record, None
-        listed: list[JobState] = []
+        """Look once."""
+        jobs, gap = await self._list()
+        alike = [job for job in jobs if matches(job, self.claim.record) is not False]
+        return (await self._choose(alike) if alike else None) or gap
+
+    async def _list(self) -> tuple[list[JobState], _Unclear | None]:
+        """The recent jobs at the provider, and why there may be others that are not listed."""
+        jobs: list[JobState] = []
         try:
-            async for state in videos.recent(self.connection, since=since(self.connection, self.claim), pages=PAGES):
-                listed.append(state)
+            async for job in videos.recent(self.connection, since=since(self.connection, self.claim), pages=PAGES):
+                jobs.append(job)
         except NotFound:
-            return _Unclear(NO_LIST, final=True)
+            return [], _Unclear(NO_LIST, final=True)
         except InvalidRequest as refusal:
-            missing = _Unclear(refusal.message.partition(";")[0], final=True)
-            if not refusal.details.get("incomplete"):
-                return missing
+            gap = _Unclear(refusal.message.partition(";")[0], final=True)
+            return jobs if refusal.details.get("incomplete") else [], gap
         except (ProviderUnavailable, RateLimited) as away:
             if away.status_code in (200, 501):  # a page of HTML, or "not implemented"
-                return _Unclear(NO_LIST, final=True)
+                return [], _Unclear(NO_LIST, final=True)
             raise ProviderUnavailable(
                 "an earlier reply was lost, and the provider can't be asked now what it has "
                 f"({away.message.partition(';')[0]}); run the same again",
-                **{**away.details, "key": record.key},
+                **{**away.details, "key": self.claim.record.key},
             ) from away
-        alike = [(state, sure) for state in listed if (sure := matches(state, record)) is not False]
-        return await self._choose(alike) or missing if alike else missing
+        return jobs, None
 
-    async def _choose(self, alike: list[tuple[JobState, bool | None]]) -> JobState | _Unclear | None:
+    async def _choose(self, alike: list[JobState]) -> JobState | _Unclear | None:
         """Which of the jobs that look like ours it is."""
         record, storage = self.claim.record, self.ledger.storage
         # Only now, after the list: a job on it that is not on record belongs to nobody, or to somebody at work.
         others = [other async for other in self.ledger.purchases() if other.account == record.account]
         on_record = {job_id for other in others for job_id in other.job_ids}
-        takers = {
-            state.id: await owner_of(storage, record, state.id) for state, _ in alike if state.id not in on_record
-        }
-        for state, _ in alike:
-            if takers.get(state.id) == record.key:
-                return state  # we died right after we took it
-        free = [(state, sure) for state, sure in alike if takers.get(state.id, "") is None]
-        sure_ones = [state for state, sure in free if sure]
-        candidates = tuple(state.id for state in sure_ones)
-        self.taken |= {state.id for state, sure in alike if sure}.difference(candidates)
-        if not sure_ones:
-            unsure = tuple(state.id for state, _ in free)
-            return _Unclear("the provider's list does not say enough about its jobs", unsure) if unsure else None
+        jobs = [job for job in alike if job.id not in on_record]
+        owners = {job.id: await owner_of(storage, record, job.id) for job in jobs}
+        for job in jobs:
+            if owners[job.id] == record.key:
+                return job  # we died right after we took it
+        free = [job for job in jobs if owners[job.id] is None]
+        certain = [job for job in free if matches(job, record)]
+        self.taken |= {job.id for job in alike if matches(job, record)}.difference(job.id for job in certain)
+        if not certain:
+            return _too_vague(free)
+        rivals = [other for other in others if _is_rival(other, record) and other.key not in owners.values()]
+        return self._obstacle(rivals, certain) or await self._take_one(certain)
 
-        rivals = [
-            other
-            for other in others
-            if other.key != record.key
-            and other.kind == "video"
-            and look_alike(other, record)
-            and other.key not in takers.values()
-        ]
-        if waits := [left for other in rivals if (left := self._at_work(other))]:
+    def _obstacle(self, rivals: list[Record], jobs: list[JobState]) -> _Unclear | None:
+        """Why none of the jobs may be taken: other purchases that look the same may have made them."""
+        record, candidates = self.claim.record, tuple(job.id for job in jobs)
+        if waits := [left for rival in rivals if (left := self._at_work(rival))]:
             why = "another purchase of the same is being made at this moment"
             return _Unclear(why, candidates, look_again=min(max(waits), settings().lease_seconds / 10))
-        doubtful = [each for each in rivals if each.state == "in_doubt" or (each.state == "intent" and _unsure(each))]
-        if not all(interchangeable(each, record) for each in doubtful):
+        doubtful = [rival for rival in rivals if _is_doubtful(rival)]
+        if not all(interchangeable(rival, record) for rival in doubtful):
             return _Unclear("another purchase that looks the same there is in doubt as well", candidates)
-        if len(sure_ones) > 1 + len(doubtful):
+        if len(jobs) > 1 + len(doubtful):
             return _Unclear("several jobs at the provider match", candidates)
-        for state in sure_ones:
-            if await take_job(storage, record, state.id):
-                return state
-        self.taken = self.taken.union(candidates)
-        return None  # all of them were taken by the others at this moment
+        return None
 
     def _at_work(self, other: Record) -> float | None:
         """For how many seconds the lease of a purchase whose request may be in the air still has to be watched."""
@@ -196,10 +200,29 @@ class _Search:
         left = self.watch.seconds_left(other.key, other.lease)
         return left if left > 0 else None
 
+    async def _take_one(self, jobs: list[JobState]) -> JobState | None:
+        """The first of the jobs that nobody else takes at this moment."""
+        for job in jobs:
+            if await take_job(self.ledger.storage, self.claim.record, job.id):
+                return job
+        self.taken |= {job.id for job in jobs}
+        return None
 
-def _unsure(intent: Record) -> bool:
-    """Whether the request of a purchase that is nobody's at work may have been taken: who did it died, or says so."""
-    return intent.doubtful or intent.lease is not None
+
+def _too_vague(jobs: list[JobState]) -> _Unclear | None:
+    """Jobs that may be ours, of which the list says too little; None if there are none."""
+    candidates = tuple(job.id for job in jobs)
+    return _Unclear("the provider's list does not say enough about its jobs", candidates) if candidates else None
+
+
+def _is_rival(other: Record, record: Record) -> bool:
+    """Whether the job of another purchase would look the same on the list."""
+    return other.key != record.key and other.kind == "video" and look_alike(other, record)
+
+
+def _is_doubtful(other: Record) -> bool:
+    """Whether the request of a purchase that nobody is at work on may have been taken: who sent it died, or says so."""
+    return other.state == "in_doubt" or (other.state == "intent" and (other.doubtful or other.lease is not None))
 
 
 def _in_doubt(record: Record, ledger: Ledger, unclear: _Unclear) -> SubmissionInDoubt:

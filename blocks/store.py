@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
@@ -16,6 +16,7 @@ from prefect_media.storage.base import StorageOptions
 from prefect_media.storage.store import storage_at
 from prefect_media.user_input import brief_repr, brief_text
 
+from .bucket_blocks import BUCKET_TYPES, fields_of_bucket, fields_of_saved_bucket
 from .unknown_fields import warn_of_unknown_fields
 
 if TYPE_CHECKING:
@@ -83,6 +84,18 @@ class MediaStore(Block):
         default=None,
         description="Whether the bucket is named in the path or, if false, in the host; in the path if left out.",
     )
+    azure_connection_string: SecretStr | None = Field(
+        default=None,
+        title="Azure Connection String",
+        description="Of the storage account of an az:// container; AZURE_STORAGE_CONNECTION_STRING and the like of the "
+        "environment if left out.",
+    )
+    google_service_account_key: SecretStr | None = Field(
+        default=None,
+        title="Google Service Account Key",
+        description="Content of the JSON file of the key, for a gs:// bucket; GOOGLE_APPLICATION_CREDENTIALS and the "
+        "like of the environment if left out.",
+    )
     public_url_base: str | None = Field(
         default=None,
         title="Public URL",
@@ -127,6 +140,8 @@ class MediaStore(Block):
                 session_token=_plain(self.aws_session_token),
                 role_arn=self.role_arn or None,
                 external_id=_plain(self.external_id),
+                azure_connection_string=_plain(self.azure_connection_string),
+                google_service_account_key=_plain(self.google_service_account_key),
                 public_url_base=self.public_url_base or None,
             ),
         )
@@ -149,91 +164,43 @@ class MediaStore(Block):
 
     @classmethod
     def from_bucket(cls, bucket: Any) -> MediaStore:
-        """The store for a bucket block of prefect-aws: `S3Bucket` with AWS or MinIO credentials.
+        """The store for a bucket block of Prefect's integrations, whose packages are not needed here.
 
-        Everything is read from the block as it stands, so prefect-aws itself is not needed here.
+        Args:
+            bucket: An `S3Bucket` of prefect-aws with AWS or MinIO credentials, a `GcsBucket` of prefect-gcp or an
+                `AzureBlobStorageContainer` of prefect-azure.
+
+        Raises:
+            TypeError: It is no bucket block.
+            errors.InvalidRequest: It logs in in a way that a `MediaStore` has no field for.
         """
-        name = getattr(bucket, "bucket_name", None)
-        if not name:
-            raise TypeError(
-                f"{type(bucket).__name__} is no bucket block; give an S3Bucket of prefect-aws or a MediaStore"
-            )
-        folder = str(getattr(bucket, "bucket_folder", None) or "").strip("/")
-        credentials = getattr(bucket, "credentials", None)
-        client = getattr(credentials, "aws_client_parameters", None)
-        if getattr(client, "verify", None) is False or getattr(client, "verify_cert_path", None):
-            warnings.warn(
-                "MediaStore does not take over `verify` and `verify_cert_path`; "
-                "make the certificate known to the system, for example with SSL_CERT_FILE",
-                stacklevel=2,
-            )
-        role = getattr(credentials, "assume_role_arn", None)
-        terms = _given(getattr(credentials, "assume_role_kwargs", None)) if role else {}
-        external_id = terms.pop("ExternalId", None)
-        if terms:
-            warnings.warn(
-                f"MediaStore does not take over {', '.join(sorted(terms))} of `assume_role_kwargs`; "
-                "put them into a profile of the AWS config, and name that",
-                stacklevel=2,
-            )
-        return cls(
-            url=f"s3://{name}/{folder}" if folder else f"s3://{name}",
-            endpoint_url=getattr(client, "endpoint_url", None),
-            region=getattr(credentials, "region_name", None),
-            profile=getattr(credentials, "profile_name", None),
-            aws_access_key_id=_secret(credentials, "aws_access_key_id", "minio_root_user"),
-            aws_secret_access_key=_secret(credentials, "aws_secret_access_key", "minio_root_password"),
-            aws_session_token=_secret(credentials, "aws_session_token"),
-            role_arn=role,
-            external_id=SecretStr(external_id) if external_id else None,
-            path_style=_path_style(getattr(client, "config", None)),
-        )
+        return cls(**fields_of_bucket(bucket))
 
 
 async def saved_store(name: str) -> MediaStore:
-    """The saved block that a store is given by, as NAME or media-store/NAME.
+    """The saved block that a store is given by, as NAME, media-store/NAME, or with the type of another bucket block.
 
     Raises:
         errors.InvalidRequest: There is none, or it is of another type.
     """
-    kind, _, plain = name.rpartition("/")
+    slug, _, plain = name.rpartition("/")
+    slug = slug or MediaStore.get_block_type_slug()
     folder = f"A bucket is s3://{brief_text(plain)}, a folder ./{brief_text(name)}"
-    if kind not in ("", MediaStore.get_block_type_slug()):
+    if slug in BUCKET_TYPES:
+        if (fields := await fields_of_saved_bucket(slug, plain)) is not None:
+            return MediaStore(**fields)
+    elif slug == MediaStore.get_block_type_slug():
+        with suppress(ValueError):
+            return await MediaStore.aload(plain)
+    else:
         raise InvalidRequest(
-            f"store={brief_repr(name)} names a block of the type {brief_repr(kind)}, which is no store; "
-            f"pass the name of a saved MediaStore, which MediaStore.from_bucket makes of an S3Bucket. {folder}"
+            f"store={brief_repr(name)} names a block of the type {brief_repr(slug)}, which is no store; possible are "
+            f"media-store, {', '.join(BUCKET_TYPES)}. {folder}"
         )
-    try:
-        return await MediaStore.aload(plain)
-    except ValueError:
-        raise InvalidRequest(
-            f"there is no saved block {brief_repr(name)} of the type media-store; save one, or see prefect block "
-            f"ls. {folder}"
-        ) from None
+    raise InvalidRequest(
+        f"there is no saved block {brief_repr(name)} of the type {slug}; save one, or see prefect block ls. {folder}"
+    )
 
 
 def _plain(secret: SecretStr | None) -> str | None:
     return (secret.get_secret_value() or None) if secret else None
-
-
-def _secret(credentials: Any, *names: str) -> SecretStr | None:
-    for name in names:
-        value = getattr(credentials, name, None)
-        if value:
-            return value if isinstance(value, SecretStr) else SecretStr(str(value))
-    return None
-
-
-def _given(parameters: Any) -> dict[str, Any]:
-    """What is set in parameters of prefect-aws, which are a model, or in a dict."""
-    if parameters is None:
-        return {}
-    values = cast(dict[str, Any], parameters if isinstance(parameters, dict) else parameters.model_dump())
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _path_style(config: Any) -> bool | None:
-    """What botocore's `{"s3": {"addressing_style": ...}}` says, given as a dict or a `Config`."""
-    s3 = config.get("s3") if isinstance(config, dict) else getattr(config, "s3", None)  # pyright: ignore
-    style = s3.get("addressing_style") if isinstance(s3, dict) else None  # pyright: ignore
-    return {"path": True, "virtual": False}.get(str(style))  # pyright: ignore

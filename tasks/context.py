@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from prefect.blocks.core import Block
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -35,7 +36,7 @@ from .per_run import once_per_run
 M = TypeVar("M", bound=BaseModel)
 
 Credentials = OpenAICredentials | AzureOpenAICredentials | str
-Store = MediaStore | str | Path
+Store = MediaStore | Block | str | Path
 
 MANY = "; for many at once, use .map, agather or gather"
 
@@ -95,15 +96,25 @@ async def store_block(store: Store) -> MediaStore | str:
         raise InvalidRequest(f"store={brief_repr(str(store))} is not possible: {fault}. Nothing was sent")
     if isinstance(store, Path):
         return str(store.absolute())
+    if isinstance(store, Block) and not isinstance(store, MediaStore):
+        store = _bucket(store)
     if not isinstance(store, str | MediaStore):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(
-            f"store is {a_kind(store)}; pass a MediaStore, the name of a saved one, a URL or a folder. Nothing was sent"
+            f"store is {a_kind(store)}; pass a MediaStore, the name of a saved one, a bucket block of prefect-aws, "
+            "prefect-gcp or prefect-azure, a URL or a folder. Nothing was sent"
         )
     if isinstance(store, MediaStore) or is_address(store):
         return store
     if not store:
         raise InvalidRequest('store="" is empty; leave it out for the default one. Nothing was sent')
     return await once_per_run(f"store:{store}", lambda: saved_store(store))
+
+
+def _bucket(block: Block) -> MediaStore:
+    try:
+        return MediaStore.from_bucket(block)
+    except TypeError as error:
+        raise InvalidRequest(f"store is {a_kind(block)}: {error}. Nothing was sent") from None
 
 
 async def purchase_options(

@@ -233,7 +233,7 @@ def test_from_something_else():
         MediaStore.from_bucket(SimpleNamespace())
 
 
-@pytest.mark.parametrize("name", ["s3-bucket/films", "gcs-bucket/films", "MediaStore/films", "some_type/films-2"])
+@pytest.mark.parametrize("name", ["slack-webhook/films", "MediaStore/films", "some_type/films-2"])
 async def test_a_block_of_another_type_is_no_folder(name, tmp_path, monkeypatch):
     """Whoever resolves a store: tasks, the block of a video, the command line; by argument or by environment."""
     monkeypatch.chdir(tmp_path)

@@ -75,10 +75,9 @@ async def test_check(store):
 async def test_by_connection_string(azurite, container, login):
     login.delenv("AZURE_STORAGE_ACCOUNT_NAME")
     login.delenv("AZURE_STORAGE_ACCOUNT_KEY")
-    login.setenv(
-        "AZURE_STORAGE_CONNECTION_STRING",
-        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={azurite.url};",
-    )
+    string = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={azurite.url};"
+    await Storage(f"az://{container}/by field", StorageOptions(azure_connection_string=string)).check()
+    login.setenv("AZURE_STORAGE_CONNECTION_STRING", string)
     await Storage(f"az://{container}/by string").check()
 
 

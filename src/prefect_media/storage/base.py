@@ -25,6 +25,9 @@ class StorageOptions:
     session_token: str | None = field(default=None, repr=False)
     role_arn: str | None = None
     external_id: str | None = field(default=None, repr=False)
+    azure_connection_string: str | None = field(default=None, repr=False)
+    google_service_account_key: str | None = field(default=None, repr=False)
+    """The content of the key's JSON file."""
     public_url_base: str | None = None
     """Where everything in the store can be opened by anybody, without a signature; keys are appended."""
 

@@ -32,7 +32,8 @@ _KEYS = ("access_key_id", "secret_access_key", "session_token")
 
 def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
     """The server to talk to, where it is not the cloud's own."""
-    found = options.endpoint_url or endpoint_from_environment(scheme)
+    login = azure_login(options.azure_connection_string) if scheme == "az" else None
+    found = options.endpoint_url or (login or {}).get("endpoint") or endpoint_from_environment(scheme)
     if not found:
         return None
     try:
@@ -63,9 +64,11 @@ def open_bucket(
     retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
     if scheme == "gs":
         server: GCSConfig = {"base_url": endpoint} if endpoint else {}
+        if options.google_service_account_key:
+            server["service_account_key"] = options.google_service_account_key
         return GCSStore(name, config=server, client_options=client, retry_config=retry)
     if scheme == "az":
-        login = azure_login() or {}
+        login = azure_login(options.azure_connection_string) or {}
         if endpoint:
             login["endpoint"] = endpoint
         return AzureStore(name, config=login, client_options=client, retry_config=retry)

@@ -28,18 +28,16 @@ _EMULATOR = {
 
 def endpoint_from_environment(scheme: str) -> str | None:
     """The server that the environment names for `s3`, `az` or `gs`."""
-    if scheme == "az" and (login := azure_login()):
-        return login.get("endpoint")
     return next((os.environ[name] for name in ENDPOINTS[scheme] if os.environ.get(name)), None)
 
 
-def azure_login() -> "AzureConfig | None":
-    """What AZURE_STORAGE_CONNECTION_STRING says, whole: nothing else of the environment is mixed with it.
+def azure_login(given: str | None) -> "AzureConfig | None":
+    """What a connection string says, the given one or the environment's; nothing of the environment is mixed with it.
 
     Raises:
         StoreError: It is no connection string, or lacks what is needed.
     """
-    text = os.environ.get(CONNECTION_STRING, "").strip()
+    text = (given or os.environ.get(CONNECTION_STRING, "")).strip()
     if not text:
         return None
     pairs = [part.partition("=") for part in text.split(";") if part.strip()]
@@ -75,7 +73,8 @@ def azure_login() -> "AzureConfig | None":
 
 def _bad_connection_string(why: str) -> StoreError:
     return StoreError(
-        f"{CONNECTION_STRING} can't be used: {why}; copy it again from the storage account's access keys",
+        f"the Azure connection string (of the store, or {CONNECTION_STRING}) can't be used: {why}; copy it again from "
+        "the storage account's access keys",
         transient=False,
     )
 

@@ -1,4 +1,8 @@
-"""Draws a history from a seed. The weights see to it that each kind of fault strikes in one history of a hundred."""
+"""Draws a history from a seed.
+
+The weights see to it that each kind of fault strikes in one history of a hundred, and that each transition of a record
+is taken in one of a thousand (docs/bought-once.md).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from random import Random
 from typing import Any
 
 from .history import IMAGES, VIDEOS, Action, Fault, History
+from .plots import PLOTS
 
 REPLIES = (
     *("lost", "lost 500", "lost 502", "lost 504", "dropped", "late", "garbled"),
@@ -25,6 +30,9 @@ FATES = {
 }
 """What a job comes to that does not simply succeed."""
 
+PLOTTED, RARE = 0.2, 0.04
+"""Shares of histories that follow a plot, and that get one more of the faults that strike seldom."""
+
 
 def draw(seed: int, *, skew: float = 3600.0) -> History:
     """The history of a seed.
@@ -39,6 +47,15 @@ def draw(seed: int, *, skew: float = 3600.0) -> History:
     faults = [fault for _ in range(dice.choice((0, 1, 1, 2, 2, 2, 3, 4))) for fault in _breaks(dice, traits, actions)]
     if any(action.kind == "batch" for action in actions) and dice.random() < 0.7:
         faults.append(Fault(dice.choice(("page", "file", "file")), dice.choice((1, 1, 1, 2)), dice.choice(LOOKS), 5.0))
+    plots = Random(f"plot {seed}")
+    roll = plots.random()
+    if roll < PLOTTED:
+        more, actions, faults = plots.choice(PLOTS)(plots)
+        traits |= more
+        if plots.random() < 0.5:
+            faults = [*faults, *_breaks(plots, traits, actions)]
+    elif roll < PLOTTED + RARE:
+        faults.append(_rare(plots, actions))
     return History(seed, traits, tuple(actions), tuple(faults))
 
 
@@ -153,6 +170,18 @@ def _breaks(dice: Random, traits: dict[str, Any], actions: list[Action]) -> list
     if traits.get("offsets") or traits.get("server_offset"):
         return [Fault(f"clock.m{dice.randrange(3)}", 1, dice.choice(("forward", "back")), seconds)]
     return []
+
+
+def _rare(dice: Random, actions: list[Action]) -> Fault:
+    """What chance strikes with too seldom: a slow read, a paid request that has to wait, a batch that is cancelled."""
+    kind = actions[0].kind if actions[0].kind in ("image", "batch") else "video"
+    roll = dice.random()
+    if roll < 0.5:
+        seconds = round(dice.choice((1, 8, 35, 70)) * (0.5 + dice.random()), 2)
+        return Fault(f"{dice.choice(actions).process}.fetch", dice.choice((1, 1, 2, 2, 3)), "slow", seconds)
+    if kind == "batch" and roll < 0.8:
+        return Fault("fate.batch", 1, "cancelled")
+    return Fault(f"post.{kind}", 1, dice.choice(("429 wait", "503 wait", "forbidden")), 5.0)
 
 
 def _of_answers(dice: Random, kinds: set[str], process: str, seconds: float) -> list[Fault]:

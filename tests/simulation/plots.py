@@ -1,0 +1,209 @@
+"""Plots: what chance alone leads to in less than one history of a thousand. Each is a few decisions, with some chance.
+
+A plot takes the place of what buyers do and what breaks; the rest of the history stays drawn by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from .history import IMAGES, VIDEOS, Action, Fault
+
+Plot = tuple[dict[str, Any], list[Action], list[Fault]]
+"""Traits of the world, actions, faults."""
+
+REFUSED = ("refused", "moderated", "429", "503", "unreachable")
+"""What can happen to a paid request that is then free to be sent again."""
+
+LOST = ("lost", "lost 500", "lost 502", "lost 504", "garbled")
+"""What can happen to a paid request that was taken."""
+
+UNREADABLE = ("500", "429 wait", "dropped", "hangs", "unknown", "garbled")
+
+
+def _buy(number: int, kind: str, what: tuple[str, ...], at: float, **more: Any) -> Action:
+    return Action(f"a{number}", f"p{number}", round(at, 3), kind, what, machine=number % 3, **more)
+
+
+def _kill(dice: Random) -> Fault:
+    return Fault("kill.p0", 2 + dice.randrange(30))
+
+
+def _batch_that_nobody_finds(dice: Random) -> Plot:
+    """The reply to a batch is lost, or its buyer killed, and the lists in which it would be found are unreadable."""
+    how, first = dice.choice(UNREADABLE), dice.choice((1, 2, 2))
+    faults = [Fault("page", number, how, 5.0) for number in range(first, first + dice.choice((1, 3, 9)))]
+    faults.append(Fault("post.batch", 1, dice.choice(("dropped", *LOST)), 6.0) if first == 2 else _kill(dice))
+    if dice.random() < 0.3:
+        faults.append(Fault("p1.replace", 1, dice.choice(("lost after", "500")), 2.0))
+    actions = [_buy(0, "batch", IMAGES, 0.0, restarts=1), _buy(1, "batch", IMAGES, 60 + 60 * dice.random())]
+    return {}, actions, faults
+
+
+def _batch_after_a_doubt(dice: Random) -> Plot:
+    """The reply to an image is lost or very slow, and it is bought in a batch in spite of that."""
+    what = dice.choice((IMAGES, IMAGES[:1]))
+    actions = [
+        _buy(0, "image", IMAGES[:1], dice.random()),
+        _buy(1, "batch", what, dice.choice((0.0, 10.0, 50.0)) * dice.random(), resubmit=dice.random() < 0.8),
+    ]
+    faults = [
+        dice.choice(
+            (
+                Fault("p0.replace", 1, "slow, late", 5 + 40 * dice.random()),
+                Fault("post.image", 1, dice.choice(LOST), 5.0),
+                Fault("freeze.p0", 10 + dice.randrange(12), "", 20 + 80 * dice.random()),
+            )
+        )
+    ]
+    if dice.random() < 0.6:
+        faults.append(
+            dice.choice(
+                (
+                    Fault("post.batch", 1, dice.choice((*REFUSED, *LOST)), 5.0),
+                    Fault("fate.batch", 1, dice.choice(("failed", "expired", "cancelled"))),
+                    Fault("fate.line", 1, dice.choice(("failed", "moderated", "no content"))),
+                    Fault("file", 1, dice.choice(UNREADABLE), 5.0),
+                    Fault("cancel.a1", 1, "", actions[1].at + 30 * dice.random()),
+                )
+            )
+        )
+    return {}, actions, faults
+
+
+def _batch_that_dies_after_a_doubt(dice: Random) -> Plot:
+    """Images are bought in a batch in spite of a doubt; it is killed before it is ordered, and ordered again."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "batch", IMAGES[:1], 60.0, resubmit=True),
+        _buy(2, "batch", IMAGES[:1], 90.0, resubmit=dice.random() < 0.2),
+    ]
+    return {}, actions, [Fault("post.image", 1, dice.choice(LOST), 5.0), Fault("kill.p1", 20 + dice.randrange(40))]
+
+
+def _batch_of_something_failed(dice: Random) -> Plot:
+    """An image fails for good, alone or in a batch, and is bought again in a batch."""
+    again = _buy(1, "batch", IMAGES, dice.choice((1.0, 100.0, 160.0)) + 5 * dice.random(), retry_failed=True)
+    if dice.random() < 0.5:
+        fault = Fault("fate.line", dice.choice((1, 2)), dice.choice(("no content", "moderated", "failed")))
+        return {}, [_buy(0, "batch", IMAGES, 0.0), again], [fault]
+    fault = Fault("post.image", 1, dice.choice(("moderated", "refused")))
+    return {}, [_buy(0, "image", IMAGES[:1], 0.0), again], [fault]
+
+
+def _line_that_fails_after_a_doubt(dice: Random) -> Plot:
+    """Who buys an image stands still; it is bought in a batch in spite of that, fails there, and is there after all."""
+    actions = [_buy(0, "image", IMAGES[:1], 1.0), _buy(1, "batch", IMAGES[:1], 10 + 3 * dice.random(), resubmit=True)]
+    fate = dice.choice(("moderated", "failed", "no content"))
+    faults = [Fault("freeze.p0", 12 + dice.randrange(12), "", 40 + 60 * dice.random()), Fault("fate.line", 1, fate)]
+    return {"took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
+
+
+def _line_that_is_not_indexed(dice: Random) -> Plot:
+    """A line of a batch is on record, and its entry in the index can't be written."""
+    fault = Fault("p0.create", 1 + dice.randrange(6), dice.choice(("500", "lost after", "lost before", "503")), 5.0)
+    kind, tries = dice.choice((("batch", 3), ("image", 1), ("image", 1)))
+    actions = [_buy(0, "batch", IMAGES, 0.0, tries=tries), _buy(1, kind, IMAGES[:1], 6 * dice.random())]
+    return {}, actions, [fault]
+
+
+def _batch_of_what_another_is_buying(dice: Random) -> Plot:
+    """A batch waits for an image that somebody else is buying, and dies or is overtaken meanwhile."""
+    actions = [_buy(0, "batch", IMAGES[:1], dice.random(), restarts=1), _buy(1, "image", IMAGES[:1], dice.random())]
+    fault = dice.choice(
+        (
+            Fault("p0.replace", 1, "slow, late", 5 + 30 * dice.random()),
+            Fault("p1.replace", 1, "slow, late", 5 + 30 * dice.random()),
+            _kill(dice),
+        )
+    )
+    return {}, actions, [fault]
+
+
+def _pause_while_paying(dice: Random) -> Plot:
+    """A buyer stands still after it paid, before that is on record; another takes over, and is told nothing."""
+    actions = [_buy(0, "video", VIDEOS[:1], 0.0), _buy(1, "video", VIDEOS[:1], 4 * dice.random())]
+    faults = [Fault("freeze.p0", 7 + dice.randrange(10), "", 30 + 60 * dice.random())]
+    how = dice.choice(("dropped", "500", "hangs", "garbled"))
+    faults += [Fault("list", number, how, 5.0) for number in range(1, 10)]
+    return {"dialect": dice.choice(("openai", "openai", "litellm"))}, actions, faults
+
+
+def _forgotten_while_bought(dice: Random) -> Plot:
+    """A purchase is forgotten while it is paid for, and bought anew."""
+    kind, what = dice.choice((("video", VIDEOS[:1]), ("image", IMAGES[:1])))
+    actions = [
+        _buy(0, kind, what, 0.0),
+        _buy(1, kind, what, dice.choice((0.0, 1 + 3 * dice.random()))),
+        _buy(2, kind, what, 2 + 3 * dice.random(), retry_failed=dice.random() < 0.3),
+        _buy(3, "forget", what, 0.5 + 3 * dice.random()),
+    ]
+    faults = [Fault(f"post.{kind}", 1, dice.choice(("slow", "slow", "lost", "late")), 10 + 20 * dice.random())]
+    return {"latency": dice.choice((0.05, 0.3, 1.5)), "took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
+
+
+def _forgotten_and_refused(dice: Random) -> Plot:
+    """A purchase is forgotten before its answer is on record; whoever buys it anew is refused meanwhile."""
+    kind, what = dice.choice((("video", VIDEOS[:1]), ("image", IMAGES[:1])))
+    actions = [
+        _buy(0, kind, what, 0.0),
+        _buy(1, "forget", what, 1 + dice.random()),
+        _buy(2, kind, what, 4 + 2 * dice.random()),
+    ]
+    seconds = 10 + 20 * dice.random()
+    faults = [Fault(f"post.{kind}", 2, dice.choice((*REFUSED, "moderated")), 8.0)]
+    if dice.random() < 0.6:
+        faults.append(Fault(f"post.{kind}", 1, "slow", seconds))
+    else:
+        faults += [Fault(f"post.{kind}", 1, "moderated"), Fault("p0.replace", 1, "slow, late", seconds)]
+    return {"took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
+
+
+def _refused_after_a_doubt(dice: Random) -> Plot:
+    """A paid request is lost before it arrives, which a list shows; the second one is refused."""
+    faults = [
+        Fault("post.video", 1, "dropped", 5.0),
+        Fault("post.video", 2, dice.choice((*REFUSED, "forbidden")), 5.0),
+    ]
+    return {"dialect": "openai"}, [_buy(0, "video", VIDEOS[:1], 0.0, restarts=1)], faults
+
+
+def _doubt_that_is_not_written(dice: Random) -> Plot:
+    """A reply is lost, which can't be put on record, and the provider can't be asked what it has."""
+    faults = [Fault("post.video", 1, dice.choice(("dropped", *LOST)), 5.0)]
+    faults += [Fault("p0.replace", number, dice.choice(("lost before", "503")), 5.0) for number in (1, 2)]
+    faults += [Fault("list", number, dice.choice(("dropped", "500")), 5.0) for number in range(1, 10)]
+    return {"dialect": "openai"}, [_buy(0, "video", VIDEOS[:1], 0.0, restarts=1)], faults
+
+
+def _cancelled_after_it_failed(dice: Random) -> Plot:
+    """A job comes to nothing, and is cancelled about when its buyer hears of it."""
+    took = dice.choice((5.0, 20.0))
+    actions = [
+        _buy(0, dice.choice(("video", "split")), VIDEOS[:1], 0.0),
+        _buy(1, "cancel", VIDEOS[:1], took * (0.9 + dice.random())),
+    ]
+    fault = Fault("fate.video", 1, dice.choice(("failed", "expired", "moderated", "failed, not billed")))
+    return {"took": took}, actions, [fault]
+
+
+PLOTS: tuple[Callable[[Random], Plot], ...] = (
+    _batch_that_nobody_finds,
+    _batch_after_a_doubt,
+    _batch_after_a_doubt,
+    _batch_that_dies_after_a_doubt,
+    _batch_of_something_failed,
+    _line_that_fails_after_a_doubt,
+    _line_that_is_not_indexed,
+    _line_that_is_not_indexed,
+    _batch_of_what_another_is_buying,
+    _pause_while_paying,
+    _forgotten_while_bought,
+    _forgotten_and_refused,
+    _forgotten_and_refused,
+    _refused_after_a_doubt,
+    _doubt_that_is_not_written,
+    _cancelled_after_it_failed,
+)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from urllib.parse import parse_qs, urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, GetJsonSchemaHandler, HttpUrl, SecretStr, model_validator
+from pydantic_core import CoreSchema
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
+from prefect_media.form_schema import Schema, simplify
 from prefect_media.media.safe_fetch import shown
 from prefect_media.providers.connection import Connection, async_client, sync_client
 from prefect_media.providers.dialects import dialects
@@ -38,6 +40,12 @@ MaxConcurrency = Annotated[int, Field(ge=1, description="Most paid requests that
 
 class MediaCredentials(CredentialsBlock):
     """The base of all credentials."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        made = handler(schema)
+        simplify(handler.resolve_ref_schema(made))
+        return made
 
     @model_validator(mode="before")
     @classmethod

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
-from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from prefect_media.errors import InvalidRequest
+from prefect_media.form_schema import Schema, simplify
 from prefect_media.runtime.sync import run_sync
 from prefect_media.storage.address import parse_address
 from prefect_media.storage.base import StorageOptions
@@ -102,6 +104,12 @@ class MediaStore(Block):
         description="Where anybody can open what is in this store, such as https://media.example.com; galleries then "
         "have links that do not expire.",
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        made = handler(schema)
+        simplify(handler.resolve_ref_schema(made))
+        return made
 
     @field_validator("url")
     @classmethod

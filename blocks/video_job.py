@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from prefect.blocks.abstract import JobBlock, JobRun
+from prefect_media.blocks.choices import SavedStore
 from prefect_media.blocks.credentials import AzureOpenAICredentials, OpenAICredentials
-from prefect_media.blocks.store import MediaStore
 from prefect_media.blocks.unknown_fields import warn_of_unknown_fields
 from prefect_media.tasks import context  # the module: whichever of the two packages is imported first, imports both
 from pydantic import Field, HttpUrl, model_validator
 
 from prefect_media.assets import Asset
-from prefect_media.budget import Budget
+from prefect_media.budget import OptionalBudget
 from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
 from prefect_media.providers.connection import Connection
@@ -87,7 +87,7 @@ class VideoJobBlock(JobBlock[Asset]):
 
     credentials: OpenAICredentials | AzureOpenAICredentials = Field(description="Who makes the video, and who pays.")
     request: VideoRequest | RemixRequest = Field(description="What to make.")
-    store: MediaStore | None = Field(
+    store: SavedStore = Field(
         default=None,
         description="Where to put it; PREFECT_MEDIA_STORE, or a folder under the Prefect home, if left out.",
     )
@@ -96,7 +96,7 @@ class VideoJobBlock(JobBlock[Asset]):
         min_length=1,
         description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
     )
-    budget: Budget | None = Field(
+    budget: OptionalBudget = Field(
         default=None, description="What may be spent; an order that could pass it is refused."
     )
     timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")

@@ -1,42 +1,43 @@
 """Many shots from a file, within a budget: each a task run of its own, what was made published, what failed said."""
 
 import asyncio
+from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
 from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
 from prefect_media.tasks.context import connection_to, run_logger
+from pydantic import WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from prefect_media import (
-    AzureOpenAICredentials,
-    Budget,
     Manifest,
-    MediaStore,
-    OpenAICredentials,
     VideoRequest,
     apublish,
 )
+from prefect_media.budget import OptionalBudget
 from prefect_media.catalog.prices import total
+from prefect_media.form_schema import JSON_TAB, empty_tab
 from prefect_media.media.load import shown
 from prefect_media.purchases.shot_list import Shot, quotes_of, read_shots
 
-SHOWN = 24
-"""Pictures in the gallery at most: they all are in one artifact."""
+Defaults = Annotated[dict[str, Any] | None, WithJsonSchema({"anyOf": [empty_tab("None"), JSON_TAB]})]
 
 
 @flow(name="campaign")
 async def campaign(
-    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    credentials: AnyCredentials,
     shots: str,
-    budget: Budget | None = None,
-    defaults: dict[str, Any] | None = None,
+    budget: OptionalBudget = None,
+    defaults: Defaults = None,
     scope: str = "run",
-    store: MediaStore | str | None = None,
-    destination: MediaStore | str | None = None,
-    image_credentials: OpenAICredentials | AzureOpenAICredentials | str | None = None,
+    store: AnyStore = None,
+    destination: SkipJsonSchema[AnyStore] = None,
+    image_credentials: OptionalCredentials = None,
     concurrency: int = 32,
     retry_failed: bool = False,
 ) -> Manifest | State[Any]:
@@ -46,15 +47,15 @@ async def campaign(
     else was published; a retry of the run, or another one in a scope with a name, makes what is missing.
 
     Args:
-        credentials: Credentials of the server that makes the videos, as a block or the name of a saved one.
+        credentials: Who makes the videos.
         shots: A path or URL (http, s3, gs, az) of a CSV, JSON or JSON lines file. Its columns are the fields of
             `VideoRequest`, `ImageRequest` and `ImageEditRequest`; `kind` is "video" (the default), "image" or "edit".
         budget: What may be spent; shots that could pass it are not made.
         defaults: Fields for the rows that leave them out, such as {"model": "wan-2.2", "seconds": 5}.
         scope: What each shot is unique within: "run", "forever", or a name of your own, such as "autumn-2026".
-        store: Where work and ledger live: a block, the name of a saved one, a URL or a folder.
-        destination: Where the results are published; the store if left out.
-        image_credentials: Credentials for the images, where another provider makes them.
+        store: Where the results and the record of purchases go; the store of the settings if left alone.
+        destination: Another store to publish the results to. Not in the form: give it in code, YAML or JSON.
+        image_credentials: Who makes the images, where that is somebody else.
         concurrency: How many are made at once, at each provider.
         retry_failed: Buy again what failed before in this scope.
     """
@@ -93,8 +94,8 @@ async def campaign(
     if assets:
         prefix = None if scope in ("run", "forever") else scope
         manifest = await apublish(assets, destination or store, prefix=prefix)
-        title = "Campaign" if len(assets) <= SHOWN else f"Campaign: {SHOWN} of {len(assets)}"
-        await ashow_gallery(manifest.assets[:SHOWN], title=title, key="campaign-gallery")
+    lost = [replace(made, assets=()) for _, made in outcomes if made.error]  # first: they are what people look for
+    await ashow_gallery([*lost, *(manifest.assets if manifest else ())], title="Campaign", key="campaign-gallery")
     rows = [_row(*outcome) for outcome in outcomes]
     await ashow_table(rows, key="campaign", title=f"Shots of {shown(shots)}")
     if manifest and not failed:

@@ -7,13 +7,11 @@ looks at the job once, and ends, with the manifest when there is one.
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from prefect_media.blocks.choices import AnyCredentials, AnyStore
 from prefect_media.tasks import avideo_is_finished
 
 from prefect_media import (
-    AzureOpenAICredentials,
     Manifest,
-    MediaStore,
-    OpenAICredentials,
     VideoRequest,
     afetch_video,
     apublish,
@@ -23,16 +21,16 @@ from prefect_media import (
 
 @flow(name="deferred", log_prints=True)
 async def deferred(
-    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    credentials: AnyCredentials,
     request: VideoRequest,
     scope: str,
-    store: MediaStore | str | None = None,
-    destination: MediaStore | str | None = None,
+    store: AnyStore = None,
+    destination: AnyStore = None,
 ) -> Manifest | State[None]:
     """Order a video, or collect the one that an earlier run ordered.
 
     Args:
-        credentials: Credentials of the server that makes the video, as a block or the name of a saved one.
+        credentials: Who makes the video.
         request: The video to make.
         scope: A name for this purchase, the same in every run: what is ordered under it is ordered once.
         store: Where work and ledger live: a block, the name of a saved one, a URL or a folder.

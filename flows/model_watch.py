@@ -3,12 +3,12 @@
 from datetime import date
 
 from prefect import flow
+from prefect_media.blocks.choices import AnyCredentials, AnyStore
 from prefect_media.tasks import ashow_table
 from prefect_media.tasks.context import connection_to, run_logger, storage_for
 from prefect_media.tasks.event_payloads import ModelEnding
 from prefect_media.tasks.events import send_event
 
-from prefect_media import AzureOpenAICredentials, MediaStore, OpenAICredentials
 from prefect_media.catalog.retirements import endings
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers.models import list_models
@@ -16,9 +16,9 @@ from prefect_media.providers.models import list_models
 
 @flow(name="model_watch")
 async def model_watch(
-    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    credentials: AnyCredentials,
     models: list[str] | None = None,
-    store: MediaStore | str | None = None,
+    store: AnyStore = None,
     days: int = 30,
     today: date | None = None,
 ) -> list[str]:
@@ -28,7 +28,7 @@ async def model_watch(
     for it. The artifact `model-watch` shows all findings as a table.
 
     Args:
-        credentials: Credentials of the server to ask, as a block or the name of a saved one.
+        credentials: The server to ask.
         models: Models in use; those of the store's ledger if left out.
         store: Where the ledger lies: a block, the name of a saved one, a URL or a folder.
         days: How long before its end a model in use is worth an event.

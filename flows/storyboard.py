@@ -1,14 +1,13 @@
 """One still, a video that starts from it, a remix of that video, and all three in your bucket."""
 
 from prefect import flow
+from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
 from prefect_media.tasks import ashow_gallery
+from pydantic.json_schema import SkipJsonSchema
 
 from prefect_media import (
-    AzureOpenAICredentials,
     ImageRequest,
     Manifest,
-    MediaStore,
-    OpenAICredentials,
     RemixRequest,
     VideoRequest,
     agenerate_images,
@@ -20,24 +19,24 @@ from prefect_media import (
 
 @flow(name="storyboard", log_prints=True)
 async def storyboard(
-    credentials: OpenAICredentials | AzureOpenAICredentials | str,
+    credentials: AnyCredentials,
     still: ImageRequest,
     motion: VideoRequest,
     remix: str,
-    store: MediaStore | str | None = None,
-    destination: MediaStore | str | None = None,
-    image_credentials: OpenAICredentials | AzureOpenAICredentials | str | None = None,
+    store: AnyStore = None,
+    destination: SkipJsonSchema[AnyStore] = None,
+    image_credentials: OptionalCredentials = None,
 ) -> Manifest:
     """Chain image -> image-to-video -> remix, and publish the results.
 
     Args:
-        credentials: Credentials of the server that makes the videos, as a block or the name of a saved one.
+        credentials: Who makes the videos.
         still: The picture it begins with.
-        motion: The video that starts from the still; leave its image out.
+        motion: The video that starts from the picture.
         remix: What to change in the video, in words.
-        store: Where work and ledger live: a block, the name of a saved one, a URL or a folder.
-        destination: Where the results are published; the store if left out.
-        image_credentials: Credentials for the still, where another provider makes it.
+        store: Where the results and the record of purchases go; the store of the settings if left alone.
+        destination: Another store to publish the results to. Not in the form: give it in code, YAML or JSON.
+        image_credentials: Who makes the picture, where that is somebody else.
     """
     image, *_ = await agenerate_images(image_credentials or credentials, still, store=store)
     video = await agenerate_video(credentials, motion.model_copy(update={"image": image}), store=store)

@@ -5,14 +5,13 @@ it a work pool or queue whose slots the flows that it wakes can't fill, or run `
 """
 
 from prefect import flow
+from prefect_media.blocks.choices import AnyStore
 from prefect_media.tasks.context import run_logger, storage_for
 from prefect_media.tasks.wake import make_round
 
-from prefect_media import MediaStore
-
 
 @flow(name="wake")
-async def wake(store: MediaStore | str | None = None, every: float = 60.0) -> dict[str, int]:
+async def wake(store: AnyStore = None, every: float = 60.0) -> dict[str, int]:
     """Look once at what flow runs of a store wait for, and resume those that need not wait any longer.
 
     Args:

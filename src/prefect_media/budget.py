@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
+from .form_schema import JSON_TAB, Schema, empty_tab, simplify
 from .runtime import clock
 
 Period = Literal["run", "day", "month", "forever"]
@@ -38,7 +40,7 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    usd: float = Field(ge=0, allow_inf_nan=False, description="How much may be spent in the period, in USD.")
+    usd: float = Field(ge=0, allow_inf_nan=False, title="USD", description="How much may be spent.")
     period: Period = Field(
         default="run",
         description='What it is for: the outermost flow "run", each "day" or "month" (UTC), or "forever".',
@@ -52,8 +54,15 @@ class Budget(BaseModel):
         default=None,
         ge=0,
         allow_inf_nan=False,
+        title="Unpriced USD",
         description="What to set aside for a request whose cost can't be estimated, in USD; unset, it is refused.",
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        made = handler(schema)
+        simplify(handler.resolve_ref_schema(made))
+        return made
 
     def path(self, run: str | None, now: datetime | None = None) -> str:
         """Where in a store its account lies.
@@ -73,6 +82,23 @@ class Budget(BaseModel):
             case "forever":
                 part = "forever"
         return f"{FOLDER}{self.name}/{part}.json"
+
+
+class _BudgetTabs:
+    """A form in which no budget is asked for until somebody wants one."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
+        limit, _ = handler(schema)["anyOf"]
+        return {"anyOf": [empty_tab("No limit"), limit, JSON_TAB]}
+
+
+def _empty_as_none(budget: Any) -> Any:
+    return None if budget == {} else budget
+
+
+OptionalBudget = Annotated[Budget | None, BeforeValidator(_empty_as_none), _BudgetTabs]
+"""A budget, or none, as a parameter of a flow; a form that was left alone gives none."""
 
 
 @dataclass(frozen=True, slots=True)

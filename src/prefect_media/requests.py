@@ -14,12 +14,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from .assets import Asset
+from .form_schema import fold, unfold
 from .jobs import VideoJob
 from .promise import Promise, refuse_promise
 from .request_inputs import LONGEST_ID, FootageInput, MediaInput, Size, job_id_of
@@ -33,26 +36,21 @@ INPUTS = ("image", "images", "mask", "markup", "video")
 """Fields for pictures and videos, where requests have them."""
 
 
-def _move_rare_fields_last(schema: dict[str, Any]) -> None:
-    """Put the fields that few users need at the end of the form in the Prefect UI."""
-    fields = schema["properties"]
-    for name in ("model_family", "variant", "extra"):
-        if name in fields:
-            fields[name] = fields.pop(name)
-
-
 class MediaRequest(BaseModel):
-    """The fields that all requests share."""
+    """The fields that all requests share.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_move_rare_fields_last)
+    A form groups the fields that few users need under `options`; here as there they may also stand by themselves.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
     operation: ClassVar[Operation] = "generate"
+    makes: ClassVar[str | None] = None
+    """What its models make, where it names one."""
+    first_in_form: ClassVar[tuple[str, ...]] = ("prompt",)
+    """The fields that a form shows at once."""
 
-    prompt: str = Field(min_length=1, max_length=32_000, description="What to make, in words.")
-    variant: int = Field(
-        default=0,
-        ge=0,
-        description="Another number makes the same request another purchase.",
-    )
+    prompt: str = Field(min_length=1, max_length=32_000, description="What to make, in words.", examples=["A boat"])
+    variant: int = Field(default=0, ge=0, description="Another number makes the same request another purchase.")
     extra: dict[str, Any] = Field(
         default_factory=dict,
         description='Sent to the server as it is, for example {"seed": 7, "num_inference_steps": 30}.',
@@ -111,11 +109,18 @@ class MediaRequest(BaseModel):
             raise ValueError(f"it can't be sent as JSON: {error}; pass numbers, texts, lists and dicts") from None
         return extra
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler(schema)
+        if handler.mode == "validation":
+            fold(handler.resolve_ref_schema(made), cls.first_in_form, cls.makes)
+        return made
+
     @model_validator(mode="before")
     @classmethod
     def _explain_unknown_fields(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            fields = cast(dict[str, Any], data)
+            fields = unfold(cast(dict[str, Any], data))
             if unknown := [name for name in fields if name not in cls.model_fields]:
                 raise ValueError(
                     f"{cls.__name__} has no field {brief_text(', '.join(map(str, unknown)))}; its fields are "
@@ -141,6 +146,9 @@ def problems_of(error: ValidationError) -> str:
 class ImageOptions(MediaRequest):
     """The options of images, whether generated or edited; the catalog knows which a model accepts."""
 
+    makes: ClassVar[str | None] = "image"
+    first_in_form: ClassVar[tuple[str, ...]] = ("prompt", "model", "aspect_ratio", "n")
+
     model: str = Field(min_length=1, description='Model or Azure deployment, for example "gpt-image-2".')
     model_family: str | None = Field(
         default=None,
@@ -159,6 +167,7 @@ class ImageOptions(MediaRequest):
         default=1,
         ge=1,
         le=1000,
+        title="How many",
         description="How many images; more than the model makes per request are several purchases.",
     )
     background: str | None = Field(default=None, description='"transparent", "opaque" or "auto".')
@@ -203,6 +212,7 @@ class ImageEditRequest(ImageOptions):
     """
 
     operation: ClassVar[Operation] = "edit"
+    first_in_form: ClassVar[tuple[str, ...]] = ("prompt", "model", "images", "aspect_ratio", "n")
 
     images: tuple[MediaInput, ...] = Field(
         min_length=1, max_length=16, description="What to start from: 1 to 16 pictures; a mask is for the first."
@@ -232,12 +242,17 @@ class VideoRequest(MediaRequest):
         ```
     """
 
-    model: str = Field(min_length=1, description='Model or Azure deployment, for example "sora-2".')
+    makes: ClassVar[str | None] = "video"
+    first_in_form: ClassVar[tuple[str, ...]] = ("prompt", "model", "seconds", "aspect_ratio")
+
+    model: str = Field(
+        min_length=1, description='Model or Azure deployment, as your server lists it, for example "wan-2.2".'
+    )
     model_family: str | None = Field(
         default=None,
         description='Model whose rules and prices apply to a name of your own, for example "sora-2"; never sent.',
     )
-    seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.")
+    seconds: int | None = Field(default=None, ge=1, description="Duration in seconds.", examples=[8])
     size: Size | None = Field(default=None, pattern="^[0-9]+x[0-9]+$", description='"WIDTHxHEIGHT" in pixels.')
     aspect_ratio: AspectRatio | None = Field(
         default=None, description="Turned into the best size the model has; give this or size."
@@ -250,6 +265,8 @@ class VideoRequest(MediaRequest):
 
 class VideoVariation(MediaRequest):
     """The fields that remixes, edits and extensions of a finished video share."""
+
+    first_in_form: ClassVar[tuple[str, ...]] = ("video", "prompt")
 
     video: FootageInput = Field(
         description="The finished video: an Asset, a VideoJob or a job id; edits and extensions also take a file."
@@ -326,5 +343,6 @@ class VideoExtendRequest(VideoVariation):
     """
 
     operation: ClassVar[Operation] = "extend"
+    first_in_form: ClassVar[tuple[str, ...]] = ("video", "prompt", "seconds")
 
     seconds: int = Field(ge=1, description="How many seconds to add.")

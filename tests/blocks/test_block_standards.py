@@ -1,14 +1,16 @@
 """All blocks keep to Prefect's standards, and come back from Prefect as what they were."""
 
+import json
 import warnings
 from typing import Union
 
 import cloudpickle
 import prefect_media.blocks
 import pytest
-from prefect import flow
+from prefect import flow, get_client
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect_media.blocks import VideoJobBlock
 from pydantic import SecretStr, TypeAdapter
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, MediaStore, OpenAICredentials, VideoRequest
@@ -144,3 +146,35 @@ def test_in_the_forms_what_all_need_comes_first():
         fields = list(request.model_json_schema()["properties"])
         assert fields[:2] == ["prompt", "model"]
         assert fields[-3:] == ["model_family", "variant", "extra"]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_field_of_a_form_is_null_or_a_fixed_text_to_edit(block):
+    properties = block.model_json_schema()["properties"]
+    assert '"null"' not in json.dumps(properties)
+    assert "const" not in json.dumps(properties)
+
+
+def test_a_video_job_needs_neither_a_budget_nor_a_store():
+    """Both generations of the pages save what nobody touched as nothing, as null or as an empty object."""
+    schema = VideoJobBlock.model_json_schema()
+    assert schema["required"] == ["credentials", "request"]
+    for name in ("budget", "store"):
+        assert schema["properties"][name]["anyOf"][0]["maxProperties"] == 0, "shown first: nothing to fill in"
+    for left_alone in ({}, {"budget": None, "store": None}, {"budget": {}, "store": {}}):
+        job = VideoJobBlock(credentials=OPENAI, request={"prompt": "a", "model": "m"}, **left_alone)
+        assert (job.budget, job.store) == (None, None)
+
+
+async def test_a_video_job_refers_to_its_blocks(prefect):
+    await OPENAI.asave("of-a-job", overwrite=True)
+    await STORE.asave("of-a-job", overwrite=True)
+    credentials, store = await OpenAICredentials.aload("of-a-job"), await MediaStore.aload("of-a-job")
+    request = VideoRequest(prompt="a", model="m", size="64x64")
+    await VideoJobBlock(credentials=credentials, request=request, store=store).asave("refers", overwrite=True)
+    loaded = await VideoJobBlock.aload("refers")
+    assert loaded.request == request
+    assert loaded.store.url == STORE.url
+    async with get_client() as client:
+        document = await client.read_block_document_by_name("refers", "video-job")
+    assert set(document.block_document_references) == {"credentials", "store"}

@@ -217,6 +217,31 @@ async def test_what_the_budget_does_not_allow_is_made_by_a_later_run(media_simul
 
 
 @pytest.mark.usefixtures("prefect")
+async def test_the_gallery_shows_every_shot_and_why_the_others_failed(media_simulator, tmp_path, file):
+    media_simulator.latency = 0.05
+    images = "".join(f"boat {number},image,gpt-image-2,,1024x1024\n" for number in range(27))
+    videos = "".join(f"{prompt},video,boats-1,4,64x64\n" for prompt in ("explode", "explode again", "explode at last"))
+    state = await campaign(
+        media_simulator.credentials,
+        file(f"prompt,kind,model,seconds,size\n{images}{videos}"),
+        store=str(tmp_path / "store"),
+        return_state=True,
+    )
+    assert state.message.startswith("3 of 30 shots failed; the others are published")
+    async with get_client() as client:
+        artifacts = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+        )
+    pages = {artifact.key: artifact.data for artifact in artifacts}
+    first, second = pages["campaign-gallery"], pages["campaign-gallery-2"]
+    assert "27 images · 3 failed" in first
+    assert first.count("<img ") == 24
+    assert second.count("<img ") == 6
+    for number, prompt in enumerate(("explode", "explode again", "explode at last"), 1):
+        assert f"{number} · failed</sub><br><b>{prompt}</b><br><i>" in first
+
+
+@pytest.mark.usefixtures("prefect")
 async def test_when_all_fail_nothing_is_published(media_simulator, tmp_path, file):
     media_simulator.latency = 0.05
     content = "prompt,model,seconds,size\nexplode,boats-1,4,64x64\n"

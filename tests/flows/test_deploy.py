@@ -4,8 +4,10 @@ import asyncio
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -70,6 +72,39 @@ def test_the_form_in_the_ui_describes_every_parameter(deployments):
     for name in ("storyboard", "campaign"):
         properties = deployments[name]["parameter_openapi_schema"]["properties"]
         assert {name for name, field in properties.items() if not field.get("description")} == set()
+
+
+def test_no_field_of_a_form_is_null(deployments):
+    for name in ("storyboard", "campaign"):
+        assert '"null"' not in json.dumps(deployments[name]["parameter_openapi_schema"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "status"),
+    [
+        ("storyboard", {}, 201),
+        ("storyboard", {"store": None, "destination": None, "image_credentials": None}, 201),
+        ("storyboard", {"destination": "s3://elsewhere", "image_credentials": "openai"}, 201),
+        ("storyboard", {"credentials": {"$ref": {"block_document_id": str(uuid.uuid4())}}}, 201),
+        ("storyboard", {"still": {"prompt": "a", "model": "m", "size": "64x64", "quality": "low"}}, 201),
+        ("storyboard", {"still": {"prompt": "a", "model": "m", "options": {"size": "64x64", "quality": "low"}}}, 201),
+        ("storyboard", {"still": {"prompt": "a", "model": "m", "aspect_ratio": None, "options": {}}}, 201),
+        ("storyboard", {"still": {"prompt": "a", "model": "m", "options": {"output_compression": 101}}}, 409),
+        ("storyboard", {"still": {"prompt": "a"}}, 409),
+        ("storyboard", {"motion": {"prompt": "a", "model": "m", "seconds": 0}}, 409),
+        ("campaign", {"budget": None, "defaults": None}, 201),
+        ("campaign", {"budget": {"usd": 5}, "defaults": {"model": "m"}}, 201),
+        ("campaign", {"concurrency": "many"}, 409),
+    ],
+)
+def test_the_server_takes_what_a_form_sends_and_what_was_taken_before(
+    prefect_server, deployments, name, parameters, status
+):
+    run = {"parameters": deployments[name]["parameters"] | parameters, "enforce_parameter_schema": True}
+    made = httpx.post(f"{prefect_server.api_url}/deployments/{deployments[name]['id']}/create_flow_run", json=run)
+    assert made.status_code == status, made.text
+    if status == 201:  # nobody is to work on it
+        httpx.delete(f"{prefect_server.api_url}/flow_runs/{made.json()['id']}").raise_for_status()
 
 
 def test_the_deployed_image_model_is_in_use(deployments):

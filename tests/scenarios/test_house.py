@@ -18,6 +18,7 @@ NOUNS = {
     "settings",
     "requests",
     "request_inputs",
+    "form_schema",
     "assets",
     "manifest",
     "jobs",

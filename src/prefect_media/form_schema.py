@@ -1,4 +1,4 @@
-"""JSON schemas that Prefect's two generations of pages draw as short forms; what is accepted does not depend on them.
+"""JSON schemas that Prefect's two generations of pages draw as short forms, and what such a form sends.
 
 Both pages draw `anyOf` as tabs, one per entry, and an entry without properties as nothing: so tabs fold away what few
 users need. Both draw null as the sentence 'Property is type "None"', so no schema here names it. Prefect's server
@@ -80,6 +80,10 @@ def fold(schema: Schema, first: Iterable[str], models: str | None) -> None:
     for field in fields.values():
         field.pop("default", None)  # or opening the tab would fill all of them in
     words = ", ".join(name.replace("_", " ") for name in fields)
+    for name, field in shown.items():
+        if "enum" in field and name not in schema["required"]:
+            choice = {word: field.pop(word) for word in ("type", "enum")}
+            field["anyOf"] = [{"title": "Choose", **choice}, {**JSON_TAB, "not": {"type": "string"}}]  # null is allowed
     shown["options"] = {
         "title": "Options",
         "description": f"Rarely needed: {words}.",

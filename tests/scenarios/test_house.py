@@ -19,6 +19,7 @@ NOUNS = {
     "requests",
     "request_inputs",
     "form_schema",
+    "promise",
     "assets",
     "manifest",
     "jobs",

@@ -6,7 +6,7 @@ LOCK := requirements.lock
 BIN := $(VENV)/bin
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
-.PHONY: demo test test-oldest test-prefect chaos simulate bench lint lock build clean
+.PHONY: demo test test-ui test-oldest test-prefect chaos simulate bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -15,11 +15,14 @@ demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, loca
 test: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile
 
+test-ui: $(VENV)/installed  ## Prefect's pages in headless Chromium, which has to be there; renews docs/images
+	TEST_UI=required TEST_UI_SCREENSHOTS=docs/images $(BIN)/pytest tests/ui
+
 test-oldest:  ## the tests that need Prefect, on the oldest version that is supported
 	$(MAKE) VENV=.venv-oldest LOCK=requirements-oldest.lock test-prefect
 
 test-prefect: $(VENV)/installed
-	$(BIN)/pytest -n auto --dist loadfile -m prefect
+	$(BIN)/pytest -n auto --dist loadfile -m "prefect and not ui"
 
 simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for ten minutes; the tests play the same each time
 	cd tests && ../$(BIN)/python -m simulation --seconds 600

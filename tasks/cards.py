@@ -10,6 +10,7 @@ markdown ends such a block there and would read the rest as markdown.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -150,7 +151,7 @@ def _card(shot: Shot, picture: Picture, heading: str) -> str:
     parts.append(f"<b>{narrow_html(title, SHORT_PROMPT)}</b><br>")
     if shot.error:
         billed = {True: " Billed.", False: " Not billed.", None: ""}[shot.billed]
-        parts.append(f"<i>{narrow_html(shot.error, LONGEST_REASON)}</i>{billed}<br>")
+        parts.append(f"<i>{narrow_html(_reason(shot.error), LONGEST_REASON)}</i>{billed}<br>")
     facts = [*_facts(shot), *(f"<kbd>{narrow_html(label, 40)}</kbd>" for label in shot.origin.labels)]
     parts.append(f'<span class="text-sm">{"<br>".join(facts)}</span>')
     if asset and asset.kind == "video" and link:
@@ -160,6 +161,11 @@ def _card(shot: Shot, picture: Picture, heading: str) -> str:
             f'<a href="{address}">Open the video</a></video></details>'
         )
     return "".join(parts)
+
+
+def _reason(error: str) -> str:
+    """Why there is nothing, without the id of the job and the argument that buys it again; the details have both."""
+    return re.sub(r"^job \S+ failed: ", "", error).partition("; pass ")[0]
 
 
 def _facts(shot: Shot) -> list[str]:

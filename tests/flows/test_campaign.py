@@ -238,7 +238,7 @@ async def test_the_gallery_shows_every_shot_and_why_the_others_failed(media_simu
     assert first.count("<img ") == 24
     assert second.count("<img ") == 6
     for number, prompt in enumerate(("explode", "explode again", "explode at last"), 1):
-        assert f"{number} · failed</sub><br><b>{prompt}</b><br><i>" in first
+        assert f"{number} · failed</sub><br><b>{prompt}</b><br><i>The video could not be" in first
 
 
 @pytest.mark.usefixtures("prefect")

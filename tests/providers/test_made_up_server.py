@@ -68,7 +68,7 @@ async def buy():
         asset = await buy_video(server.credentials.connection(), request, storage_at(sys.argv[1]), terms)
         [sent] = [seen for seen in server.requests if seen.method == "POST"]
     return {
-        "choices": Block.model_json_schema()["properties"]["dialect"]["anyOf"][0]["enum"],
+        "choices": Block.model_json_schema()["properties"]["dialect"]["enum"],
         "block": server.credentials.dialect,
         "detected": detected,
         "kind": asset.kind,
@@ -112,7 +112,7 @@ def test_a_video_is_bought_at_a_server_that_is_a_row(package, tmp_path):
 def test_every_dialect_has_a_profile_and_is_a_choice_of_the_block():
     assert list(PROFILES) == list(dialects())
     field = OpenAICredentials.model_json_schema()["properties"]["dialect"]
-    assert field["anyOf"][0]["enum"] == list(dialects())
+    assert field["enum"] == list(dialects())
 
 
 def test_no_file_of_code_lists_the_servers():

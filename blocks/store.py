@@ -193,7 +193,7 @@ async def saved_store(name: str) -> MediaStore:
     """
     slug, _, plain = name.rpartition("/")
     slug = slug or MediaStore.get_block_type_slug()
-    folder = f"A bucket is s3://{brief_text(plain)}, a folder ./{brief_text(name)}"
+    folder = f"a bucket is s3://{brief_text(plain)}, a folder ./{brief_text(name)}"
     if slug in BUCKET_TYPES:
         if (fields := await fields_of_saved_bucket(slug, plain)) is not None:
             return MediaStore(**fields)
@@ -203,10 +203,10 @@ async def saved_store(name: str) -> MediaStore:
     else:
         raise InvalidRequest(
             f"store={brief_repr(name)} names a block of the type {brief_repr(slug)}, which is no store; possible are "
-            f"media-store, {', '.join(BUCKET_TYPES)}. {folder}"
+            f"media-store, {', '.join(BUCKET_TYPES)}; {folder}"
         )
     raise InvalidRequest(
-        f"there is no saved block {brief_repr(name)} of the type {slug}; save one, or see prefect block ls. {folder}"
+        f"there is no saved block {brief_repr(name)} of the type {slug}; save one, or see prefect block ls; {folder}"
     )
 
 

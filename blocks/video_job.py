@@ -15,7 +15,7 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.jobs import VideoJob
 from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import PurchaseOptions
-from prefect_media.purchases import video_steps as steps
+from prefect_media.purchases import video_steps
 from prefect_media.purchases.orders import connection_of
 from prefect_media.requests import RemixRequest, VideoRequest
 from prefect_media.runtime.sync import run_sync
@@ -37,7 +37,7 @@ class VideoJobRun(JobRun[Asset]):
 
     async def await_for_completion(self) -> None:
         """Wait until the video is made. Raises what `wait_for_video` raises."""
-        await steps.wait(self._connection, self.job, self._storage, self._options)
+        await video_steps.wait(self._connection, self.job, self._storage, self._options)
 
     def wait_for_completion(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wait until the video is made. Raises what `wait_for_video` raises."""
@@ -45,7 +45,7 @@ class VideoJobRun(JobRun[Asset]):
 
     async def afetch_result(self) -> Asset:
         """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
-        return await steps.fetch(self._connection, self.job, self._storage, self._options)
+        return await video_steps.fetch(self._connection, self.job, self._storage, self._options)
 
     def fetch_result(self) -> Asset:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The video in the store; waits for it if need be. Raises what `fetch_video` raises."""
@@ -58,7 +58,7 @@ class VideoJobRun(JobRun[Asset]):
             errors.InvalidRequest: The provider can't end jobs (`unsupported` is "cancel" then), or not this one. It
                 goes on, stays on record, and can be fetched when it is done.
         """
-        await steps.cancel(self._connection, self.job, self._storage)
+        await video_steps.cancel(self._connection, self.job, self._storage)
 
     def cancel(self) -> None:
         """End the job at the provider. Raises what `acancel` raises."""
@@ -109,7 +109,9 @@ class VideoJobBlock(JobBlock[Asset]):
     async def atrigger(self) -> VideoJobRun:
         """Order the video and come back at once. Raises what `submit_video` raises."""
         connection, storage, options = await self._prepare()
-        return VideoJobRun(connection, await steps.submit(connection, self.request, storage, options), storage, options)
+        return VideoJobRun(
+            connection, await video_steps.submit(connection, self.request, storage, options), storage, options
+        )
 
     def trigger(self) -> VideoJobRun:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Order the video and come back at once. Raises what `submit_video` raises."""
@@ -128,7 +130,7 @@ class VideoJobBlock(JobBlock[Asset]):
         connection, storage, options = await self._prepare(scope="forever")
         if isinstance(job, str):
             model = self.request.model if isinstance(self.request, VideoRequest) else ""
-            job = steps.job_at(connection, job, model=model)
+            job = video_steps.job_at(connection, job, model=model)
         connection_of(job, connection)  # refuses a job of another server
         return VideoJobRun(connection, job, storage, options)
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect_media.errors import MediaError
 from prefect_media.ledger.ledger import Claim, Ledger
 from prefect_media.purchases.orders import connection_of
-from prefect_media.purchases.videos import cancel
+from prefect_media.purchases.videos import cancel_purchase
 from prefect_media.runtime.sync import run_sync
 
 from .context import Credentials, Store, connection_to, run_logger, storage_for
@@ -62,7 +62,7 @@ async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Stor
             logger.warning("Job %s belongs to another account; it goes on", job.id)
             continue
         try:
-            await cancel(connection_of(job, connection), job, ledger, Claim(*found))
+            await cancel_purchase(connection_of(job, connection), job, ledger, Claim(*found))
         except MediaError as error:
             logger.warning("Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error)
         else:

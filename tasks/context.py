@@ -58,12 +58,12 @@ async def credentials_block(credentials: Credentials) -> OpenAICredentials | Azu
     if not isinstance(credentials, str | OpenAICredentials | AzureOpenAICredentials):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(
             f"credentials is {a_kind(credentials)}; pass OpenAICredentials, AzureOpenAICredentials or the name of "
-            "saved ones. Nothing was sent"
+            "saved ones; nothing was sent"
         )
     if not isinstance(credentials, str):
         return credentials
     if fault := _fault_of_name(credentials):
-        raise InvalidRequest(f"credentials={brief_repr(credentials)} is not possible: {fault}. Nothing was sent")
+        raise InvalidRequest(f"credentials={brief_repr(credentials)} is not possible: {fault}; nothing was sent")
     return await once_per_run(f"credentials:{credentials}", lambda: _saved_credentials(credentials))
 
 
@@ -93,7 +93,7 @@ async def storage_for(store: Store | None) -> Storage:
 async def store_block(store: Store) -> MediaStore | str:
     """The block of a store that is given by the name of a saved one, loaded once per flow run; else what was given."""
     if isinstance(store, str | Path) and (fault := _fault_of_name(str(store))):
-        raise InvalidRequest(f"store={brief_repr(str(store))} is not possible: {fault}. Nothing was sent")
+        raise InvalidRequest(f"store={brief_repr(str(store))} is not possible: {fault}; nothing was sent")
     if isinstance(store, Path):
         return str(store.absolute())
     if isinstance(store, Block) and not isinstance(store, MediaStore):
@@ -101,12 +101,12 @@ async def store_block(store: Store) -> MediaStore | str:
     if not isinstance(store, str | MediaStore):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(
             f"store is {a_kind(store)}; pass a MediaStore, the name of a saved one, a bucket block of prefect-aws, "
-            "prefect-gcp or prefect-azure, a URL or a folder. Nothing was sent"
+            "prefect-gcp or prefect-azure, a URL or a folder; nothing was sent"
         )
     if isinstance(store, MediaStore) or is_address(store):
         return store
     if not store:
-        raise InvalidRequest('store="" is empty; leave it out for the default one. Nothing was sent')
+        raise InvalidRequest('store="" is empty; leave it out for the default one; nothing was sent')
     return await once_per_run(f"store:{store}", lambda: saved_store(store))
 
 
@@ -114,7 +114,7 @@ def _bucket(block: Block) -> MediaStore:
     try:
         return MediaStore.from_bucket(block)
     except TypeError as error:
-        raise InvalidRequest(f"store is {a_kind(block)}: {error}. Nothing was sent") from None
+        raise InvalidRequest(f"store is {a_kind(block)}: {error}. nothing was sent") from None
 
 
 async def purchase_options(
@@ -146,7 +146,7 @@ async def purchase_options(
     if on_doubt not in ("raise", "resubmit"):
         raise InvalidRequest(f'on_doubt={brief_repr(on_doubt)} is not possible; pass "raise" or "resubmit"')
     if on_partial is not None and partial_images not in (1, 2, 3):
-        raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3. Nothing was sent")
+        raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3; nothing was sent")
     run_id = await root_flow_run_id()
     return PurchaseOptions(
         scope=_scope(scope, run_id),
@@ -194,9 +194,9 @@ def checked(value: Any, *kinds: type[M], name: str = "request", hint: str = "") 
             return kinds[0].model_validate(value)
     except ValidationError as error:
         kind = next((each for each in kinds if isinstance(value, each)), kinds[0])
-        raise InvalidRequest(f"{name} is no {kind.__name__}: {problems_of(error)}. Nothing was sent") from None
+        raise InvalidRequest(f"{name} is no {kind.__name__}: {problems_of(error)}; nothing was sent") from None
     wanted, given = " or ".join(_a(kind) for kind in kinds), cast(object, value)
-    raise InvalidRequest(f"{name} is {a_kind(given)}; pass {wanted}{hint}. Nothing was sent")
+    raise InvalidRequest(f"{name} is {a_kind(given)}; pass {wanted}{hint}; nothing was sent")
 
 
 def a_kind(value: object) -> str:

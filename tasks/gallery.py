@@ -58,7 +58,7 @@ async def ashow_gallery(
         return
     try:
         await _show(await _shots_of(given), title, key, links)
-    except Exception as error:
+    except Exception as error:  # what it shows is paid for and stored, shown or not
         run_logger().warning("The gallery could not be shown: %s", error)
 
 

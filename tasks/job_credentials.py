@@ -43,7 +43,7 @@ async def credentials_of(job: VideoJob | ImageBatch, given: Sequence[Credentials
     if not given and (credentials := _bought.get((job.base_url, job.id))) is not None:
         return credentials
     why = "was not submitted by this process" if not given else "was made at another server than credentials is for"
-    raise InvalidRequest(f"job {job.id} {why}; pass credentials= with those it was bought with. Nothing was sent")
+    raise InvalidRequest(f"job {job.id} {why}; pass credentials= with those it was bought with; nothing was sent")
 
 
 def saved_name(credentials: Credentials) -> str | None:

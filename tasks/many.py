@@ -191,7 +191,7 @@ class _Gathering:
                 request = await anext(requests)
             except StopAsyncIteration:
                 return
-            except Exception as error:
+            except Exception as error:  # the user's own iterable; raised once all that was begun is made
                 self._broken = error
                 return
             task = group.create_task(self._make(index, request))
@@ -203,7 +203,7 @@ class _Gathering:
             made = await self._made(request)
             assets = (made,) if isinstance(made, Asset) else tuple(made)
             generation = Generation(index, request, assets)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is this request's result and nobody else's
             generation = Generation(index, request, error=error)
         except asyncio.CancelledError:
             raise
@@ -219,7 +219,7 @@ class _Gathering:
         task = next((task for kind, task in TASKS.items() if isinstance(request, kind)), None)
         if task is None:
             kinds = ", ".join(kind.__name__ for kind in TASKS)
-            raise InvalidRequest(f"a {type(request).__name__} is not a request; pass {kinds}. Nothing was sent")
+            raise InvalidRequest(f"a {type(request).__name__} is not a request; pass {kinds}; nothing was sent")
         options = self._options if isinstance(request, ImageOptions) else self._for_videos
         return await task(self._credentials, request, store=self._store, **options)
 

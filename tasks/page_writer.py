@@ -158,7 +158,7 @@ def expect_on_page(jobs: int) -> None:
     try:
         if page := page_of_run():
             page.expect(jobs)
-    except Exception as error:
+    except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The live page could not be changed: %s", error)
 
 
@@ -168,7 +168,7 @@ def publish_on_page(assets: Sequence[Asset]) -> None:
         if page := page_of_run():
             page.publish(assets)
             wake()
-    except Exception as error:
+    except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The live page could not be changed: %s", error)
 
 
@@ -211,7 +211,7 @@ def _write(each: _Written, what: str, *, at_end: bool = False) -> None:
         each.written |= {what: changes if what == "page" else progress, "turn": what}
         each.failures = 0
         each.next_try = 0.0
-    except Exception as error:
+    except Exception as error:  # no flow run fails because of what it shows
         each.failures += 1
         each.next_try = clock.monotonic() + min(LONGEST_PAUSE, INTERVAL * 2**each.failures)
         if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 413:

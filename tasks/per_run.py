@@ -70,7 +70,7 @@ def _failed(answer: Future[Any]) -> bool:
 async def _asked(answer: Future[Any], ask: Callable[[], Awaitable[T]]) -> T:
     try:
         found = await ask()
-    except Exception as error:
+    except Exception as error:  # for all who wait for the same answer
         answer.set_exception(error)
         raise
     except BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 from base64 import b64encode
 from html import escape
@@ -18,6 +17,7 @@ from prefect_media.assets import Asset
 from prefect_media.media.facts import poster
 from prefect_media.purchase_options import OnPartial
 from prefect_media.requests import ImageOptions
+from prefect_media.runtime.hashing import sha256_of
 
 from .context import in_run, run_logger
 
@@ -33,7 +33,7 @@ class Preview:
     """
 
     def __init__(self, request: ImageOptions, also: OnPartial | None = None) -> None:
-        digest = hashlib.sha256(request.model_dump_json(exclude={"images", "mask", "markup"}).encode()).hexdigest()
+        digest = sha256_of(request.model_dump_json(exclude={"images", "mask", "markup"}))
         self.key = f"preview-{digest[:8]}"
         self._request, self._also = request, also
         self._artifact: UUID | None = None
@@ -52,7 +52,7 @@ class Preview:
             return
         try:
             await self._show(await asset.aread_bytes(), f"Done: `{asset.uri}`")
-        except Exception as error:
+        except Exception as error:  # the image is paid for and stored, shown or not
             run_logger().warning("The finished image could not be shown: %s", error)
 
     async def _show(self, picture: bytes, said: str) -> None:

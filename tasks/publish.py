@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 
 from prefect import task
 from prefect.runtime import flow_run
@@ -14,6 +13,7 @@ from prefect_media.assets import Asset
 from prefect_media.errors import InvalidRequest, StoreError
 from prefect_media.manifest import NAME, Manifest, hash_of
 from prefect_media.purchases.media_keys import short_id
+from prefect_media.runtime.hashing import sha256_of
 from prefect_media.settings import settings
 from prefect_media.storage.attributes import Attributes, check
 from prefect_media.storage.store import Storage, storage_of
@@ -90,7 +90,7 @@ async def apublish(
     check(attributes, target.scheme)
     folder = (prefix if prefix is not None else await _default_prefix(assets)).strip("/")
     if folder.partition("/")[0] == "ledger":
-        raise InvalidRequest(f"prefix={prefix!r} is where the ledger lies; choose another. Nothing was copied")
+        raise InvalidRequest(f"prefix={prefix!r} is where the ledger lies; choose another; nothing was copied")
     lead = f"{folder}/" if folder else ""
 
     copies = dict(zip(_names(assets), assets, strict=True))
@@ -201,7 +201,7 @@ async def _written(manifest: Manifest, target: Storage, key: str, attributes: At
 async def _default_prefix(assets: list[Asset]) -> str:
     if run_id := await root_flow_run_id():
         return f"{flow_run.flow_name}-{short_id(run_id)}"
-    together = sha256("".join(asset.sha256 for asset in assets).encode()).hexdigest()
+    together = sha256_of("".join(asset.sha256 for asset in assets))
     return f"published-{together[:8]}"
 
 

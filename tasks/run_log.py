@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 from prefect_media.runtime import clock
+from prefect_media.runtime.hashing import sha256_of
 from prefect_media.settings import settings
 from prefect_media.steps import OnStep, Step
 
@@ -63,7 +63,7 @@ def prompt_shown(prompt: str | None, most: int = LONGEST_PROMPT) -> str:
     if not prompt:
         return ""
     if not settings().log_prompts:
-        return f"prompt {sha256(prompt.encode()).hexdigest()[:8]}"
+        return f"prompt {sha256_of(prompt)[:8]}"
     return plain(prompt, most)
 
 

@@ -6,7 +6,6 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sized
-from hashlib import sha256
 from typing import Any, cast
 
 from prefect.runtime import flow_run
@@ -23,6 +22,7 @@ from prefect_media.requests import (
     VideoExtendRequest,
     VideoRequest,
 )
+from prefect_media.runtime.hashing import sha256_of
 
 from .run_log import prompt_shown
 
@@ -94,7 +94,7 @@ def _number(role: str, request: MediaRequest) -> int:
     """The number of a request within its role and flow run, from 1; a retry keeps it."""
     run_id = flow_run.id or ""
     told = (request.prompt, request.variant, getattr(request, "model", ""), getattr(request, "seconds", ""))
-    mark = sha256(repr(told).encode()).hexdigest()
+    mark = sha256_of(repr(told))
     with _lock:
         numbers = _counted.setdefault(run_id, {}).setdefault(role, {})
         _counted.move_to_end(run_id)

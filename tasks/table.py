@@ -29,7 +29,7 @@ async def ashow_table(rows: Sequence[Mapping[str, Any]], *, title: str, key: str
     try:
         safe = [{str(cell(name)): cell(value) for name, value in row.items()} for row in rows]
         await acreate_table_artifact(safe, key=key, description=markdown(title, 200))
-    except Exception as error:
+    except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The table could not be shown: %s", error)
 
 

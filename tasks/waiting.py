@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from prefect_media.jobs import VideoJob
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import batch_wait, video_steps
 from prefect_media.runtime import clock
+from prefect_media.runtime.hashing import sha256_of
 from prefect_media.runtime.sync import run_sync
 from prefect_media.steps import OnStep, Step
 from prefect_media.storage.store import Storage
@@ -185,7 +185,7 @@ _KEY = re.compile(r"prefect-media-jobs-([0-9a-f]{16})-([0-9]{1,12})-[0-9a-f]{12}
 
 
 def _digest(jobs: Sequence[Job]) -> str:
-    return hashlib.sha256("\n".join(f"{job.base_url} {job.id}" for job in jobs).encode()).hexdigest()[:16]
+    return sha256_of("\n".join(f"{job.base_url} {job.id}" for job in jobs))[:16]
 
 
 def _first_deadline(jobs: Sequence[Job], used: set[str]) -> datetime | None:

@@ -53,6 +53,11 @@ class MediaError(Exception):
         for name, value in details.items():
             setattr(self, name, value)
 
+    @property
+    def complaint(self) -> str:
+        """The message up to "nothing was sent", for a place that says so once for several errors or goes on."""
+        return self.message.partition("; nothing was sent")[0]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.details)
 

@@ -50,7 +50,7 @@ class ImageBatch(BaseModel):
         """The error of a request that is to be bought while it is in this batch."""
         return InvalidRequest(
             f"{what} is in an image batch of this scope that is not fetched yet; fetch it with fetch_image_batch or "
-            f"prefect-media jobs resume {self.key[:12]}, or pass another variant to make another. Nothing was sent",
+            f"prefect-media jobs resume {self.key[:12]}, or pass another variant to make another; nothing was sent",
             key=self.key,
         )
 

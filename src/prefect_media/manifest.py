@@ -100,7 +100,7 @@ class Manifest(BaseModel):
             if not error.details.get("missing"):
                 raise
             raise StoreError(
-                f"There is no manifest at {storage.uri(key)}; give the address of one, or of the folder it is in.",
+                f"there is no manifest at {storage.uri(key)}; give the address of one, or of the folder it is in",
                 transient=False,
                 missing=True,
             ) from None
@@ -111,7 +111,7 @@ class Manifest(BaseModel):
             what = ".".join(map(str, first["loc"]))
             raise StoreError(
                 f"{storage.uri(key)} is no manifest that this version can read "
-                f"({what or 'JSON'}: {first['msg']}); give another, or upgrade prefect-media.",
+                f"({what or 'JSON'}: {first['msg']}); give another, or upgrade prefect-media",
                 transient=False,
             ) from None
         return manifest._moved_to(storage.uri(key))
@@ -144,7 +144,7 @@ class Manifest(BaseModel):
             first = found.wrong[0]
             raise StoreError(
                 f"{len(found.wrong)} of {len(self.assets)} assets are not as they were published, the first: "
-                f"{first.uri}: {first.detail}. Publish them again from where they were made",
+                f"{first.uri}: {first.detail}; publish them again from where they were made",
                 transient=False,
                 findings=[finding.model_dump() for finding in found.wrong],
             )

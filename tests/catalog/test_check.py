@@ -142,7 +142,7 @@ def test_what_a_model_can_not_do_is_said_with_the_value_and_what_is_possible(req
     with pytest.raises(InvalidRequest) as caught:
         check(request_, "other")
     assert said in str(caught.value)
-    assert "Nothing was sent" in str(caught.value)
+    assert "nothing was sent" in str(caught.value)
 
 
 def test_all_complaints_come_at_once():

@@ -7,7 +7,7 @@ import typer
 
 from prefect_media import ImageEditRequest, ImageRequest, VideoRequest
 from prefect_media.catalog import data as catalog
-from prefect_media.catalog.prices import batched, estimate, of_images, of_tokens, quote, shared
+from prefect_media.catalog.prices import batched, estimate, of_images, of_tokens, quote, share
 from prefect_media.cli.models import list_models, print_estimate
 from prefect_media.errors import InvalidRequest
 from prefect_media.ledger.ledger import Ledger
@@ -159,8 +159,8 @@ async def test_prices_of_your_own_go_first(media_simulator, tmp_path, own_prices
 
 
 def test_a_sum_with_an_unknown_in_it_is_unknown():
-    assert shared(None, 3) is None
-    assert shared(0.3, 3) == pytest.approx(0.1)
+    assert share(None, 3) is None
+    assert share(0.3, 3) == pytest.approx(0.1)
 
 
 def test_the_command_line_shows_models_and_estimates(capsys, monkeypatch):

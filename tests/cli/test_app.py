@@ -83,7 +83,7 @@ def test_what_goes_wrong_is_one_sentence(tmp_path):
     done = prefect_media("jobs", "show", "abc", "--store", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("There is no purchase 'abc'")
+    assert done.stderr.startswith("there is no purchase 'abc'")
 
 
 def test_a_wrong_setting_is_one_sentence(tmp_path):

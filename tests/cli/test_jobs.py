@@ -85,7 +85,7 @@ async def test_list_keeps_to_the_states_asked_for(jobs, ledger, media_simulator)
     assert "No purchases of that kind" in jobs("list", "--state", "done").stdout
     wrong = jobs("list", "--state", "lost")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr.startswith("There is no state lost; the states are intent, submitted, done")
+    assert wrong.stderr.startswith("there is no state lost; the states are intent, submitted, done")
 
 
 async def test_show_prints_the_record(jobs, ledger, media_simulator):
@@ -103,9 +103,9 @@ async def test_a_key_that_names_none_or_several_is_one_sentence(jobs, ledger, me
     assert await ledger.storage.create(f"ledger/purchases/{twin.key}.json", twin.model_dump_json().encode())
 
     for prefix, complaint in (
-        ("zzz", "There is no purchase 'zzz'"),
+        ("zzz", "there is no purchase 'zzz'"),
         (key[:-1], f"2 purchases begin with '{key[:-1]}'"),
-        ("", "The key is empty"),
+        ("", "the key is empty"),
     ):
         for done in (jobs("show", prefix), jobs("forget", prefix, "--yes")):
             assert (done.returncode, done.stdout) == (1, "")
@@ -174,7 +174,7 @@ async def test_resume_without_a_key_says_where_to_put_one(jobs, ledger, media_si
     await ordered(ledger, media_simulator)
     done = jobs("resume", OPENAI_API_KEY=None, OPENAI_BASE_URL=None)
     assert done.returncode == 1
-    assert done.stderr.startswith("There is no key: pass --credentials")
+    assert done.stderr.startswith("there is no key: pass --credentials")
 
 
 async def test_resume_with_the_name_of_a_saved_block(jobs, ledger, media_simulator, prefect):

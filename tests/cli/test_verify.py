@@ -72,10 +72,10 @@ async def test_something_is_wrong(verify, manifest, store):
 @pytest.mark.parametrize(
     ("url", "env", "sentence"),
     [
-        ("s3://no-such-bucket", {}, "The bucket s3://no-such-bucket does not exist"),
-        ("/no/such/folder", {}, "There is no manifest at file:///no/such/folder/manifest.json"),
+        ("s3://no-such-bucket", {}, "the bucket s3://no-such-bucket does not exist"),
+        ("/no/such/folder", {}, "there is no manifest at file:///no/such/folder/manifest.json"),
         ("ftp://films", {}, "can't be opened"),
-        ("s3://films", {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "No AWS credentials were found"),
+        ("s3://films", {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, "no AWS credentials were found"),
     ],
 )
 def test_what_can_not_be_looked_at_is_one_sentence(verify, url, env, sentence):

@@ -96,7 +96,7 @@ BAD = [
     ({"model": "dall-e-2", "prompt": "x" * 1001}, "1,001", "at most 1,000", "shorten it"),
     ({"model": "dall-e-3", "prompt": "x" * 4001}, "4,001", "at most 4,000", "shorten it"),
     ({"model": "sora-2"}, "'sora-2'", "makes videos, not images", "gpt-image-2"),
-    ({"model": "my-own", "model_family": "dalle"}, "'dalle'", "gpt-image-2", "Leave it out"),
+    ({"model": "my-own", "model_family": "dalle"}, "'dalle'", "gpt-image-2", "leave it out"),
     ({"model": "my-own", "model_family": "sora-2"}, "'my-own'", "makes videos, not images", "gpt-image-2"),
     ({"model": "my-own", "model_family": "gpt-image-2", "quality": "hd"}, "'hd'", "auto, low, medium", "possible are"),
     ({"model": "my-own", "model_family": "gpt-image-2", "size": "64x64"}, "'64x64'", "655,360", "is near it"),
@@ -123,7 +123,7 @@ BAD = [
     ({"images": [b"no image"]}, "data:application/octet-s...", "PNG, JPEG or WebP", "Give a"),
     ({"images": [STILL, "no-such.png"]}, "no-such.png", "can't be read", "No such file"),
     ({"images": [STILL], "mask": "no-such.png"}, "no-such.png", "can't be read", "No such file"),
-    ({"images": ["data:image/png;base64,%%%"]}, "data URL", "base64", "Nothing was sent"),
+    ({"images": ["data:image/png;base64,%%%"]}, "data URL", "base64", "nothing was sent"),
 ]  # fmt: skip
 
 
@@ -156,7 +156,7 @@ async def test_bad_input_costs_nothing(simulator, tmp_path, monkeypatch, fields,
     with pytest.raises(InvalidRequest) as caught:
         await buy_images(connection, request, storage_at(str(tmp_path)), terms)
     said = str(caught.value)
-    for part in (value, possible, remedy, "Nothing was sent"):
+    for part in (value, possible, remedy, "nothing was sent"):
         assert part in said
     assert "\n" not in said
     assert not simulator.requests
@@ -177,7 +177,7 @@ async def test_a_mask_that_is_too_heavy(simulator, tmp_path):
     file = io.BytesIO()
     noisy.save(file, "PNG")
     request = ImageEditRequest(prompt="a", model="gpt-image-2", images=[png(size=(1100, 1100))], mask=file.getvalue())
-    with pytest.raises(InvalidRequest, match=r"smaller than 4,194,304 bytes.*one colour. Nothing was sent"):
+    with pytest.raises(InvalidRequest, match=r"smaller than 4,194,304 bytes.*one colour; nothing was sent"):
         await buy_images(
             simulator.credentials.connection(), request, storage_at(str(tmp_path)), PurchaseOptions("x", 5)
         )

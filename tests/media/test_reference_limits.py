@@ -70,7 +70,7 @@ async def test_a_path_that_is_no_file_is_refused_at_once(tmp_path, special, kind
             os.close(os.open(tmp_path / "fifo.png", os.O_WRONLY | os.O_NONBLOCK))
         await asyncio.wait([reading])
         pytest.fail("it waits")
-    with pytest.raises(InvalidRequest, match=f"is {said}; give a regular file. Nothing was sent"):
+    with pytest.raises(InvalidRequest, match=f"is {said}; give a regular file; nothing was sent"):
         reading.result()
 
 
@@ -87,7 +87,7 @@ async def test_a_reference_is_not_decoded_above_100_megapixels(media_simulator, 
     path = tmp_path / "huge.png"
     path.write_bytes(huge(*size))
     connection, place = media_simulator.credentials.connection(), storage_at(str(tmp_path / "store"))
-    said = rf"{size[0]}x{size[1]}, more than 100 megapixels; make it smaller. Nothing was sent"
+    said = rf"{size[0]}x{size[1]}, more than 100 megapixels; make it smaller; nothing was sent"
     with pytest.raises(InvalidRequest, match=said):
         await buy_video(connection, VideoRequest(prompt="a", model="sora-2", image=path), place, TERMS)
     with pytest.raises(InvalidRequest, match=said):

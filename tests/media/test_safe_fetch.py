@@ -218,7 +218,7 @@ async def test_a_server_that_takes_for_ever(monkeypatch):
     "url", ["file:///etc/passwd", "ftp://a.example/x", "http://", "http://[::1", "http://0177.0.0.1/", "http://a:b/"]
 )
 async def test_other_urls(url):
-    with pytest.raises(InvalidRequest, match="Nothing was sent"):
+    with pytest.raises(InvalidRequest, match="nothing was sent"):
         await fetch(url, limit=100)
 
 

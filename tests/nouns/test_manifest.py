@@ -137,7 +137,7 @@ async def test_a_folder_that_was_copied_elsewhere(store, tmp_path):
 
 async def test_there_is_none(store):
     with pytest.raises(
-        StoreError, match=r"There is no manifest at .*/autumn/manifest\.json; give the address"
+        StoreError, match=r"there is no manifest at .*/autumn/manifest\.json; give the address"
     ) as caught:
         await Manifest.aload(store.storage().uri("autumn"))
     assert not caught.value.transient

@@ -13,7 +13,7 @@ from prefect_media.providers.connection import Connection
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.batch_fetch import fetch, is_finished
 from prefect_media.purchases.batch_submit import submit
-from prefect_media.purchases.videos import buy_video, cancel
+from prefect_media.purchases.videos import buy_video, cancel_purchase
 from prefect_media.requests import ImageRequest, RemixRequest, VideoEditRequest, VideoExtendRequest
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
@@ -75,7 +75,7 @@ VERBS = {
     "fetch": lambda at, job, storage: steps.fetch(at, job, storage, terms()),
     "wait": lambda at, job, storage: steps.wait(at, job, storage, terms()),
     "look": lambda at, job, storage: steps.is_finished(at, job, storage),
-    "cancel": lambda at, job, storage: steps.cancel(at, job, storage),
+    "cancel": lambda at, job, storage: steps.cancel_purchase(at, job, storage),
     "remix": lambda at, job, storage: buy_video(at, RemixRequest(video=job, prompt="x"), storage, terms()),
     "edit": lambda at, job, storage: buy_video(at, VideoEditRequest(video=job, prompt="x"), storage, terms()),
     "extend": lambda at, job, storage: buy_video(
@@ -162,7 +162,7 @@ async def test_ending_a_job_by_hand_asks_no_stranger(servers, storage):
     job = await moved(storage, await ordered(own, storage), stranger.url)
     found = await Ledger(storage).get(job.purchase)
     with refused(own, stranger):
-        await cancel(connection_of(job, means(own)), job, Ledger(storage), Claim(*found))
+        await cancel_purchase(connection_of(job, means(own)), job, Ledger(storage), Claim(*found))
     assert not stranger.requests
 
 

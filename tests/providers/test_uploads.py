@@ -139,7 +139,7 @@ async def test_what_is_no_video_is_refused_before_anything_is_paid(media_simulat
     clip.write_bytes(content)
     with pytest.raises(InvalidRequest, match=said) as caught:
         await aedit_video.fn(media_simulator.credentials, edit(clip), store=place, **HERE)
-    assert "Nothing was sent" in str(caught.value)
+    assert "nothing was sent" in str(caught.value)
     assert not media_simulator.requests
 
 

@@ -97,7 +97,7 @@ async def test_a_reference_that_is_no_image(media_simulator, tmp_path, image, sa
     with pytest.raises(InvalidRequest) as caught:
         await buy_video(media_simulator.credentials.connection(), request, storage_at(str(tmp_path)), TERMS)
     assert said in str(caught.value)
-    assert "Nothing was sent" in str(caught.value)
+    assert "nothing was sent" in str(caught.value)
     assert "secret=1" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not media_simulator.requests

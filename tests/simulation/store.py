@@ -92,7 +92,7 @@ class Place:
             return await world.landing(latency[0], effect, *args)
         if what in ("lost before", "503", "away"):
             await world.pause(latency[0] if what == "503" else 2.0)
-            raise StoreError(f"The store can't be used right now ({what}); try again.")
+            raise StoreError(f"the store can't be used right now ({what}); try again")
         if what == "412":
             await world.pause(latency[0])
             return None if verb == "replace" else effect(*args)
@@ -101,7 +101,7 @@ class Place:
         result = effect(*args)
         await world.pause(fault[1] if what == "slow, early" else latency[0])
         if what in ("lost after", "500"):
-            raise StoreError(f"The store can't be used right now ({what}); try again.")
+            raise StoreError(f"the store can't be used right now ({what}); try again")
         if what == "lost after, seen as 412" and verb in ("create", "replace"):
             return None
         return result
@@ -122,7 +122,7 @@ class Place:
             await world.pause(fault[1])
             return result
         await world.pause(2.0)
-        raise StoreError(f"The store can't be used right now ({fault[0]}); try again.")
+        raise StoreError(f"the store can't be used right now ({fault[0]}); try again")
 
     async def create(self, key, data):
         return await self._write("create", self._store.create, key, bytes(data))
@@ -143,7 +143,7 @@ class Place:
         found = await self._read("fetch", self._store.fetch, key)
         if found is None:
             raise StoreError(
-                f"There is nothing at {key}; it was deleted or never stored.", transient=False, missing=True
+                f"there is nothing at {key}; it was deleted or never stored", transient=False, missing=True
             )
         return found[0]
 
@@ -161,7 +161,7 @@ class Place:
         fault = self.fault("list")
         await self._world.pause(self._world.jitter()[0])
         if fault and fault[0] != "stale":
-            raise StoreError(f"The store can't be used right now ({fault[0]}); try again.")
+            raise StoreError(f"the store can't be used right now ({fault[0]}); try again")
         horizon = self._world.loop.moment - (fault[1] if fault else -1.0)
         rows = [
             (key, len(self._store.objects[key][0]))
@@ -192,9 +192,9 @@ async def run_transfer(work, stop, check=None):
     what = fault[0] if fault else ""
     await world.pause(fault[1] if what == "slow, early" else world.jitter()[0])
     if what in ("lost before", "503", "away", "412"):
-        raise StoreError(f"The store can't be used right now ({what}); try again.")
+        raise StoreError(f"the store can't be used right now ({what}); try again")
     result = work()
     await world.pause(fault[1] if what == "slow, late" else world.jitter()[0])
     if what in ("lost after", "500", "lost after, seen as 412"):
-        raise StoreError(f"The store can't be used right now ({what}); try again.")
+        raise StoreError(f"the store can't be used right now ({what}); try again")
     return result

@@ -100,7 +100,7 @@ async def test_media(store):
     assert await store.read("a.mp4") == small
     assert await store.read("b.mp4") == await store.read("c.mp4") == await store.read("d.mp4") == large
     assert await keys(store) == {"a.mp4": 1000, "b.mp4": 12 * MB, "c.mp4": 12 * MB, "d.mp4": 12 * MB}
-    with pytest.raises(StoreError, match="There is nothing at"):
+    with pytest.raises(StoreError, match="there is nothing at"):
         await store.read("never.mp4")
 
 

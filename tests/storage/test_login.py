@@ -34,9 +34,9 @@ def no_login(monkeypatch, tmp_path):
 async def test_logins(no_login, endpoint, bucket, monkeypatch):
     """Nothing found, half a login, an unknown profile; then the ways of boto3 that work."""
     url, options = f"s3://{bucket}", StorageOptions(endpoint_url=endpoint)
-    assert "No AWS credentials were found" in await complaint(Storage(url + "/1", options))
+    assert "no AWS credentials were found" in await complaint(Storage(url + "/1", options))
     half = StorageOptions(endpoint_url=endpoint, access_key_id=KEY)
-    assert "Only half" in await complaint(Storage(url, half))
+    assert "only half" in await complaint(Storage(url, half))
     nobody = StorageOptions(endpoint_url=endpoint, profile="nobody")
     assert "profile nobody" in await complaint(Storage(url, nobody))
 
@@ -106,7 +106,7 @@ def no_cloud(monkeypatch):
 
 
 async def test_other_clouds_without_a_login(no_cloud):
-    assert "No credentials for az://container" in await complaint(Storage("az://container"))
+    assert "no credentials for az://container" in await complaint(Storage("az://container"))
 
 
 AZURE_KEY = base64.b64encode(b"secret-never-shown").decode()

@@ -59,7 +59,7 @@ async def test_reading_what_is_not_there(store):
         anext(store.stream("nope")),
         store.copy("nope", store, "b", content_type="a/b"),
     ):
-        with pytest.raises(StoreError, match="There is nothing at") as caught:
+        with pytest.raises(StoreError, match="there is nothing at") as caught:
             await reading
         assert caught.value.missing
         assert not caught.value.transient

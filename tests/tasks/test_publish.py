@@ -282,7 +282,7 @@ async def test_an_original_that_changed_is_not_published(watched, tmp_path, kind
 async def test_an_original_that_is_gone(watched):
     fox, target = await made(watched.store()), watched.store()
     watched.client.delete_object(**place(fox.uri))
-    with pytest.raises(StoreError, match="There is nothing at") as caught:
+    with pytest.raises(StoreError, match="there is nothing at") as caught:
         await apublish.fn(fox, target, prefix="a")
     assert not caught.value.transient
     assert await keys(target) == []

@@ -12,9 +12,8 @@ from ..errors import InvalidRequest, ModelRetired
 from ..requests import VideoRequest
 from ..runtime import clock
 from ..settings import settings
-from . import rules as checks
 from .data import NEAR, Family, Host, Kind, Logger, Model, R, catalog, plain_name, rules_of
-from .rules import size_for
+from .rules import complaints, size_for
 
 _default_logger = logging.getLogger("prefect_media")
 _warned: set[tuple[str, Host]] = set()
@@ -54,12 +53,11 @@ def check(
     rules = rules_of(name, kind, host, family)
     if rules and taken:
         rules = replace(rules, refuses=tuple(field for field in rules.refuses if field not in taken))
-    complaints = checks.complaints(request, name, rules, host, partial_images)
-    if complaints:
-        message = "; ".join(complaints)
+    if faults := complaints(request, name, rules, host, partial_images):
+        message = "; ".join(faults)
         if settings().validation == "strict":
             raise InvalidRequest(
-                f"{message}. Nothing was sent. If the model has learned more since {catalog().checked}, "
+                f"{message}; nothing was sent; if the model has learned more since {catalog().checked}, "
                 "set PREFECT_MEDIA_VALIDATION=warn"
             )
         if settings().validation == "warn":
@@ -101,7 +99,7 @@ def _check_alive(model: Model, host: Host, today: date, logger: Logger) -> None:
         "(vLLM-Omni, SGLang, LiteLLM, ...)"
     )
     raise ModelRetired(
-        f"{model.name} was switched off {where} on {end}; {instead}. Nothing was sent",
+        f"{model.name} was switched off {where} on {end}; {instead}; nothing was sent",
         date=end.isoformat(),
         successor=model.successor,
     )

@@ -242,22 +242,22 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
         rules = named.family if named else data.families.get(family)
         if rules is None:
             raise InvalidRequest(
-                f"model_family={brief_repr(family)} is not in the catalog; it knows {', '.join(data.families)}. "
-                "Leave it out for a model of another kind. Nothing was sent"
+                f"model_family={brief_repr(family)} is not in the catalog; it knows {', '.join(data.families)}; "
+                "leave it out for a model of another kind; nothing was sent"
             )
     if rules is not None and rules.kind != kind:
         alive = [m.name for m in data.models.values() if m.family.kind == kind and m.status(host) != "retired"]
         others = ", ".join(alive) or "on other servers: give their base_url"
         raise InvalidRequest(
-            f"model={brief_repr(name)} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}. "
-            "Nothing was sent"
+            f"model={brief_repr(name)} makes {rules.kind}s, not {kind}s; the models for {kind}s are {others}; "
+            "nothing was sent"
         )
     if rules is None and data.hosts[host].closed and settings().validation == "strict":
         alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]
         known = ", ".join(alive) or "no video model since 2026-09-24"
         raise InvalidRequest(
-            f"model={brief_repr(name)} is not a model of {data.hosts[host].name}; it serves {known}. Nothing was sent. "
-            "If it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
+            f"model={brief_repr(name)} is not a model of {data.hosts[host].name}; it serves {known}; nothing was sent; "
+            "if it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
         )
     return rules
 

@@ -178,7 +178,7 @@ def total(assets: Sequence[Asset]) -> float | None:
     return None if None in each else round(sum(usd for usd in each if usd is not None), 8)
 
 
-def shared(usd: float | None, count: int) -> float | None:
+def share(usd: float | None, count: int) -> float | None:
     """One asset's part of what was paid for all of them together."""
     return None if usd is None or not count else round(usd / count, 8)
 

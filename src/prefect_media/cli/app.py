@@ -115,7 +115,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         code = end.code
-    except Exception as error:
+    except Exception as error:  # of any library: one with a sentence for users is shown as that
         sentence = load("prefect_media.cli.failures:describe_error")(error)
         if sentence is None or os.environ.get("PREFECT_MEDIA_DEBUG"):
             raise

@@ -55,7 +55,7 @@ def run(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(
-            f"The folder {output} can't be made ({error.strerror}); choose another with --output"
+            f"the folder {output} can't be made ({error.strerror}); choose another with --output"
         ) from None
     console = Console(highlight=False)
     began = clock.monotonic()
@@ -78,7 +78,7 @@ def run(
             asyncio.run(_save(manifest, output))
         except TerminationSignal:  # while a flow runs, Prefect takes SIGTERM for itself
             raise SystemExit(128 + signal.SIGTERM) from None
-        except Exception as error:
+        except Exception as error:  # whatever it was, Prefect's last words help to understand it
             raise MediaError(f"{last_words(log)}\n\nThe demo failed: {error}") from error
         _check(simulator)
         console.print()
@@ -233,7 +233,7 @@ async def _save(manifest: Manifest, output: Path) -> None:
 def _check(simulator: prefect_media.simulator.Simulator) -> None:
     bought = [image.operation for image in simulator.images], [job.operation for job in simulator.jobs]
     if bought != (["generate"], ["generate", "remix"]):
-        raise MediaError(f"The demo bought something else than one image, one video and one remix: {bought}")
+        raise MediaError(f"the demo bought something else than one image, one video and one remix: {bought}")
 
 
 async def _flow_run_id() -> str:

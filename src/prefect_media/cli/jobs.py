@@ -46,7 +46,7 @@ def list_purchases(
     """Print a table of the purchases on the ledger, oldest first."""
     states = state or []
     if unknown := set(states) - set(get_args(State)):
-        raise InvalidRequest(f"There is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
+        raise InvalidRequest(f"there is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
     asyncio.run(_list(store, states, as_json=as_json))
 
 
@@ -235,7 +235,7 @@ async def _find(ledger: Ledger, prefix: str) -> Claim:
 
 async def _key(ledger: Ledger, prefix: str) -> str:
     if not prefix:
-        raise InvalidRequest("The key is empty; see prefect-media jobs list")
+        raise InvalidRequest("the key is empty; see prefect-media jobs list")
     paths = [path async for path, _ in ledger.storage.list(f"ledger/purchases/{prefix}") if path.endswith(".json")]
     keys = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
     if len(keys) > 1:
@@ -247,5 +247,5 @@ async def _key(ledger: Ledger, prefix: str) -> str:
 
 def _none(ledger: Ledger, prefix: str) -> InvalidRequest:
     return InvalidRequest(
-        f"There is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
+        f"there is no purchase {prefix!r} on the ledger of {ledger.storage.url}; see prefect-media jobs list"
     )

@@ -69,7 +69,7 @@ def run(
         provider.start()
     except OSError as error:
         raise MediaError(
-            f"The simulator can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
+            f"the simulator can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
         ) from error
     with provider:
         typer.echo(_welcome(provider.url, provider.azure_url, profile, profiles[profile], served))

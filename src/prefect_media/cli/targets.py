@@ -51,7 +51,7 @@ async def connections_of(credentials: str | None) -> list[Connection]:
         possible.append(lambda: prefect_media.AzureOpenAICredentials(base_url=endpoint).connection())
     if not possible:
         raise InvalidRequest(
-            "There is no key: pass --credentials with the name of a saved block, or set OPENAI_API_KEY "
+            "there is no key: pass --credentials with the name of a saved block, or set OPENAI_API_KEY "
             "(and OPENAI_BASE_URL), or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY"
         )
     return [connect() for connect in possible]

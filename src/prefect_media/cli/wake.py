@@ -49,7 +49,7 @@ async def _until_ended(store: str | None, every: float) -> None:
                 done = await make_round(storage, every=every)
         except MediaError as error:  # the next round may be luckier
             typer.echo(f"This round failed: {error.message}", err=True)
-        except Exception as error:
+        except Exception as error:  # flows sleep until they are woken, so a waker ends for no single round
             typer.echo(f"This round failed: {type(error).__name__}: {error}", err=True)
         else:
             if done.woken or done.removed:

@@ -77,8 +77,8 @@ class Account(BaseModel):
         if round(rest.spent_usd + rest.reserved_usd + lost + usd, DIGITS) > limit:
             raise BudgetExceeded(
                 f"this would cost {_usd(usd)}, and of the budget of {_usd(limit)} {_usd(self.spent_usd)} are spent and "
-                f"{_usd(self.reserved_usd)} set aside for what is under way; nothing was sent. "
-                "Raise Budget(usd=...), or wait for its next period",
+                f"{_usd(self.reserved_usd)} set aside for what is under way; nothing was sent; "
+                "raise Budget(usd=...), or wait for its next period",
                 limit_usd=limit,
                 spent_usd=self.spent_usd,
                 reserved_usd=self.reserved_usd,
@@ -145,7 +145,7 @@ async def reserve(
     if usd is None:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and the cost can't be estimated: {known.basis}; "
-            "nothing was sent. Say what to set aside with Budget(unpriced_usd=...), or give prices of your own in the "
+            "nothing was sent; say what to set aside with Budget(unpriced_usd=...), or give prices of your own in the "
             "file that PREFECT_MEDIA_PRICES names",
             limit_usd=budget.usd,
         )

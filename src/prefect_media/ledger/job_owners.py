@@ -6,10 +6,10 @@ provider could each find a job free and both write it down.
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 from ..errors import StoreError
+from ..runtime.hashing import sha256_of
 from ..storage.store import Storage
 from .conflicts import back_off, tries
 from .record import Record
@@ -111,4 +111,4 @@ def key_in(entry: bytes) -> str | None:
 def path_of(record: Record, job_id: str) -> str:
     """Where the entry of a job lies: by the account, too, as two servers may both count from one."""
     whose = json.dumps([record.account, job_id], sort_keys=True)
-    return f"{FOLDER}{hashlib.sha256(whose.encode()).hexdigest()}.json"
+    return f"{FOLDER}{sha256_of(whose)}.json"

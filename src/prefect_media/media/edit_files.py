@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
-from . import load as reference
+from ..runtime.hashing import sha256_of
 from .fit import fitted, opened, upright_size
+from .load import MAX_BYTES, load, shown
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -41,28 +41,28 @@ async def prepared(request: ImageEditRequest) -> EditFiles:
     Raises:
         errors.InvalidRequest: Something can't be read, is too large, or doesn't fit together; nothing was sent.
     """
-    contents = await asyncio.gather(*(reference.load(image) for image in request.images))
+    contents = await asyncio.gather(*(load(image) for image in request.images))
     files = await asyncio.gather(*(asyncio.to_thread(_picture, data, at) for at, data in enumerate(contents, 1)))
     uploads: list[tuple[str, Upload]] = [("image[]", upload) for upload, _ in files]
-    hashes: dict[str, Any] = {"images": [_hash(data) for data in contents]}
+    hashes: dict[str, Any] = {"images": [sha256_of(data) for data in contents]}
     first = files[0][1]
     for name in ("mask", "markup"):
         given = getattr(request, name)
         if given is None:
             continue
-        data = await reference.load(given)
-        uploads.append((name, await asyncio.to_thread(_overlay, name, data, first, reference.shown(given))))
-        hashes[name] = _hash(data)
+        data = await load(given)
+        uploads.append((name, await asyncio.to_thread(_overlay, name, data, first, shown(given))))
+        hashes[name] = sha256_of(data)
     return EditFiles(uploads, hashes)
 
 
 def _picture(data: bytes, number: int) -> tuple[Upload, tuple[int, int]]:
     """One picture as PNG, JPEG or WebP, byte for byte where it is one already; and its upright size."""
     name, content, kind = fitted(data, None, "error")
-    if len(content) >= reference.MAX_BYTES:
+    if len(content) >= MAX_BYTES:
         raise InvalidRequest(
             f"picture {number} has {len(content):,} bytes as {kind}; it has to be smaller than "
-            f"{reference.MAX_BYTES:,} bytes: make it smaller, or give a JPEG. Nothing was sent"
+            f"{MAX_BYTES:,} bytes: make it smaller, or give a JPEG; nothing was sent"
         )
     return (f"image-{number}.{name.rpartition('.')[2]}", content, kind), upright_size(opened(content))
 
@@ -72,17 +72,17 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
     image = opened(data)
     if image.format != "PNG":
         raise InvalidRequest(
-            f"the {name} ({shown}) is a {image.format}; possible is only PNG: save it as PNG. Nothing was sent"
+            f"the {name} ({shown}) is a {image.format}; possible is only PNG: save it as PNG; nothing was sent"
         )
     if upright_size(image) != size:
         raise InvalidRequest(
             f"the {name} ({shown}) is {image.width}x{image.height}, but the first picture is {size[0]}x{size[1]}; "
-            f"resize the {name}. Nothing was sent"
+            f"resize the {name}; nothing was sent"
         )
     if not ("A" in image.getbands() or "transparency" in image.info):
         raise InvalidRequest(
             f"the {name} ({shown}) has no alpha channel (its mode is {image.mode}, possible are RGBA and LA); "
-            f"make transparent what is to {'be made anew' if name == 'mask' else 'stay unmarked'}. Nothing was sent"
+            f"make transparent what is to {'be made anew' if name == 'mask' else 'stay unmarked'}; nothing was sent"
         )
     if "A" not in image.getbands():
         image = image.convert("RGBA")
@@ -92,12 +92,12 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
         raise InvalidRequest(
             f"the {name} ({shown}) has no transparent pixel (lowest alpha {lowest}, needed is 0), so "
             f"{'nothing would be made anew' if name == 'mask' else 'it would hide the picture'}; "
-            "make a part of it transparent. Nothing was sent"
+            "make a part of it transparent; nothing was sent"
         )
     if len(data) >= MASK_BYTES:
         raise InvalidRequest(
             f"the {name} ({shown}) has {len(data):,} bytes; it has to be smaller than {MASK_BYTES:,} bytes: "
-            "save it with stronger compression, or paint it in one colour. Nothing was sent"
+            "save it with stronger compression, or paint it in one colour; nothing was sent"
         )
     return f"{name}.png", data, "image/png"
 
@@ -106,7 +106,3 @@ def _png(image: Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

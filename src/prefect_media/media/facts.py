@@ -217,7 +217,7 @@ def last_frame(file: IO[bytes]) -> bytes:
         return out.getvalue()
     except DownloadCorrupt:
         raise
-    except Exception as error:
+    except Exception as error:  # decoders of broken files raise whatever they stumble over
         why = str(error) or type(error).__name__
         raise DownloadCorrupt(f"no frame can be read from the video: {why}", transient=False) from None
 
@@ -235,7 +235,7 @@ def poster(kind: str, file: IO[bytes]) -> bytes:
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=80)
         return out.getvalue()
-    except Exception as error:
+    except Exception as error:  # decoders of broken files raise whatever they stumble over
         why = str(error) or type(error).__name__
         raise DownloadCorrupt(f"no picture can be read from the {kind}: {why}") from None
 

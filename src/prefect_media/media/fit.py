@@ -41,7 +41,7 @@ def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tu
     if wanted[0] * wanted[1] > MOST_PIXELS:
         raise InvalidRequest(
             f"a reference can't be fitted to size={size!r}, which is more than {MOST_PIXELS // 1_000_000} megapixels; "
-            "pass a smaller size. Nothing was sent"
+            "pass a smaller size; nothing was sent"
         )
     flat = alpha or not _transparent(upright)
     if suffix and flat and picture.size == upright.size == wanted and picture.getexif().get(0x0112, 1) == 1:
@@ -50,7 +50,7 @@ def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tu
         have = f"{upright.width}x{upright.height}"
         raise InvalidRequest(
             f'the reference image is {have} but the video is to be {size}; pass fit="crop" or fit="pad", '
-            f"pass size={have} if the model has it, or resize the image. Nothing was sent"
+            f"pass size={have} if the model has it, or resize the image; nothing was sent"
         )
     if upright.size != wanted:
         colour = upright.convert("RGBA" if "A" in upright.getbands() else "RGB")
@@ -96,8 +96,8 @@ def opened(data: bytes, name: str = "the reference") -> Image:
     except Exception as error:  # decoders of broken files raise whatever they stumble over
         why = str(error).partition("<")[0].strip() or type(error).__name__
         raise InvalidRequest(
-            f"the reference ({name}) is not an image that can be read: {why}. "
-            "Give a PNG, JPEG or WebP. Nothing was sent"
+            f"the reference ({name}) is not an image that can be read: {why}; "
+            "give a PNG, JPEG or WebP; nothing was sent"
         ) from None
     return picture
 
@@ -106,5 +106,5 @@ def _refuse_large(name: str, width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise InvalidRequest(
             f"the reference ({name}) is {width}x{height}, more than {MOST_PIXELS // 1_000_000} megapixels; "
-            "make it smaller. Nothing was sent"
+            "make it smaller; nothing was sent"
         )

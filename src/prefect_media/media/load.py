@@ -69,7 +69,7 @@ async def load_video(video: Given) -> tuple[str, bytes, str]:
     kind = sniff(data[:64]) or ""
     facts = await asyncio.to_thread(video_facts, io.BytesIO(data)) if kind.startswith("video/") else None
     if not facts or not facts.codec:
-        raise InvalidRequest(f"{shown(video)} is not a video that can be read; give an MP4. Nothing was sent")
+        raise InvalidRequest(f"{shown(video)} is not a video that can be read; give an MP4; nothing was sent")
     return f"video.{SUFFIXES[kind]}", data, kind
 
 
@@ -91,7 +91,7 @@ async def bytes_of(given: Given, what: str, limit: int) -> bytes:
     else:
         data = await _from_text(given.uri if isinstance(given, Asset) else str(given), what, limit)
     if len(data) > limit:
-        raise InvalidRequest(f"{what} has {len(data):,} bytes; at most {limit:,} are possible. Nothing was sent")
+        raise InvalidRequest(f"{what} has {len(data):,} bytes; at most {limit:,} are possible; nothing was sent")
     return data
 
 
@@ -105,9 +105,9 @@ def shown(image: Given) -> str:
 
 async def _from_text(text: str, what: str, limit: int) -> bytes:
     if not text:
-        raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes. Nothing was sent")
+        raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes; nothing was sent")
     if fault := fault_of(text):
-        raise InvalidRequest(f"{what} {shown(text)} is no path and no URL: {fault}. Nothing was sent")
+        raise InvalidRequest(f"{what} {shown(text)} is no path and no URL: {fault}; nothing was sent")
     scheme = text.partition(":")[0].lower() if text.startswith("data:") else urlsplit(text).scheme
     if scheme == "data":
         return _from_data_url(text, what)
@@ -119,10 +119,10 @@ async def _from_text(text: str, what: str, limit: int) -> bytes:
         path = Path(parse_address(text)[1]) if scheme == "file" else Path(text).expanduser()
         return await asyncio.to_thread(_from_file, path, limit)
     except _NoFile as special:
-        raise InvalidRequest(f"{what} {shown(text)} is {special}; give a regular file. Nothing was sent") from None
+        raise InvalidRequest(f"{what} {shown(text)} is {special}; give a regular file; nothing was sent") from None
     except (OSError, RuntimeError, StoreError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidRequest(f"{what} {shown(text)} can't be read: {why}. Nothing was sent", missing=True) from None
+        raise InvalidRequest(f"{what} {shown(text)} can't be read: {why}; nothing was sent", missing=True) from None
 
 
 class _NoFile(Exception):
@@ -150,12 +150,12 @@ def _from_data_url(text: str, what: str) -> bytes:
     head, comma, body = text.partition(",")
     if not comma:
         raise InvalidRequest(
-            f"{what} is a data URL without content; it looks like data:image/png;base64,.... Nothing was sent"
+            f"{what} is a data URL without content; it looks like data:image/png;base64,...; nothing was sent"
         )
     try:
         return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(f"{what} is a data URL whose content is not base64. Nothing was sent") from None
+        raise InvalidRequest(f"{what} is a data URL whose content is not base64; nothing was sent") from None
 
 
 async def _from_store(uri: str, what: str, limit: int) -> bytes:
@@ -163,9 +163,7 @@ async def _from_store(uri: str, what: str, limit: int) -> bytes:
         storage, key = storage_of(uri)
         size = await storage.size(key)
         if size is not None and size > limit:
-            raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are possible. Nothing was sent")
+            raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are possible; nothing was sent")
         return await storage.read(key)
     except StoreError as error:
-        raise InvalidRequest(
-            f"{what} can't be read: {error.message.rstrip('.')}. Nothing was sent", missing=True
-        ) from error
+        raise InvalidRequest(f"{what} can't be read: {error.message}; nothing was sent", missing=True) from error

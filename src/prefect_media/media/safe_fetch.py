@@ -55,7 +55,7 @@ async def fetch(url: str, *, limit: int, private: bool = False, what: str = "the
         why, missing = f"{what} {shown(url)} is not fetched: {refused}", False
     except Missing as absent:
         why, missing = f"{what} {shown(url)} can't be fetched: {absent}", True
-    raise InvalidRequest(f"{why}. Nothing was sent", missing=missing)
+    raise InvalidRequest(f"{why}; nothing was sent", missing=missing)
 
 
 async def download(

@@ -19,7 +19,7 @@ from ..image_batch import BatchState, ImageBatch
 from ..jobs import expiry_error
 from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import Record, failure_of, remembered
-from ..providers import batches as wire
+from ..providers import batches
 from ..providers.address import base_url_at
 from ..providers.batches import Line
 from ..providers.connection import Connection
@@ -67,7 +67,7 @@ async def is_finished(connection: Connection, batch: ImageBatch, storage: Storag
         return record.state == "done"
     assert record.batch and record.batch.id
     try:
-        return (await wire.look(at, record.batch.id)).ended
+        return (await batches.look(at, record.batch.id)).ended
     except NotFound as error:
         raise expiry_error(record.batch.id, error) from error
 
@@ -181,7 +181,7 @@ class _Collection:
         while True:
             try:
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
-                    state = await wire.look(self.at, self.id)
+                    state = await batches.look(self.at, self.id)
             except TimeoutError:
                 raise wait.overdue() from None
             except MediaError as error:
@@ -206,7 +206,7 @@ class _Collection:
     def _unknown(self, error: JobExpired) -> JobExpired:
         """The error of what should be there. It is paid for, so nothing is bought again before somebody says so."""
         return JobExpired(
-            f"{error.message.partition(';')[0]}. If the key is of the account that ordered it, fetch it again later; "
+            f"{error.message.partition(';')[0]}; if the key is of the account that ordered it, fetch it again later; "
             f"to have it ordered anew: prefect-media jobs forget {self.batch.key[:12]}",
             **error.details,
         )
@@ -217,7 +217,7 @@ class _Collection:
         slots = asyncio.Semaphore(settings().max_transfers)
         storing: list[asyncio.Task[None]] = []
         try:
-            async with aclosing(wire.answers(self.at, file_id, self.id, requests.values())) as lines:
+            async with aclosing(batches.answers(self.at, file_id, self.id, requests.values())) as lines:
                 async for line in lines:
                     if line.key not in requests:
                         self.options.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)

@@ -16,7 +16,7 @@ from ..catalog.prices import Quote
 from ..errors import InvalidRequest, StoreError
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
-from ..providers import batches as wire
+from ..providers import batches
 from ..providers.connection import Connection
 from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest, MediaRequest
@@ -98,16 +98,16 @@ async def order_batch(
                 keys.append(record.key)
                 if record.key not in order.parts:
                     order.parts[record.key] = record
-                    order.lines[record.key] = wire.line_of(record.key, part.request)
+                    order.lines[record.key] = batches.line_of(record.key, part.request)
                     order.quotes[record.key] = model.quote_in_batch(part.request)
             order.requests.append(Ordered(asked, tuple(keys)))
         except InvalidRequest as refusal:
-            complaints[index] = refusal.message.partition(". Nothing was sent")[0]
+            complaints[index] = refusal.complaint
     if complaints:
         told = [f"requests[{index}]: {complaint}" for index, complaint in list(complaints.items())[:TOLD]]
         more = f"; and {len(complaints) - TOLD} more" if len(complaints) > TOLD else ""
         raise InvalidRequest(
-            f"{len(complaints)} of {len(requests)} requests can't work: {'; '.join(told)}{more}. Nothing was sent"
+            f"{len(complaints)} of {len(requests)} requests can't work: {'; '.join(told)}{more}; nothing was sent"
         )
     _refuse_what_fits_in_no_batch(order)
     return order
@@ -117,7 +117,7 @@ def _refuse_what_is_no_list(connection: Connection, requests: object) -> None:
     if connection.provider == "azure":
         raise InvalidRequest(
             "Azure lists text models only for its batches (Microsoft's page on batches, read on 2026-11-23); "
-            "make the images with generate_images or agather. Nothing was sent"
+            "make the images with generate_images or agather; nothing was sent"
         )
     if isinstance(requests, MediaRequest):
         raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
@@ -142,13 +142,14 @@ def _refuse_what_fits_in_no_batch(order: BatchOrder) -> None:
     if len(models) > 1:
         found = ", ".join(f"{name} ({count})" for name, count in models.items())
         raise InvalidRequest(f"a batch is for one model, and these are for {found}; submit one for each")
-    if len(order.lines) > wire.MOST_LINES:
+    if len(order.lines) > batches.MOST_LINES:
         raise InvalidRequest(
-            f"these requests come to {len(order.lines):,} lines, and a batch takes {wire.MOST_LINES:,}; submit several"
+            f"these requests come to {len(order.lines):,} lines, and a batch takes {batches.MOST_LINES:,}; "
+            "submit several"
         )
-    if (size := sum(map(len, order.lines.values()))) > wire.MOST_BYTES:
+    if (size := sum(map(len, order.lines.values()))) > batches.MOST_BYTES:
         raise InvalidRequest(
-            f"these requests come to {size / 1e6:,.0f} MB, and a batch takes {wire.MOST_BYTES / 1e6:,.0f}; "
+            f"these requests come to {size / 1e6:,.0f} MB, and a batch takes {batches.MOST_BYTES / 1e6:,.0f}; "
             "submit several"
         )
 

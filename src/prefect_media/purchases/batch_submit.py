@@ -18,7 +18,7 @@ from ..image_batch import BatchState, ImageBatch
 from ..ledger.job_owners import FORGOTTEN, owner_of
 from ..ledger.ledger import Claim, Ledger, Overtaken
 from ..ledger.record import Record
-from ..providers import batches as wire
+from ..providers import batches
 from ..providers.connection import Connection
 from ..providers.server_time import server_time
 from ..purchase_options import PurchaseOptions
@@ -117,7 +117,7 @@ async def _submit(
         state = await find(None)
         claim.doubt(False)
     else:
-        await wire.page(connection)  # free: a server without a list has no batches
+        await batches.page(connection)  # free: a server without a list has no batches
         claim.note_server_time(server_time(connection.base_url, claim.made))
     if state is None:
         mine = list[Claim]()
@@ -126,10 +126,10 @@ async def _submit(
             if mine:
                 await each(mine, set_part_aside)
                 ours = {part.record.key for part in mine}
-                file_id = await wire.upload(connection, [line for key, line in order.lines.items() if key in ours])
+                file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
                 async def create(ready: Ready) -> BatchState:
-                    return await wire.create(connection, file_id, key, ready=ready)
+                    return await batches.create(connection, file_id, key, ready=ready)
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)
         except MediaError:
@@ -195,7 +195,7 @@ async def _enlist(
     if elsewhere:
         other = next(iter(elsewhere.values()))
         what = order.named(list(elsewhere))
-        raise other.under_way(what) if other else InvalidRequest(f"{what} are being made already. Nothing was sent")
+        raise other.under_way(what) if other else InvalidRequest(f"{what} are being made already; nothing was sent")
     if doubtful:
         raise SubmissionInDoubt(
             f"{order.named(doubtful)} may have been made and paid for by a process that died; "
@@ -238,7 +238,7 @@ async def _find(
         listed: list[BatchState] = []
         refusal: InvalidRequest | None = None
         try:
-            async for state in wire.recent(connection, since=since(connection, claim)):
+            async for state in batches.recent(connection, since=since(connection, claim)):
                 listed.append(state)
         except InvalidRequest as error_of_list:
             refusal = error_of_list
@@ -246,8 +246,8 @@ async def _find(
         found = [state for state in ours if await owner_of(ledger.storage, record, state.id) != FORGOTTEN]
         if refusal and not found:
             raise SubmissionInDoubt(
-                f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}. "
-                'Look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
+                f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}; "
+                'look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
                 key=record.key,
             ) from error
         if len(found) > 1:

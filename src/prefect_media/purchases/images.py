@@ -129,7 +129,7 @@ async def _buy_order(
 
 def _images_in_doubt(record: Record, why: str, error: MediaError | None = None) -> SubmissionInDoubt:
     return SubmissionInDoubt(
-        f"{why}; a provider can't be asked for images it made before, so they may be paid for and lost. "
-        'Pass on_doubt="resubmit" to go on and perhaps pay twice',
+        f"{why}; a provider can't be asked for images it made before, so they may be paid for and lost; "
+        'pass on_doubt="resubmit" to go on and perhaps pay twice',
         **{**(error.details if error else {}), "key": record.key},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ..figures import number_in
 from ..jobs import JobState
 from ..ledger.record import Record
@@ -63,5 +65,5 @@ def _seconds(value: object) -> float | None:
 
 
 def _shown(value: object) -> str:
-    text = " ".join(str(word) for word in value) if isinstance(value, list) else str(value)  # pyright: ignore
+    text = " ".join(cast(list[str], value)) if isinstance(value, list) else str(value)
     return repr(text if len(text) <= 60 else text[:59] + "…")

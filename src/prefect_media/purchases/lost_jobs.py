@@ -230,7 +230,7 @@ def _in_doubt(record: Record, ledger: Ledger, unclear: _Unclear) -> SubmissionIn
     more = f" and {len(unclear.candidates) - NAMED} more" if len(unclear.candidates) > NAMED else ""
     which = f"; it may be {named}{more}" if named else ""
     return SubmissionInDoubt(
-        f"it can't be known whether the provider took the job: {unclear.why}{which}. Look at the provider's dashboard; "
+        f"it can't be known whether the provider took the job: {unclear.why}{which}; look at the provider's dashboard; "
         f"attach the job with: prefect-media jobs adopt {record.key[:12]} JOB_ID --store {ledger.storage.url}; "
         'or pass on_doubt="resubmit" to go on and perhaps pay twice',
         key=record.key,

@@ -9,11 +9,11 @@ record says once it is done; nobody works that out again, and content that is fe
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from ..runtime.hashing import sha256_of
 from ..settings import settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _hash(record: Record) -> str:
     again under the same key, while a process that only slept is still storing the first one.
     """
     told = f"{record.key}\n{record.created_at.isoformat()}\n{record.attempt}"
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    return sha256_of(told)[:8]
 
 
 def _run(record: Record) -> str:

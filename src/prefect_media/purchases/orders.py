@@ -6,7 +6,6 @@ sends it to the right place. Nothing in this file knows of Prefect.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from ..providers.server_time import server_time
 from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageOptions, ImageRequest, VideoRequest, VideoVariation
 from ..runtime import clock
+from ..runtime.hashing import sha256_of
 from ..steps import StepReporter
 from ..storage.store import Storage
 from .report_steps import report_reused
@@ -87,7 +87,7 @@ def order_of(
 
 
 def digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256_of(json.dumps(value, sort_keys=True, separators=(",", ":")))
 
 
 async def settle_claim(ledger: Ledger, claim: Claim, options: PurchaseOptions, steps: StepReporter) -> Claim:
@@ -112,8 +112,8 @@ async def settle_claim(ledger: Ledger, claim: Claim, options: PurchaseOptions, s
 async def still_there(record: Record, storage: Storage, options: PurchaseOptions) -> list[Asset]:
     if not record.assets:
         raise StoreError(
-            f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged. "
-            f"To have it bought again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
+            f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged; "
+            f"to have it bought again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
             transient=False,
             missing=True,
             key=record.key,

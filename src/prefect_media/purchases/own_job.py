@@ -61,7 +61,7 @@ async def _owner(ledger: Ledger, record: Record, job: VideoJob) -> str:
 def _mixed_up(record: Record, job: VideoJob, whose: str) -> SubmissionInDoubt:
     return SubmissionInDoubt(
         f"{record.account.get('host')} answered an order with the id of another one: job {job.id} belongs to {whose}; "
-        "whether there is a new job can't be known. Look at the provider's dashboard; run the same again to have its "
+        "whether there is a new job can't be known; look at the provider's dashboard; run the same again to have its "
         "list searched",
         key=record.key,
     )

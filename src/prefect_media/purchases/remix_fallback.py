@@ -59,10 +59,10 @@ async def from_last_frame(request: RemixRequest) -> Continuation:
     if not isinstance(asset, Asset) or asset.kind != "video":
         raise InvalidRequest(
             'fallback="last_frame" reads the last frame from the stored video, so it needs the Asset; '
-            "pass what generate_video returned. Nothing was sent"
+            "pass what generate_video returned; nothing was sent"
         )
     if not asset.source or not asset.source.model:
-        raise InvalidRequest("the Asset does not say which model made it. Nothing was sent")
+        raise InvalidRequest("the Asset does not say which model made it; nothing was sent")
     storage, key = storage_of(asset.uri)
     with await storage.open(key) as file:
         frame = await asyncio.to_thread(last_frame, file)

@@ -61,16 +61,16 @@ async def read_shots(file: str, defaults: Mapping[str, Any] | None = None) -> li
     defaults = defaults or {}
     known = {"kind"}.union(*(kind.model_fields for kind in KINDS.values()))
     if unknown := [name for name in defaults if name not in known]:
-        raise InvalidRequest(f"defaults has {', '.join(unknown)}, which no request has. Nothing was sent")
+        raise InvalidRequest(f"defaults has {', '.join(unknown)}, which no request has; nothing was sent")
     data = await bytes_of(file, "the file of shots", MAX_BYTES)
     try:
         rows = list(_rows(data.decode("utf-8-sig")))
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise InvalidRequest(
-            f"{shown(file)} can't be read as CSV, JSON or JSON lines in UTF-8: {error}. Nothing was sent"
+            f"{shown(file)} can't be read as CSV, JSON or JSON lines in UTF-8: {error}; nothing was sent"
         ) from None
     if not rows:
-        raise InvalidRequest(f"{shown(file)} has no shots in it. Nothing was sent")
+        raise InvalidRequest(f"{shown(file)} has no shots in it; nothing was sent")
 
     shots: list[Shot] = []
     wrong: list[str] = []
@@ -109,7 +109,7 @@ def quotes_of(shots: Iterable[Shot], connection_for: Callable[[Shot], Connection
             request = check(shot.request, at.catalog_host, family=at.model_family, taken=taken)
             quotes.append(quote(request, at.catalog_host, at.model_family))
         except InvalidRequest as error:
-            wrong.append(f"{shot.place}: {error.message.partition('. Nothing was sent')[0]}")
+            wrong.append(f"{shot.place}: {error.complaint}")
     _refuse(wrong)
     return quotes
 

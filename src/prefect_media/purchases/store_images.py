@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,7 @@ import httpx
 
 from ..assets import Asset, AssetSource
 from ..catalog.lookup import ModelEntry
-from ..catalog.prices import shared as shared_cost
+from ..catalog.prices import share
 from ..errors import DownloadCorrupt
 from ..ledger.record import Record
 from ..media.facts import SUFFIXES, expect, image_facts
@@ -26,6 +25,7 @@ from ..providers.images import OnPreview, Picture, Reply
 from ..providers.limits import image_bytes
 from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest
+from ..runtime.hashing import sha256_of
 from ..runtime.per_loop import shared
 from ..runtime.retry import retrying, until_refused_twice
 from ..settings import settings
@@ -76,8 +76,8 @@ async def store_images(
         usd, estimated = model.cost_in_batch(usd), model.cost_in_batch(estimated)
     more = {
         "usage": reply.usage,
-        "cost_usd": shared_cost(usd, len(assets)),
-        "estimated_usd": shared_cost(estimated, request.n),
+        "cost_usd": share(usd, len(assets)),
+        "estimated_usd": share(estimated, request.n),
     }
     return [
         asset.model_copy(
@@ -97,7 +97,7 @@ def _previews(options: PurchaseOptions) -> OnPreview | None:
             told = show(picture, number)
             if isawaitable(told):
                 await told
-        except Exception as error:
+        except Exception as error:  # the user's own function; the image is paid for all the same
             options.logger.warning("A preview could not be shown: %s", error)
 
     return preview
@@ -148,7 +148,7 @@ async def images_stored_before(
             earlier,
             request.model,
             None,
-            estimated_usd=shared_cost(model.quote(request).usd, request.n),
+            estimated_usd=share(model.quote(request).usd, request.n),
         )
         stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
         found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]
@@ -166,7 +166,7 @@ async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Ass
             return Sidecar.model_validate_json(await storage.read(key)).asset
     for key in keys:
         data = await storage.read(key)
-        stored = Stored(storage.uri(key), len(data), hashlib.sha256(data).hexdigest())
+        stored = Stored(storage.uri(key), len(data), sha256_of(data))
         return await _image(stored, data, source)
     return None
 

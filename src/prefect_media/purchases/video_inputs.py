@@ -7,7 +7,6 @@ a note in the store tells the hash once the file is gone; the image as it was se
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from ..providers.connection import Connection
 from ..providers.detection import dialect_of
 from ..providers.dialects import Route
 from ..requests import VideoRequest, VideoVariation
+from ..runtime.hashing import asha256_of, sha256_of
 from ..storage.store import Storage
 from ..user_input import parse_json
 
@@ -111,7 +111,7 @@ async def material_of(
             return known
         raise
     uri = given.uri if isinstance(given, Asset) else None
-    return Material({"footage": await _sha256(upload[1])}, upload, uri, note=note)
+    return Material({"footage": await asha256_of(upload[1])}, upload, uri, note=note)
 
 
 def _sizes_to_choose_from(connection: Connection, request: VideoRequest) -> tuple[str, ...]:
@@ -133,8 +133,8 @@ async def _image(
     data = await load(given)
     size = await asyncio.to_thread(_closest, data, sizes)
     upload = await asyncio.to_thread(fitted, data, request.size or size, request.fit, alpha=False)
-    key = f"references/{await _sha256(upload[1])}.{upload[0].rpartition('.')[2]}"
-    return Material({"image": await _sha256(data)}, upload, storage.uri(key), key, note, size=size)
+    key = f"references/{await asha256_of(upload[1])}.{upload[0].rpartition('.')[2]}"
+    return Material({"image": await asha256_of(data)}, upload, storage.uri(key), key, note, size=size)
 
 
 def _closest(data: bytes, sizes: tuple[str, ...]) -> str | None:
@@ -165,7 +165,7 @@ def _note(connection: Connection, request: VideoRequest | VideoVariation, given:
     told = request.model_dump(mode="json", exclude={"image" if isinstance(request, VideoRequest) else "video"})
     told |= {"given": given.uri if isinstance(given, Asset) else str(given), "operation": request.operation}
     told |= {"scope": scope, "account": connection.account}
-    return f"references/notes/{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}.json"
+    return f"references/notes/{sha256_of(json.dumps(told, sort_keys=True))}.json"
 
 
 async def _known(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple[str, ...] = ()) -> Material | None:
@@ -186,7 +186,3 @@ async def _known(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple
     data = await storage.read(key)
     upload = (f"reference.{suffix}", data, f"image/{suffix}")
     return Material(told, upload, storage.uri(key), key, note, gone, await asyncio.to_thread(_closest, data, sizes))
-
-
-async def _sha256(data: bytes) -> str:
-    return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()

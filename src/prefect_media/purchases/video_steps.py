@@ -6,7 +6,6 @@ another day; what they share is the store, with the ledger in it.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import nullcontext
 
 from ..assets import Asset
@@ -20,14 +19,14 @@ from ..providers.connection import Connection
 from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
 from ..runtime import clock
+from ..runtime.hashing import sha256_of
 from ..storage.store import Storage
 from ..waiting.durations import recall, remember
 from ..waiting.poller import poller_of
 from ..waiting.wait import reporter_of_job, watch
 from .orders import connection_of
 from .report_steps import reporter_of
-from .videos import cancel as cancel_purchase
-from .videos import collect_video, end_job, order_video, record_failure
+from .videos import cancel_purchase, collect_video, end_job, order_video, record_failure
 
 
 async def submit(
@@ -161,4 +160,4 @@ def _raise_failure(claim: Claim) -> None:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return sha256_of("\n".join(parts))

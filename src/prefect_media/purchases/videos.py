@@ -90,9 +90,7 @@ async def order_video(
     request, model = await _look_up(connection, request, options)
     material = await material_of(connection, request, ledger.storage, options.scope)
     if material.gone:
-        options.logger.warning(
-            "%s. Going on with what the store knows of it", material.gone.message.partition(". N")[0]
-        )
+        options.logger.warning("%s; going on with what the store knows of it", material.gone.complaint)
     given = "image" if isinstance(request, VideoRequest) else "video"
     normal = request.model_dump(mode="json", exclude={given}) | material.identity
     order = order_of(connection, request, normal, options).model_copy(update={"reference_uri": material.uri})
@@ -208,7 +206,7 @@ async def finish_video(
     except asyncio.CancelledError:
         if options.cancel_remote:
             try:
-                await asyncio.shield(cancel(at, job, ledger, claim))
+                await asyncio.shield(cancel_purchase(at, job, ledger, claim))
             except MediaError as error:
                 options.logger.warning(
                     "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
@@ -230,7 +228,7 @@ async def record_failure(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
         raise
 
 
-async def cancel(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
+async def cancel_purchase(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
     """End a job at the provider, and remember that it was cancelled; of one that had failed, why it failed.
 
     Raises:

@@ -24,7 +24,7 @@ async def retrying(
     for pause in pauses:
         try:
             return await work()
-        except Exception as error:
+        except Exception as error:  # which of them are tried again, the caller says
             if not worth_retrying(error):
                 raise
         await clock.sleep(pause)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -189,4 +189,5 @@ def fill(buffer: memoryview, response: BaseHTTPResponse) -> memoryview:
         http.client.HTTPException: The body's framing is broken.
         OSError: The connection is.
     """
-    return buffer[: response._original_response.readinto(buffer)]  # pyright: ignore
+    undeclared: Any = response
+    return buffer[: undeclared._original_response.readinto(buffer)]

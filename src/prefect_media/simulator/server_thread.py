@@ -21,7 +21,7 @@ class _Line(H11Protocol):
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__(config, server_state, app_state)
         # Our own logger: uvicorn's are shared with any server the user runs in the same process.
-        self.logger = logging.getLogger(__name__)
+        self.logger = logging.getLogger("prefect_media")
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:

@@ -32,7 +32,7 @@ def parse_address(url: str) -> tuple[str, str, str]:
         host, _, path = rest.partition("/")
         if host not in ("", "localhost"):
             raise StoreError(
-                f"{shown(url)} names another machine; use three slashes, as in file:///folder.",
+                f"{shown(url)} names another machine; use three slashes, as in file:///folder",
                 transient=False,
             )
         path = unquote(path) if os.name == "nt" else "/" + unquote(path)
@@ -41,21 +41,21 @@ def parse_address(url: str) -> tuple[str, str, str]:
         if not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
             raise StoreError(
                 f"{shown(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
-                "in their own fields.",
+                "in their own fields",
                 transient=False,
             )
         return scheme, bucket, prefix.strip("/")
     else:
         raise StoreError(
-            f"The store {shown(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder.",
+            f"the store {shown(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder",
             transient=False,
         )
     if not path:
-        raise StoreError("The store's address is empty; give a URL such as s3://bucket or a folder.", transient=False)
+        raise StoreError("the store's address is empty; give a URL such as s3://bucket or a folder", transient=False)
     try:
         return "file", os.path.normpath(Path(path).expanduser().absolute()), ""
     except RuntimeError as error:
-        raise StoreError(f"The home folder of {path} is unknown; give the whole path.", transient=False) from error
+        raise StoreError(f"the home folder of {path} is unknown; give the whole path", transient=False) from error
 
 
 def address_of(scheme: str, root: str, path: str) -> str:

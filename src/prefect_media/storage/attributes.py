@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from ..errors import InvalidRequest
+from ..runtime.hashing import sha256_of
 
 CAN: dict[str, frozenset[str]] = {
     "s3": frozenset({"cache_control", "storage_class", "tags", "kms_key_id"}),
@@ -49,7 +49,7 @@ class Attributes:
     def fingerprint(self) -> str:
         """The same for the same attributes, `metadata` left out."""
         said = {name: value for name, value in asdict(self).items() if name in self.given}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        return sha256_of(json.dumps(said, sort_keys=True))[:16]
 
     def headers(self, content_type: str) -> dict[str, str]:
         """The attributes of an upload, by obstore's names."""

@@ -99,7 +99,7 @@ class Body:
     def __iter__(self) -> Iterator[Block]:
         try:
             yield from self._passing()
-        except Exception as error:
+        except Exception as error:  # kept, as a storage library may raise its own error instead
             self.failed = error
             raise
 
@@ -115,8 +115,8 @@ class Body:
             self.size += len(block)
             if self.expected_size is not None and self.size > self.expected_size:
                 raise DownloadCorrupt(
-                    f"The content is longer than the {self.expected_size} bytes announced; "
-                    "nothing was stored, fetch it again."
+                    f"the content is longer than the {self.expected_size} bytes announced; "
+                    "nothing was stored, fetch it again"
                 )
             if len(self.head) < HEAD_BYTES:
                 self.head += block[: HEAD_BYTES - len(self.head)]
@@ -133,17 +133,17 @@ class Body:
             else:
                 held = bytes(block)
         if not self.size:
-            raise DownloadCorrupt("The content is empty; nothing was stored, fetch it again.")
+            raise DownloadCorrupt("the content is empty; nothing was stored, fetch it again")
         if self.expected_size is not None and self.size < self.expected_size:
             raise DownloadCorrupt(
-                f"The content broke off after {self.size} of {self.expected_size} bytes; "
-                "nothing was stored, fetch it again."
+                f"the content broke off after {self.size} of {self.expected_size} bytes; "
+                "nothing was stored, fetch it again"
             )
         self.sha256 = digest.hexdigest()
         if promised and promised[1] != (other or digest).hexdigest():
             raise DownloadCorrupt(
-                f"The content does not match its {'SHA-256' if other is None else promised[0].upper()}; "
-                "nothing was stored, fetch it again."
+                f"the content does not match its {'SHA-256' if other is None else promised[0].upper()}; "
+                "nothing was stored, fetch it again"
             )
         if self._inspect:
             self._inspect(b"")

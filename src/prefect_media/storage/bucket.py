@@ -104,7 +104,7 @@ class Bucket:
                 raise body.failed from None
             # `from None`: the original quotes the URL, which holds a signature
             raise StoreError(
-                f"The upload to {self.name} broke off ({type(error).__name__}); nothing was stored, try again."
+                f"the upload to {self.name} broke off ({type(error).__name__}); nothing was stored, try again"
             ) from None
         if answer.status == 412 and not replace:
             return False
@@ -225,7 +225,7 @@ class Bucket:
 
         if not timedelta(0) < expires_in <= timedelta(days=SIGN_DAYS):
             raise StoreError(
-                f"A link can't be valid for {expires_in}; ask for {SIGN_DAYS} days at most.", transient=False
+                f"a link can't be valid for {expires_in}; ask for {SIGN_DAYS} days at most", transient=False
             )
         with self._explained(key):
             return await sign_async(self.store, "GET", key, expires_in)

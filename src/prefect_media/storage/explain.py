@@ -1,14 +1,11 @@
 """What went wrong at a bucket, in words that say what to do."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import StoreError
 from .address import shown
 from .setup import find_cause
-
-if TYPE_CHECKING:
-    pass
 
 
 def explain_boto3(error: Exception, bucket: str, key: str, endpoint: str | None, profile: str | None) -> StoreError:
@@ -27,8 +24,8 @@ def explain_boto3(error: Exception, bucket: str, key: str, endpoint: str | None,
 
 def login_failed(reason: str, profile: str | None) -> StoreError:
     return StoreError(
-        f"The AWS login of profile {profile or 'default'} can't be used ({reason}); log in again, "
-        "for example with `aws sso login`, or name another profile.",
+        f"the AWS login of profile {profile or 'default'} can't be used ({reason}); log in again, "
+        "for example with `aws sso login`, or name another profile",
         transient=False,
     )
 
@@ -64,36 +61,36 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
         return login_failed(_found(r"type: <class '(?:\w+\.)*(\w+)'>", debug) or "unreadable", profile)
     refused = "token request" in answer and not (status or "").startswith("5")
     if refused or "MissingAccount" in debug:
-        message = f"No credentials for {bucket} were found; log in to the cloud or set its environment variables."
+        message = f"no credentials for {bucket} were found; log in to the cloud or set its environment variables"
     elif code in ("NoSuchBucket", "ContainerNotFound"):
-        message = f"The bucket {bucket} does not exist {where}; create it or correct its name."
+        message = f"the bucket {bucket} does not exist {where}; create it or correct its name"
     elif code in _REGION or "configured region" in answer or status in ("301", "307"):
-        message = f"The bucket {bucket} lives in {'the region ' + region if region else 'another region'}; "
-        message += "set `region` to the bucket's."
+        message = f"the bucket {bucket} lives in {'the region ' + region if region else 'another region'}; "
+        message += "set `region` to the bucket's"
     elif code in _LOGIN or status == "401":
-        message = f"The credentials for {bucket} were refused ({said}); correct or renew them."
+        message = f"the credentials for {bucket} were refused ({said}); correct or renew them"
     elif status == "403" or code == "AccessDenied":
-        message = f"The credentials for {bucket} do not allow this ({said}); allow them to get, put, list and "
-        message += "delete objects there."
+        message = f"the credentials for {bucket} do not allow this ({said}); allow them to get, put, list and "
+        message += "delete objects there"
     elif status == "404" or "not found" in answer[:200]:
         return StoreError(
-            f"There is nothing at {bucket}/{key}; it was deleted or never stored.", transient=False, missing=True
+            f"there is nothing at {bucket}/{key}; it was deleted or never stored", transient=False, missing=True
         )
     elif code == "NotImplemented" or status == "501":
-        message = f"The store of {bucket} can't do this ({said}); leave out what not every store has, such as tags, "
-        message += "a storage class or a KMS key."
+        message = f"the store of {bucket} can't do this ({said}); leave out what not every store has, such as tags, "
+        message += "a storage class or a KMS key"
     elif code in _FULL or status == "507":
-        message = f"The store of {bucket} is full ({said}); free some space or use another bucket."
+        message = f"the store of {bucket} is full ({said}); free some space or use another bucket"
     elif "kind: Connect" in debug:
         return StoreError(
-            f"The store of {bucket} {where} can't be reached; check the endpoint and the network, and try again."
+            f"the store of {bucket} {where} can't be reached; check the endpoint and the network, and try again"
         )
     elif "kind: Timeout" in debug:
-        return StoreError(f"The store of {bucket} {where} did not answer in time; try again.")
+        return StoreError(f"the store of {bucket} {where} did not answer in time; try again")
     elif status is None or status.startswith("5") or status in ("408", "409", "429"):
-        return StoreError(f"The store of {bucket} can't be used right now ({said or 'broken connection'}); try again.")
+        return StoreError(f"the store of {bucket} can't be used right now ({said or 'broken connection'}); try again")
     else:
-        message = f"The store of {bucket} refused the request ({said}); check the bucket's name and the endpoint."
+        message = f"the store of {bucket} refused the request ({said}); check the bucket's name and the endpoint"
     return StoreError(message, transient=False)
 
 

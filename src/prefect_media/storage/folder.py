@@ -8,7 +8,6 @@ one machine only, `storage_mounts` knows.
 
 import asyncio
 import errno
-import hashlib
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from ..errors import StoreError
 from ..runtime import clock
+from ..runtime.hashing import sha256_of
 from ..runtime.transfers import BLOCK_BYTES
 from .attributes import NONE, Attributes
 from .body import Body
@@ -144,7 +144,7 @@ class Folder:
 
     def _create(self, path: Path, data: bytes) -> str | None:
         with _explained(path), self._part(path, data) as part:
-            return _version(data) if self._link(part, path) else None
+            return sha256_of(data) if self._link(part, path) else None
 
     def _link(self, part: Path, path: Path) -> bool:
         """Move `part` to `path` unless something is there."""
@@ -166,13 +166,13 @@ class Folder:
     def _replace(self, path: Path, data: bytes, version: str) -> str | None:
         with _explained(path), self._part(path, data) as part, _locked(path.parent):
             try:
-                if _version(path.read_bytes()) != version:
+                if sha256_of(path.read_bytes()) != version:
                     return None
             except FileNotFoundError:
                 return None
             part.replace(path)
             _sync_folder(path.parent)
-        return _version(data)
+        return sha256_of(data)
 
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
         path = self._path(key)
@@ -181,7 +181,7 @@ class Folder:
                 data = await asyncio.to_thread(path.read_bytes)
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return data, _version(data)
+        return data, sha256_of(data)
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*key.split("/"))
@@ -250,10 +250,6 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _version(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 @contextmanager
 def _locked(folder: Path) -> Generator[None]:
     deadline, pause = clock.monotonic() + LOCK_SECONDS, 0.001
@@ -261,8 +257,8 @@ def _locked(folder: Path) -> Generator[None]:
         while not _try_lock(file):
             if clock.monotonic() > deadline:
                 raise StoreError(
-                    f"The folder {folder} stayed locked by another process for {LOCK_SECONDS:.0f} seconds; "
-                    "stop the process that hangs, or try again."
+                    f"the folder {folder} stayed locked by another process for {LOCK_SECONDS:.0f} seconds; "
+                    "stop the process that hangs, or try again"
                 )
             clock.block(pause)
             pause = min(pause * 1.5, 0.02)
@@ -304,22 +300,22 @@ def _explained(path: Path) -> Generator[None]:
 def explain(error: OSError, path: Path) -> StoreError:
     """What a user should know and do about `error`."""
     if isinstance(error, FileNotFoundError):
-        message = f"There is nothing at {path.as_uri()}; it was deleted or never stored."
+        message = f"there is nothing at {path.as_uri()}; it was deleted or never stored"
         return StoreError(message, transient=False, missing=True)
     path = path.parent if path.name.startswith(".") else path
     if error.errno in _NO_ROOM:
-        message = f"There is no room left to write {path}; free some space or use another folder."
+        message = f"there is no room left to write {path}; free some space or use another folder"
     elif error.errno in _NOT_A_FOLDER:
-        message = f"The store can't use {path}, because a file stands where a folder is needed or the other way round;"
-        message += " remove it or use another folder."
+        message = f"the store can't use {path}, because a file stands where a folder is needed or the other way round;"
+        message += " remove it or use another folder"
     elif error.errno == errno.EROFS:
-        message = f"The file system of {path} is read-only; use a folder that can be written."
+        message = f"the file system of {path} is read-only; use a folder that can be written"
     elif error.errno in (errno.EACCES, errno.EPERM):
-        message = f"This user may not use {path}; give it the right to, or use another folder."
+        message = f"this user may not use {path}; give it the right to, or use another folder"
     elif error.errno == errno.ENAMETOOLONG:
-        message = f"The name {path} is too long for this file system; use a shorter folder."
+        message = f"the name {path} is too long for this file system; use a shorter folder"
     elif error.errno in _NO_LOCKS:
-        message = f"The file system of {path} can't lock files; use a local folder or a bucket."
+        message = f"the file system of {path} can't lock files; use a local folder or a bucket"
     else:
-        return StoreError(f"The folder of {path} can't be used right now ({error.strerror}); try again.")
+        return StoreError(f"the folder of {path} can't be used right now ({error.strerror}); try again")
     return StoreError(message, transient=False)

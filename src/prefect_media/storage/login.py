@@ -43,7 +43,7 @@ def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
         usable = False
     if not usable or re.search(r"\s", found):
         raise StoreError(
-            f"The endpoint {shown(found)} is no address of a server; write it like https://host:9000.", transient=False
+            f"the endpoint {shown(found)} is no address of a server; write it like https://host:9000", transient=False
         )
     return found.rstrip("/")
 
@@ -173,7 +173,7 @@ def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], 
         return _given(options), region or os.environ.get("AWS_DEFAULT_REGION")
     if options.access_key_id or options.secret_access_key:
         raise StoreError(
-            "Only half of the AWS credentials is set; give the access key id and the secret access key.",
+            "only half of the AWS credentials is set; give the access key id and the secret access key",
             transient=False,
         )
     import boto3  # pyright: ignore[reportMissingTypeStubs]
@@ -186,8 +186,8 @@ def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], 
         return Boto3CredentialProvider(session, ttl=timedelta(minutes=5)), region or session.region_name
     except ValueError:
         raise StoreError(
-            "No AWS credentials were found; set them on the MediaStore block, in AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or log in with a profile.",
+            "no AWS credentials were found; set them on the MediaStore block, in AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or log in with a profile",
             transient=False,
         ) from None
     except BotoCoreError as error:

@@ -10,7 +10,6 @@ opens them.
 """
 
 import asyncio
-import hashlib
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -21,8 +20,9 @@ from urllib.parse import quote
 
 from ..errors import DownloadCorrupt, StoreError
 from ..runtime import clock
+from ..runtime.hashing import asha256_of
 from ..runtime.per_loop import shared
-from ..runtime.transfers import BLOCK_BYTES, Block, run_transfer
+from ..runtime.transfers import Block, run_transfer
 from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
@@ -154,10 +154,9 @@ class Storage:
     async def put(self, key: str, data: bytes, *, content_type: str, attributes: Attributes = NONE) -> Stored:
         """Store `data` at `key`, replacing what is there."""
         full, place = self._full(key), await self._place()
-        small = len(data) < BLOCK_BYTES  # a thread costs more than the hash
-        digest = hashlib.sha256(data) if small else await asyncio.to_thread(hashlib.sha256, data)
+        digest = await asha256_of(data)
         await place.put(full, data, content_type, attributes)
-        return Stored(self.uri(key), len(data), digest.hexdigest())
+        return Stored(self.uri(key), len(data), digest)
 
     async def read(self, key: str) -> bytes:
         """The whole content of `key`."""
@@ -233,12 +232,12 @@ class Storage:
                 if not same:
                     await target_place.delete(target_full)
                 raise DownloadCorrupt(
-                    f"The copy {target.uri(target_key)} does not match its SHA-256 and was not kept; copy it again."
+                    f"the copy {target.uri(target_key)} does not match its SHA-256 and was not kept; copy it again"
                 )
             stored = Stored(target.uri(target_key), size, found)
         landed = await target_place.size(target_full)
         if landed != size:
-            raise StoreError(f"The copy {stored.uri} has {landed} bytes instead of {size}; copy it again.")
+            raise StoreError(f"the copy {stored.uri} has {landed} bytes instead of {size}; copy it again")
         return stored
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
@@ -293,7 +292,7 @@ class Storage:
     def _full(self, key: str) -> str:
         if _BAD_KEY.search(key):
             raise StoreError(
-                f"The key {key!r} can't be stored; use names separated by single slashes that don't begin with a dot.",
+                f"the key {key!r} can't be stored; use names separated by single slashes that don't begin with a dot",
                 transient=False,
             )
         return self._prefix + key
@@ -308,7 +307,7 @@ class Storage:
 
 
 def _missing(uri: str) -> StoreError:
-    return StoreError(f"There is nothing at {uri}; it was deleted or never stored.", transient=False, missing=True)
+    return StoreError(f"there is nothing at {uri}; it was deleted or never stored", transient=False, missing=True)
 
 
 _lock = threading.Lock()
@@ -338,5 +337,5 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     storage = storage_at(parent)
     key = storage.key_of(uri)
     if key is None:
-        raise StoreError(f"{shown(uri)} names no file; give the address of one.", transient=False)
+        raise StoreError(f"{shown(uri)} names no file; give the address of one", transient=False)
     return storage, key

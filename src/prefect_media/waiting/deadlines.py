@@ -164,8 +164,8 @@ class Watch:
 
     def _timed_out(self, what: str) -> JobTimedOut:
         return JobTimedOut(
-            f"job {self.job_id} {what}. "
-            "It is billed and may still finish: run the same again, or prefect-media jobs resume (with --store, "
+            f"job {self.job_id} {what}; "
+            "it is billed and may still finish: run the same again, or prefect-media jobs resume (with --store, "
             "where it is not the default one)",
             job_id=self.job_id,
             timeline=tuple(self._timeline),

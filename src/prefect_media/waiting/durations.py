@@ -125,7 +125,7 @@ async def remember(storage: Storage, base_url: str, *, idle: bool) -> None:
                 new = storage.replace(path_of(base_url), text, found.version) if found else None
                 if await (new or storage.create(path_of(base_url), text)) is not None:
                     return
-    except Exception as error:
+    except Exception as error:  # this only spares looks; no wait may fail for it
         _logger.debug("What was learned of %s could not be written: %s", base_url, error)
 
 
@@ -134,7 +134,7 @@ async def _recall(storage: Storage, base_url: str) -> None:
         if found := await storage.fetch(path_of(base_url)):
             for kind, took in read(found.data).items():
                 experience_of(base_url).learn(kind, took)
-    except Exception as error:
+    except Exception as error:  # this only spares looks; no wait may fail for it
         _logger.debug("What is known of %s could not be read: %s", base_url, error)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..jobs import JobState
+from ..providers.pages import PAGE
 from ..runtime import clock
 from .durations import Experience, Kind
 
@@ -43,9 +44,6 @@ FAR = 60.0
 
 WINDOW = 1.8
 """Seconds by which a look is taken early when a page is fetched anyway."""
-
-PAGE = 100
-"""Jobs on one page of a list."""
 
 STEP = 1e-5
 """Between two jobs on a page, on the scale of their ranks."""

@@ -8,7 +8,6 @@ since when each job shows no change.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from ..providers.address import base_url_at
 from ..providers.connection import Connection
 from ..providers.detection import dialect_of
 from ..runtime import clock
+from ..runtime.hashing import sha256_of
 from ..settings import settings
 from ..storage.store import Storage
 from .poller import ANSWER, LONGEST_PAUSE
@@ -106,7 +106,7 @@ class Look:
 def server_of(connection: Connection) -> str:
     """A name for a server and the account there, which wakers share."""
     account = json.dumps([connection.base_url, connection.account], sort_keys=True)
-    return hashlib.sha256(account.encode()).hexdigest()[:32]
+    return sha256_of(account)[:32]
 
 
 async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | ImageBatch], storage: Storage) -> Look:

@@ -52,7 +52,7 @@ OPENAI = OpenAICredentials(api_key=SecretStr("sk-x"))
                 ImageRequest(prompt="a", model="dall-e-3"),
                 ImageRequest(prompt="a", model=DETAILED, size="1000x1000"),
             ],
-            r"3 of 4 requests.*\[0\]: .*best.*\[2\]: dall-e-3 was switched off.*\[3\]: .*1000x1000.*Nothing was sent$",
+            r"3 of 4 requests.*\[0\]: .*best.*\[2\]: dall-e-3 was switched off.*\[3\]: .*1000x1000.*nothing was sent$",
         ),
         (
             OPENAI,

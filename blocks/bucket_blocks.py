@@ -146,6 +146,6 @@ def _given(parameters: Any) -> dict[str, Any]:
 
 def _path_style(config: Any) -> bool | None:
     """What botocore's `{"s3": {"addressing_style": ...}}` says, given as a dict or a `Config`."""
-    s3 = config.get("s3") if isinstance(config, dict) else getattr(config, "s3", None)  # pyright: ignore
-    style = s3.get("addressing_style") if isinstance(s3, dict) else None  # pyright: ignore
-    return {"path": True, "virtual": False}.get(str(style))  # pyright: ignore
+    s3: object = cast(dict[str, Any], config).get("s3") if isinstance(config, dict) else getattr(config, "s3", None)
+    style = cast(dict[str, Any], s3).get("addressing_style") if isinstance(s3, dict) else None
+    return {"path": True, "virtual": False}.get(str(style))

@@ -12,6 +12,7 @@ import tempfile
 import time
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,80 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"prefect", "prefect_server"} & set(item.fixturenames):
             item.add_marker("prefect")
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings():
+    """Settings are read once in a process: each test starts without those of the test before."""
+    from prefect_media.settings import settings
+
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def configure(fresh_settings, monkeypatch):
+    """`configure(lease_seconds=1)` sets settings until the test ends, in the environment, where users set them.
+
+    None takes one out again.
+    """
+    from prefect_media.settings import settings
+
+    def configure(**values):
+        for name, value in values.items():
+            if value is None:
+                monkeypatch.delenv(f"PREFECT_MEDIA_{name.upper()}")
+            else:
+                monkeypatch.setenv(f"PREFECT_MEDIA_{name.upper()}", str(value))
+        settings.cache_clear()
+
+    return configure
+
+
+@pytest.fixture
+def trust(monkeypatch):
+    """`trust(path)` has this process trust a certificate authority until the test ends."""
+    from prefect_media.runtime.transfers import _connections, tls
+
+    def forget_connections():
+        tls.cache_clear()
+        _connections.cache_clear()
+
+    def trust(authority):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        forget_connections()
+
+    yield trust
+    forget_connections()
+
+
+SHORT_PAUSES = {
+    "prefect_media.providers.download.BREAK_PAUSE": 0.01,
+    "prefect_media.providers.download.NOT_YET_PAUSES": (0.01,) * 2,
+    "prefect_media.purchases.batch_submit.LOOKS": (0.0, 0.2, 0.4),
+    "prefect_media.purchases.lost_jobs.LOOKS": (0.0, 0.1, 0.2),
+    "prefect_media.purchases.sidecar.PAUSES": (0.01,) * 4,
+    "prefect_media.purchases.store_images.LINK_PAUSES": (0.01,) * 3,
+    "prefect_media.purchases.store_images.PUT_PAUSES": (0.01,) * 4,
+    "prefect_media.purchases.store_video.PAUSES": (0.01,) * 5,
+    "prefect_media.purchases.submit_once.PAUSES": (0.01,) * 5,
+}
+
+
+@pytest.fixture
+def short_pauses(configure, monkeypatch):
+    """Retries, looks and lookups are as many as ever, with pauses for a server that is on this machine.
+
+    `tests/nouns/test_jobs.py` and `tests/simulation` test the real ones on a clock that does not wait.
+    """
+    from prefect_media.waiting.deadlines import Patience
+
+    for name, pauses in SHORT_PAUSES.items():
+        monkeypatch.setattr(name, pauses)
+    for room in ("purchases.batch_fetch", "waiting.wait"):
+        monkeypatch.setattr(f"prefect_media.{room}.Patience", partial(Patience, unknown=0.5))
+    configure(poll_seconds=0.05)
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +224,15 @@ def s3():
 
     with BucketServer() as server:
         yield Buckets(server)
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """Starts processes that buy, and that die where a test says: see `tests/support/buyer.py`."""
+    from buyer import Nursery
+
+    with Nursery() as nursery:
+        yield nursery
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from prefect_media.cli.targets import storage_of_name
 from prefect_media.errors import InvalidRequest, StoreError
 from prefect_media.requests import VideoRequest
-from prefect_media.settings import settings
 from prefect_media.storage.attributes import Attributes
 from prefect_media.storage.store import storage_of
 
@@ -234,27 +233,22 @@ def test_from_something_else():
 
 
 @pytest.mark.parametrize("name", ["slack-webhook/films", "MediaStore/films", "some_type/films-2"])
-async def test_a_block_of_another_type_is_no_folder(name, tmp_path, monkeypatch):
+async def test_a_block_of_another_type_is_no_folder(name, tmp_path, monkeypatch, configure):
     """Whoever resolves a store: tasks, the block of a video, the command line; by argument or by environment."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidRequest, match=f"names a block of the type .*, which is no store.* a folder ./{name}"):
         await storage_for(name)
     with pytest.raises(InvalidRequest, match="which is no store"):
         await storage_of_name(name)
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", name)
-    settings.cache_clear()
+    configure(store=name)
     request = VideoRequest(prompt="a paper boat", model="boats-1")
     credentials = OpenAICredentials(api_key=SecretStr("sk-none"), base_url="http://127.0.0.1:9/v1")
-    try:
-        for resolve in (lambda: storage_for(None), lambda: storage_of_name(None)):
-            with pytest.raises(InvalidRequest, match="which is no store"):
-                await resolve()
-        job = VideoJobBlock(credentials=credentials, request=request, scope="forever")
+    for resolve in (lambda: storage_for(None), lambda: storage_of_name(None)):
         with pytest.raises(InvalidRequest, match="which is no store"):
-            await job.atrigger()
-    finally:
-        monkeypatch.undo()
-        settings.cache_clear()
+            await resolve()
+    job = VideoJobBlock(credentials=credentials, request=request, scope="forever")
+    with pytest.raises(InvalidRequest, match="which is no store"):
+        await job.atrigger()
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,6 @@ from prefect_media.blocks import VideoJobBlock
 from prefect_media import Asset, Budget, MediaStore, RemixRequest, VideoJob, VideoRequest, agenerate_video
 from prefect_media.errors import BudgetExceeded, InvalidRequest, JobFailed
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.settings import settings
 
 REQUEST = VideoRequest(prompt="a paper boat", model="sora-2", seconds=4, size="1280x720")
 
@@ -129,27 +128,21 @@ def test_a_scope_that_only_looks_like_a_known_one_is_refused(media_simulator, bl
     assert media_simulator.requests == []
 
 
-def test_a_default_store_that_is_not_saved_is_an_error_that_says_so(media_simulator, prefect, monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", "no-such-shelf")
-    settings.cache_clear()
+def test_a_default_store_that_is_not_saved_is_an_error_that_says_so(media_simulator, prefect, configure):
+    configure(store="no-such-shelf")
     block = VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, scope="a block")
     with pytest.raises(InvalidRequest, match="there is no saved block 'no-such-shelf' of the type media-store"):
         block.trigger()
     assert media_simulator.requests == []
-    monkeypatch.delenv("PREFECT_MEDIA_STORE")
-    settings.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["shelf", "media-store/shelf"])
-def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefect, place, monkeypatch, name):
+def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefect, place, configure, name):
     place.save("shelf", overwrite=True)
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", name)
-    settings.cache_clear()
+    configure(store=name)
     block = VideoJobBlock(credentials=media_simulator.credentials, request=REQUEST, scope="a block")
     asset = block.trigger().fetch_result()
     assert asset.uri.startswith(f"{place.storage().url}/")
-    monkeypatch.delenv("PREFECT_MEDIA_STORE")
-    settings.cache_clear()
 
 
 @pytest.mark.parametrize("first", ["blocks", "tasks"])

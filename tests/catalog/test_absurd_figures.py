@@ -17,7 +17,6 @@ from prefect_media.ledger.accounts import Account, read
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 from prefect_media.waiting.deadlines import Patience, Watch
@@ -34,11 +33,9 @@ def simulator():
 
 
 @pytest.fixture
-def storage(tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield storage_at(str(tmp_path / "store"))
-    settings.cache_clear()
+def storage(tmp_path, configure):
+    configure(poll_seconds=0.05)
+    return storage_at(str(tmp_path / "store"))
 
 
 async def account(storage, budget=BUDGET):
@@ -200,10 +197,9 @@ def test_an_account_never_takes_an_absurd_cost(cost):
     assert account.settle("k", bought=True, usd=cost).spent_usd == 0.4
 
 
-async def test_prices_of_ones_own_that_are_absurd_set_nothing_aside(simulator, storage, tmp_path, monkeypatch):
+async def test_prices_of_ones_own_that_are_absurd_set_nothing_aside(simulator, storage, tmp_path, configure):
     path = tmp_path / "prices.toml"
     path.write_text('[prices."boats-1"]\nper_second = -0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(path))
-    settings.cache_clear()
+    configure(prices=path)
     await buy_video(connection(simulator), CLIP, storage, terms(budget=BUDGET))
     assert (await account(storage)).spent_usd == 0.4

@@ -11,20 +11,17 @@ from prefect_media.catalog import data as catalog
 from prefect_media.catalog.check import check
 from prefect_media.errors import InvalidRequest, ModelRetired
 from prefect_media.requests import ImageRequest, VideoRequest
-from prefect_media.settings import settings
 
 TODAY = date(2026, 11, 24)
 MODELS = catalog.catalog().models
 
 
 @pytest.fixture
-def validation(monkeypatch):
+def validation(configure):
     def set_to(value):
-        monkeypatch.setenv("PREFECT_MEDIA_VALIDATION", value)
-        settings.cache_clear()
+        configure(validation=value)
 
-    yield set_to
-    settings.cache_clear()
+    return set_to
 
 
 def image(**fields):

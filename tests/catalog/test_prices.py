@@ -14,7 +14,6 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.storage.store import storage_at
 
 TERMS = PurchaseOptions(scope="x", timeout=60)
@@ -133,15 +132,11 @@ async def test_the_asset_and_the_ledger_tell_what_was_paid(media_simulator, tmp_
 
 
 @pytest.fixture
-def own_prices(tmp_path, monkeypatch):
+def own_prices(tmp_path, configure):
     path = tmp_path / "prices.toml"
     path.write_text('[prices."my-wan"]\nper_second = 0.04\n[prices."gpt-image-2"]\ntext_in = 1\nimage_out = 10\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(path))
-    settings.cache_clear()
-    yield path
-    monkeypatch.undo()
-    settings.cache_clear()
-    catalog.own_prices.cache_clear()
+    configure(prices=path)
+    return path
 
 
 async def test_prices_of_your_own_go_first(media_simulator, tmp_path, own_prices):

@@ -12,20 +12,12 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
 from prefect_media.purchases.adopt_job import adopt
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 
 SUBMIT = ("POST", "/videos$")
 
 
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch):
-    monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0, 0.1))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from prefect_media.flows.campaign import campaign
 from prefect_media import Budget, ImageEditRequest, ImageRequest, MediaStore, VideoRequest
 from prefect_media.errors import InvalidRequest
 from prefect_media.purchases.shot_list import read_shots
-from prefect_media.settings import settings
 from prefect_media.storage.store import storage_of
 
 CSV = """\
@@ -142,14 +141,11 @@ async def test_files_that_are_none(content, words, file):
 
 
 @pytest.fixture
-def prices(tmp_path, monkeypatch):
+def prices(tmp_path, configure):
     """0.10 USD a second for the model that films."""
     path = tmp_path / "prices.toml"
     path.write_text('[prices."boats-1"]\nper_second = 0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(path))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+    configure(prices=path)
 
 
 async def table_of(state):

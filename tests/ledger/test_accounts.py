@@ -5,7 +5,7 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
-from buyer import Nursery, connection, plan, terms
+from buyer import connection, plan, terms
 from faulty_server import FaultyBuckets
 from prefect import flow
 from prefect_media.tasks import (
@@ -64,15 +64,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def prices(tmp_path, monkeypatch):
+def prices(tmp_path, configure, short_pauses):
     """0.10 USD a second for the model that films."""
     path = tmp_path / "prices.toml"
     path.write_text('[prices."boats-1"]\nper_second = 0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(path))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield path
-    settings.cache_clear()
+    configure(prices=path)
+    return path
 
 
 def clip(prompt="a paper boat", **fields):
@@ -250,21 +247,20 @@ async def test_all_at_once_they_do_not_pass_it(simulator, storage):
     assert await account(storage, budget) == Account(spent_usd=4, purchases=10)
 
 
-async def test_several_processes_keep_to_it_together(simulator, storage):
+async def test_several_processes_keep_to_it_together(simulator, storage, nursery):
     budget = Budget(usd=2, name="ads", period="forever")
-    with Nursery() as nursery:
-        orders = [
-            plan(
-                simulator,
-                storage,
-                *(clip(f"boat {process} {number}") for number in range(3)),
-                budget=budget.model_dump(),
-                prices=settings().prices,
-            )
-            for process in range(4)
-        ]
-        buyers = [nursery.start(order) for order in orders]
-        codes = [await asyncio.to_thread(buyer.wait) for buyer in buyers]
+    orders = [
+        plan(
+            simulator,
+            storage,
+            *(clip(f"boat {process} {number}") for number in range(3)),
+            budget=budget.model_dump(),
+            prices=settings().prices,
+        )
+        for process in range(4)
+    ]
+    buyers = [nursery.start(order) for order in orders]
+    codes = [await asyncio.to_thread(buyer.wait) for buyer in buyers]
     assert all(code in (0, 3) for code in codes)
     assert len(simulator.jobs) == 5
     assert await account(storage, budget) == Account(spent_usd=2, purchases=5)
@@ -344,27 +340,25 @@ async def test_a_cancelled_wait_keeps_nobody_else_from_the_account(simulator, st
 
 
 @pytest.mark.parametrize("point", ["before the request", "after the reply", "while polling", "after the store"])
-async def test_a_process_that_was_killed_has_spent_it_once(point, simulator, storage):
+async def test_a_process_that_was_killed_has_spent_it_once(point, simulator, storage, nursery):
     simulator.latency = 0.5
     budget = Budget(usd=EACH, period="forever")
     order = plan(simulator, storage, clip(), budget=budget.model_dump(), prices=settings().prices)
-    with Nursery() as nursery:
-        assert nursery.start({**order, "die": point}).wait() == -signal.SIGKILL
-        kept = await account(storage, budget)
-        assert (kept.spent_usd, kept.reserved_usd) == (0, EACH)
-        [asset] = await asyncio.to_thread(lambda: nursery.start(order).assets)
+    assert nursery.start({**order, "die": point}).wait() == -signal.SIGKILL
+    kept = await account(storage, budget)
+    assert (kept.spent_usd, kept.reserved_usd) == (0, EACH)
+    [asset] = await asyncio.to_thread(lambda: nursery.start(order).assets)
     assert await account(storage, budget) == Account(spent_usd=EACH, purchases=1)
     assert asset.source.cost_usd == EACH
     assert len(simulator.jobs) == 1
 
 
-async def test_images_that_may_be_paid_twice_are_counted_twice(simulator, storage):
+async def test_images_that_may_be_paid_twice_are_counted_twice(simulator, storage, nursery):
     budget = Budget(usd=1, period="forever")
     order = plan(simulator, storage, still(), budget=budget.model_dump(), resubmit_images=True)
-    with Nursery() as nursery:
-        assert nursery.start({**order, "die": "after the images"}).wait() == -signal.SIGKILL
-        kept = (await account(storage, budget)).reserved_usd
-        [asset] = await asyncio.to_thread(lambda: nursery.start(order).assets)
+    assert nursery.start({**order, "die": "after the images"}).wait() == -signal.SIGKILL
+    kept = (await account(storage, budget)).reserved_usd
+    [asset] = await asyncio.to_thread(lambda: nursery.start(order).assets)
     assert len(simulator.images) == 2
     assert (await account(storage, budget)).spent_usd == pytest.approx(kept + asset.source.cost_usd)
 
@@ -590,10 +584,9 @@ async def test_without_a_budget_nothing_is_asked_about_one(simulator, buckets):
     assert not [asked for asked in buckets.asked if FOLDER in asked.path]
 
 
-async def test_an_account_that_never_agrees_is_an_error(simulator, buckets, monkeypatch):
+async def test_an_account_that_never_agrees_is_an_error(simulator, buckets, configure):
     """A store whose If-Match never matches: no loop for ever, and nothing is sent."""
-    monkeypatch.setenv("PREFECT_MEDIA_CONFLICT_TRIES", "4")
-    settings.cache_clear()
+    configure(conflict_tries=4)
     storage, budget = buckets.storage(), Budget(usd=1)
     await buy_video(connection(simulator), clip(), storage, terms(budget=budget))
     buckets.fault = lambda asked: (

@@ -22,12 +22,10 @@ from prefect_media.errors import ContentRejected, InvalidRequest, JobExpired, Jo
 from prefect_media.jobs import VideoJob
 from prefect_media.ledger.ledger import Claim, Ledger, Overtaken
 from prefect_media.ledger.record import Failure, Record
-from prefect_media.providers import download as content
 from prefect_media.purchases import store_video as delivery
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video, order_video
 from prefect_media.requests import ImageRequest, RemixRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 
@@ -35,13 +33,7 @@ NOW = datetime.now(UTC)
 UNSEEN = "sk-never-on-record"
 
 
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture
@@ -70,12 +62,9 @@ def watched(s3):
 
 
 @pytest.fixture
-def short_lease(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "0.4")
-    settings.cache_clear()
-    yield 0.4
-    monkeypatch.undo()
-    settings.cache_clear()
+def short_lease(configure):
+    configure(lease_seconds=0.4)
+    return 0.4
 
 
 def order(**fields):
@@ -328,7 +317,6 @@ TROUBLE = {
 async def test_a_download_that_never_works_leaves_the_job_on_record(simulator, storage, what, monkeypatch):
     """It is paid for, and the next attempt fetches it."""
     monkeypatch.setattr(delivery, "PAUSES", (0.0,))
-    monkeypatch.setattr(content, "BREAK_PAUSE", 0.01)
     simulator.faults.append(TROUBLE[what])
     with pytest.raises(Exception) as caught:
         await buy_video(connection(simulator), clip(), storage, terms())
@@ -631,11 +619,9 @@ async def test_a_job_the_provider_forgot_is_over(simulator, folder):
     assert len(simulator.jobs) == 2
 
 
-async def test_a_store_that_never_agrees_is_an_error_that_says_what_was_bought(simulator, watched, monkeypatch):
+async def test_a_store_that_never_agrees_is_an_error_that_says_what_was_bought(simulator, watched, configure):
     """If-Match never matches, and the job is bought already: the error names the job and how to attach it."""
-    monkeypatch.setenv("PREFECT_MEDIA_CONFLICT_TRIES", "4")
-    monkeypatch.setenv("PREFECT_MEDIA_TRUST_STORE", "1")
-    settings.cache_clear()
+    configure(conflict_tries=4, trust_store=1)
     watched.refuse = lambda asked: (412, b"<Error/>") if "if-match" in asked.headers else None
     storage = watched.store().storage()
     with pytest.raises(StoreError, match="may not honour If-Match") as caught:

@@ -14,7 +14,6 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.media import safe_fetch as web
 from prefect_media.media.reach import objection, shown
 from prefect_media.media.safe_fetch import fetch
-from prefect_media.runtime.transfers import tls
 
 
 @contextlib.contextmanager
@@ -273,19 +272,13 @@ def certificate(folder, name):
     return path
 
 
-async def test_certificates_are_checked_against_the_name_although_an_address_is_connected_to(
-    names, tmp_path, monkeypatch
-):
+async def test_certificates_are_checked_against_the_name_although_an_address_is_connected_to(names, tmp_path, trust):
     pem = certificate(tmp_path, "fox.example")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     names["fox.example"] = names["wolf.example"] = ["127.0.0.1"]
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    tls.cache_clear()
-    try:
-        with served({"/": (200, {}, b"fox")}, context) as server:
-            assert await fetch(f"https://fox.example:{server.port}/", limit=100, private=True) == b"fox"
-            with pytest.raises(InvalidRequest, match="ConnectError"):
-                await fetch(f"https://wolf.example:{server.port}/", limit=100, private=True)
-    finally:
-        tls.cache_clear()
+    trust(pem)
+    with served({"/": (200, {}, b"fox")}, context) as server:
+        assert await fetch(f"https://fox.example:{server.port}/", limit=100, private=True) == b"fox"
+        with pytest.raises(InvalidRequest, match="ConnectError"):
+            await fetch(f"https://wolf.example:{server.port}/", limit=100, private=True)

@@ -35,6 +35,8 @@ from prefect_media.providers.download import content_of
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.drawing.film import Film, measure, shoot
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 PACKAGE, VERSION = "@copilotkit/aimock", "1.43.0"
 PLACE = Path(tempfile.gettempdir()) / f"prefect-media-aimock-{VERSION}"
 REQUEST = VideoRequest(prompt="a paper boat", model="wan/wan-2.6", seconds=4, size="1280x720")

@@ -20,6 +20,8 @@ from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 TERMS = PurchaseOptions(scope="test", timeout=60)
 DATED = "2025-04-01-preview"
 KEY = {"api_key": SecretStr("the-key")}
@@ -188,7 +190,15 @@ class ManagedIdentity(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def identity(monkeypatch):
+def logged_out():
+    """Each test logs in by itself; otherwise a login is kept for the life of the process."""
+    token_provider.cache_clear()
+    yield
+    token_provider.cache_clear()
+
+
+@pytest.fixture
+def identity(logged_out, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ManagedIdentity)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.server_port}/token")
@@ -196,9 +206,7 @@ def identity(monkeypatch):
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
     ManagedIdentity.given = []
     ManagedIdentity.lifetime = 3600
-    token_provider.cache_clear()
     yield ManagedIdentity
-    token_provider.cache_clear()
     server.shutdown()
 
 
@@ -223,15 +231,13 @@ async def test_entra_tokens_are_refreshed_before_they_expire(simulator, place, i
     assert len({request.headers["authorization"] for request in simulator.requests}) > 1
 
 
-async def test_nobody_is_logged_in(simulator, place, monkeypatch):
+async def test_nobody_is_logged_in(simulator, place, logged_out, monkeypatch):
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
-    token_provider.cache_clear()
     del simulator.requests[:]
     credentials = AzureOpenAICredentials(base_url=simulator.azure_url, use_entra_id=True)
     with pytest.raises(AuthenticationFailed, match="no Azure login was accepted"):
         await buy_images(credentials.connection(), STILL, place, TERMS)
     assert not simulator.requests
-    token_provider.cache_clear()
 
 
 def test_the_clients_users_get(simulator, identity):

@@ -12,7 +12,6 @@ from prefect_media.jobs import JobState
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.profiles import PROFILES
 
@@ -26,12 +25,10 @@ def simulator():
 
 
 @pytest.fixture
-def storage(store, monkeypatch):
+def storage(store, monkeypatch, configure):
     monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0,))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield store.storage()
-    settings.cache_clear()
+    configure(poll_seconds=0.05)
+    return store.storage()
 
 
 async def states(storage):

@@ -25,11 +25,9 @@ from faulty_server import FaultyBuckets, FaultyProvider, etag, head, part_of, wh
 from prefect_media.errors import DownloadCorrupt, MediaError, ProviderUnavailable, StoreError
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import download as content
-from prefect_media.purchases import sidecar
 from prefect_media.purchases import store_video as delivery
 from prefect_media.purchases.videos import buy_video
 from prefect_media.runtime import transfers as transport
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.drawing.film import Film, shoot
 from prefect_media.storage import bucket as storage_bucket
@@ -58,18 +56,7 @@ def offsets(seed, size=SIZE, count=CUTS):
     return [0, 1, size - 1, *random.Random(seed).sample(range(2, size - 1), count - 3)]
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Nobody waits long here."""
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    monkeypatch.setattr(delivery, "PAUSES", (0.01,) * 5)
-    monkeypatch.setattr(sidecar, "PAUSES", (0.01,) * 4)
-    monkeypatch.setattr(content, "BREAK_PAUSE", 0.01)
-    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 class Shop:
@@ -584,10 +571,9 @@ async def test_an_upload_whose_reply_is_lost(s3_shop, hashed):
     await shop.check(1)
 
 
-async def test_a_store_that_fails_one_upload_in_five(s3_shop, monkeypatch):
+async def test_a_store_that_fails_one_upload_in_five(s3_shop, configure):
     """Anything that is written may fail, records as well; a task tries again, and buys nothing twice."""
-    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "1")  # whoever finds his own lease has to wait for its end
-    settings.cache_clear()
+    configure(lease_seconds=1)  # whoever finds his own lease has to wait for its end
     shop, dice, lock, struck = s3_shop, random.Random(8), threading.Lock(), Counter()
     faults = [(500, "InternalError"), (503, "SlowDown"), ("reset",), ("lost",)]
 

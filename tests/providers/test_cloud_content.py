@@ -6,10 +6,7 @@ from linked_server import Gateway, Stranger, answer
 
 from prefect_media.errors import DownloadCorrupt, JobExpired, ProviderUnavailable
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.providers import download as content
-from prefect_media.purchases import store_video as delivery
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.drawing.film import Film, shoot
 from prefect_media.storage.store import storage_at
@@ -21,15 +18,9 @@ SAID = {"detail": "Video has been uploaded to cloud storage. Please use the clou
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    monkeypatch.setenv("PREFECT_MEDIA_ALLOW_PRIVATE_URLS", "1")
-    settings.cache_clear()
-    monkeypatch.setattr(delivery, "PAUSES", (0.01,) * 5)
-    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+def private_links(short_pauses, configure):
+    """The bucket that links lead to is on this machine."""
+    configure(allow_private_urls=1)
 
 
 @pytest.fixture
@@ -133,9 +124,8 @@ async def test_a_film_that_is_gone_from_there_is_gone(gateway, bucket, place):
     assert "secret" not in str(caught.value)
 
 
-async def test_a_link_into_the_network_is_refused(gateway, bucket, place, monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_ALLOW_PRIVATE_URLS", "0")
-    settings.cache_clear()
+async def test_a_link_into_the_network_is_refused(gateway, bucket, place, configure):
+    configure(allow_private_urls=0)
     with pytest.raises(DownloadCorrupt, match=r"127\.0\.0\.2 is not a public address") as caught:
         await buy_video(line(gateway), clip(), place, terms())
     assert "secret" not in str(caught.value) and caught.value.job_id

@@ -20,7 +20,6 @@ from prefect_media.errors import (
     NotFound,
     ProviderUnavailable,
 )
-from prefect_media.providers import download as content
 from prefect_media.providers import videos
 from prefect_media.providers.detection import dialect_of
 from prefect_media.providers.dialects import dialects
@@ -32,6 +31,8 @@ from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.simulator.profiles import PROFILES
 from prefect_media.storage.store import storage_at
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 NAMES = list(PROFILES)
 TERMS = PurchaseOptions(scope="test", timeout=30)
@@ -304,7 +305,6 @@ async def begin_download(at, job_id):
 
 
 async def test_content_that_is_not_there(server, monkeypatch):
-    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01,))
     monkeypatch.setattr(server, "latency", 60)
     at = connection(server)
     job = await videos.submit(at, video(), image=None, fingerprint="f")
@@ -338,8 +338,7 @@ async def test_content_from_another_host_is_fetched_without_the_key(place):
         assert connection(server).api_key not in str(request.headers)
 
 
-async def test_content_that_comes_a_moment_late_is_waited_for(server, place, monkeypatch):
-    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
+async def test_content_that_comes_a_moment_late_is_waited_for(server, place):
     late = Fault("GET", "/content", "answer", times=2, status=404, body={"detail": "Generation is still in-progress"})
     server.faults.append(late)
     assert (await buy_video(connection(server), video(), place, TERMS)).seconds == 2

@@ -12,14 +12,10 @@ from linked_server import Gateway, Stranger, answer, png
 
 from prefect_media.errors import DownloadCorrupt, MediaError, ProviderUnavailable
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.providers import download as content
-from prefect_media.purchases import store_video
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.runtime import retry
-from prefect_media.runtime.transfers import _connections, tls
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.drawing.film import Film, shoot
 from prefect_media.storage.store import storage_at
@@ -32,24 +28,16 @@ CONTENT = r"GET /v1/videos/[^/]+/content"
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    monkeypatch.setattr(store_video, "PAUSES", (0.01,) * 5)
-    monkeypatch.setattr(content, "NOT_YET_PAUSES", (0.01, 0.01))
+def no_proxy(short_pauses, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 @pytest.fixture
-def private(monkeypatch):
+def private(configure):
     """Private addresses are fine."""
-    monkeypatch.setenv("PREFECT_MEDIA_ALLOW_PRIVATE_URLS", "1")
-    settings.cache_clear()
+    configure(allow_private_urls=1)
 
 
 @pytest.fixture
@@ -304,7 +292,7 @@ async def test_the_next_address_is_tried_when_one_is_dead(gateway, stranger, pla
 
 
 @pytest.fixture
-def trusted(tmp_path, monkeypatch):
+def trusted(tmp_path, trust):
     """A context for servers called localhost, which this process trusts."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     try:
@@ -313,12 +301,8 @@ def trusted(tmp_path, monkeypatch):
         sys.path.pop(0)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    for cache in (tls, _connections):
-        cache.cache_clear()
-    yield context
-    for cache in (tls, _connections):
-        cache.cache_clear()
+    trust(authority)
+    return context
 
 
 async def test_certificates_are_checked_against_the_name(gateway, place, names, private, trusted):

@@ -9,7 +9,6 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.providers import videos
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
@@ -32,19 +31,16 @@ ONE = [{"n": 1}, {"n": "1"}, {"num_outputs_per_prompt": 1, "seed": 7}, {"extra_b
 
 
 @pytest.fixture
-def simulator(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
+def simulator(configure):
+    configure(poll_seconds=0.05)
     with Simulator(latency=0.0) as simulator:
         yield simulator
-    settings.cache_clear()
 
 
 @pytest.mark.parametrize("validation", ["strict", "off"])
 @pytest.mark.parametrize("extra", SEVERAL, ids=str)
-async def test_several_videos_in_one_order_are_refused(simulator, tmp_path, monkeypatch, extra, validation):
-    monkeypatch.setenv("PREFECT_MEDIA_VALIDATION", validation)
-    settings.cache_clear()
+async def test_several_videos_in_one_order_are_refused(simulator, tmp_path, configure, extra, validation):
+    configure(validation=validation)
     with pytest.raises(InvalidRequest, match=r"one video.*variant=.*[Nn]othing was sent"):
         await buy_video(connection(simulator), clip(extra=extra), storage_at(str(tmp_path)), terms())
     assert simulator.requests == []

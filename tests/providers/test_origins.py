@@ -21,15 +21,7 @@ from prefect_media.storage.store import storage_at
 KEY = "sk-for-one-server-alone"
 
 
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch):
-    from prefect_media.settings import settings
-
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture

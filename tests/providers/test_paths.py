@@ -19,6 +19,8 @@ from prefect_media.requests import ImageEditRequest, ImageRequest, RemixRequest,
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 ODD = [
     "../../files",
     "..",

@@ -11,7 +11,6 @@ from prefect_media.providers import videos
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.store import storage_at
 
@@ -19,13 +18,7 @@ KEY, ORGANIZATION, PROJECT = "sk-kept-at-home", "org-kept-at-home", "proj-kept-a
 STILL = ImageRequest(prompt="a fox", model="foxes-1")
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture

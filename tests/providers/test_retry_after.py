@@ -14,7 +14,6 @@ from prefect_media.providers.error_mapping import look_again_after, retry_after
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 from prefect_media.waiting.deadlines import LookAgain, Patience, Watch
@@ -31,12 +30,10 @@ def simulator():
 
 
 @pytest.fixture
-def storage(tmp_path, monkeypatch):
+def storage(tmp_path, monkeypatch, configure):
     monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0,))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield storage_at(str(tmp_path))
-    settings.cache_clear()
+    configure(poll_seconds=0.05)
+    return storage_at(str(tmp_path))
 
 
 def asked(simulator, method, part):

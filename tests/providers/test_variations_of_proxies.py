@@ -11,7 +11,6 @@ from prefect_media.providers.job_ids import parts_of
 from prefect_media.purchases.remix_fallback import buy_remix
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.simulator.profiles import PROFILES
 from prefect_media.storage.store import storage_at
@@ -36,11 +35,9 @@ def encoded(plain):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield storage_at(str(tmp_path))
-    settings.cache_clear()
+def place(tmp_path, configure):
+    configure(poll_seconds=0.05)
+    return storage_at(str(tmp_path))
 
 
 def proxy(monkeypatch, make):

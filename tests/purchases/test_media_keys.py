@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from prefect_media.key_template import DEFAULT_TEMPLATE, KEY_MOST, LONGEST, checked_template
 from prefect_media.ledger.record import Record
 from prefect_media.purchases.media_keys import media_key, short_id, slug
-from prefect_media.settings import Settings, settings
+from prefect_media.settings import Settings
 from prefect_media.storage.store import storage_at
 
 RUN = "019ab8a2-5d7e-7c31-b1a4-3f0e9d2c7b61"
@@ -161,16 +161,12 @@ def test_templates_that_can_not_work_are_refused(template, complaint):
     assert complaint in str(refusal.value)
 
 
-def test_the_setting_is_checked_before_anything_is_bought(monkeypatch):
+def test_the_setting_is_checked_before_anything_is_bought(monkeypatch, configure):
     monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "{date}/{words}")
     with pytest.raises(ValidationError, match=r"lacks \{hash\}"):
         Settings()
-    monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "mine/{hash}-{index}")
-    settings.cache_clear()
-    try:
-        assert media_key(record(), "mp4").startswith("media/mine/")
-    finally:
-        settings.cache_clear()
+    configure(key_template="mine/{hash}-{index}")
+    assert media_key(record(), "mp4").startswith("media/mine/")
 
 
 def test_no_key_gets_longer_than_thought():

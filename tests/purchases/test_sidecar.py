@@ -16,12 +16,10 @@ from watched_bucket import WatchedBuckets
 
 import prefect_media
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchases import sidecar
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.sidecar import Sidecar
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageEditRequest, ImageRequest, RemixRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import storage_at
 
@@ -29,14 +27,7 @@ KEY = "sk-never-on-record"
 STILLS = ImageRequest(prompt="A neon fox", model="gpt-image-2", size="1024x1024", n=2)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    monkeypatch.setattr(sidecar, "PAUSES", (0.01, 0.01, 0.01, 0.01))
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture
@@ -239,9 +230,8 @@ async def test_what_is_stored_is_what_the_provider_sent(simulator, folder):
     assert json.loads(await folder.read(f"{folder.key_of(asset.uri)}.json"))["request"]["model"] == MODEL
 
 
-async def test_a_template_that_can_not_work_is_refused_before_anything_is_bought(simulator, folder, monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "{date}/{words}")
-    settings.cache_clear()
+async def test_a_template_that_can_not_work_is_refused_before_anything_is_bought(simulator, folder, configure):
+    configure(key_template="{date}/{words}")
     for buy in (
         lambda: buy_video(connection(simulator), clip(), folder, terms()),
         lambda: buy_images(connection(simulator), STILLS, folder, terms()),
@@ -252,11 +242,10 @@ async def test_a_template_that_can_not_work_is_refused_before_anything_is_bought
     assert [key async for key, _ in folder.list()] == []
 
 
-async def test_a_template_that_changed_meanwhile(simulator, folder, monkeypatch):
+async def test_a_template_that_changed_meanwhile(simulator, folder, configure):
     """It counts for jobs under way; what is done stays where it is, also when it has to be fetched again."""
     first = await buy_video(connection(simulator), clip(), folder, terms())
-    monkeypatch.setenv("PREFECT_MEDIA_KEY_TEMPLATE", "mine/{hash}-{index}")
-    settings.cache_clear()
+    configure(key_template="mine/{hash}-{index}")
     assert (await buy_video(connection(simulator), clip(), folder, terms())).uri == first.uri
     await folder.delete(folder.key_of(first.uri))
     again = await buy_video(connection(simulator), clip(), folder, terms())

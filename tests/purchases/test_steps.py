@@ -8,25 +8,19 @@ from buyer import connection, terms
 from prefect_media import Budget, ImageRequest, MediaStore, VideoRequest
 from prefect_media.errors import BudgetExceeded, ContentRejected, JobFailed, RateLimited, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
-from prefect_media.purchases import batch_fetch, batch_submit, lost_jobs, video_steps
+from prefect_media.purchases import batch_fetch, batch_submit, video_steps
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 
 LOOKS = {"queued", "started", "progress"}
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path, monkeypatch):
+def prices(tmp_path, short_pauses, configure):
     prices = tmp_path / "prices.toml"
     prices.write_text('[prices."sora-2"]\nper_second = 0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(prices))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    monkeypatch.setattr(lost_jobs, "LOOKS", (0.0, 0.1))
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+    configure(prices=prices)
 
 
 @pytest.fixture

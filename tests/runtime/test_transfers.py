@@ -15,7 +15,7 @@ from faulty_server import Raw, head, part_of, reset
 
 from prefect_media.providers import download as content
 from prefect_media.providers.download import Content
-from prefect_media.runtime.transfers import BLOCK_BYTES, SWITCH_SECONDS, _connections, _promptly, _threads, tls
+from prefect_media.runtime.transfers import BLOCK_BYTES, SWITCH_SECONDS, _promptly, _threads, tls
 from prefect_media.storage.body import Body
 
 FILM = random.Random(5).randbytes(3 * BLOCK_BYTES + 12_345)
@@ -69,17 +69,12 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture(params=["plain", "TLS"])
-def context(request, authority, monkeypatch):
+def context(request, authority, trust, monkeypatch):
     monkeypatch.setattr(content, "BREAK_PAUSE", 0.01)
     if request.param == "plain":
-        yield None
-        return
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority[1]))
-    for cache in (tls, _connections):
-        cache.cache_clear()
-    yield authority[0]
-    for cache in (tls, _connections):
-        cache.cache_clear()
+        return None
+    trust(authority[1])
+    return authority[0]
 
 
 def received(url):
@@ -115,20 +110,16 @@ def test_all_blocks_are_full_and_lie_in_one_buffer(context):
     assert len({id(block.obj) for block in blocks}) == 1
 
 
-def test_a_large_read_over_tls_gets_more_than_one_record(authority, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority[1]))
+def test_a_large_read_over_tls_gets_more_than_one_record(authority, trust):
+    trust(authority[1])
     films = Films(authority[0])
     port = int(films.url.rpartition(":")[2])
-    tls.cache_clear()
-    try:
-        with tls().wrap_socket(socket.create_connection(("localhost", port)), server_hostname="localhost") as line:
-            line.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            few, many = bytearray(1000), bytearray(300_000)
-            assert 0 < line.recv_into(few) <= 1000
-            assert line.recv_into(many) == 300_000
-            assert line.recv_into(many, 200_000) == 200_000
-    finally:
-        tls.cache_clear()
+    with tls().wrap_socket(socket.create_connection(("localhost", port)), server_hostname="localhost") as line:
+        line.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        few, many = bytearray(1000), bytearray(300_000)
+        assert 0 < line.recv_into(few) <= 1000
+        assert line.recv_into(many) == 300_000
+        assert line.recv_into(many, 200_000) == 200_000
 
 
 def test_threads_hand_over_sooner_only_while_something_is_moved():

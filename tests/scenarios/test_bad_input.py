@@ -348,7 +348,7 @@ def test_a_mistyped_url_is_no_folder(url):
         storage_at(url)
 
 
-async def test_a_name_is_a_block_and_a_folder_has_a_slash(prefect, media_simulator, tmp_path, monkeypatch):
+async def test_a_name_is_a_block_and_a_folder_has_a_slash(prefect, media_simulator, tmp_path, monkeypatch, configure):
     """Otherwise it would depend on the working directory which ledger a purchase is on."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shelf").mkdir()
@@ -364,12 +364,9 @@ async def test_a_name_is_a_block_and_a_folder_has_a_slash(prefect, media_simulat
     for store, place in places.items():
         [asset] = await agenerate_images.fn(media_simulator.credentials, request, store=store, scope="x")
         assert asset.uri.startswith((tmp_path / place).as_uri() + "/")
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", "shelf")
-    settings.cache_clear()
+    configure(store="shelf")
     [asset] = await agenerate_images.fn(media_simulator.credentials, request, scope="x")
     assert asset.uri.startswith((tmp_path / "elsewhere").as_uri())
-    monkeypatch.delenv("PREFECT_MEDIA_STORE")
-    settings.cache_clear()
 
 
 async def test_what_is_recommended_is_alive(tmp_path):

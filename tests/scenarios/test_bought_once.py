@@ -9,7 +9,7 @@ import signal
 import urllib.request
 
 import pytest
-from buyer import MODEL, Nursery, clip, connection, plan, terms
+from buyer import MODEL, clip, connection, plan, terms
 
 from prefect_media.assets import Asset
 from prefect_media.ledger.ledger import Ledger
@@ -19,12 +19,6 @@ from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import Storage
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    with Nursery() as nursery:
-        yield nursery
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from prefect_media.purchases.batch_fetch import fetch
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.base import StorageOptions
 from prefect_media.storage.store import storage_at
@@ -96,21 +95,15 @@ def simulator():
 
 
 @pytest.fixture(autouse=True)
-def in_no_time(tmp_path, monkeypatch):
-    """Pauses that are for real stores and real servers are short; prices are known."""
+def prices(tmp_path, short_pauses, configure, monkeypatch):
+    """Prices are known, leases are short, and a paid request is looked for but twice."""
     path = tmp_path / "prices.toml"
     path.write_text('[prices."boats-1"]\nper_second = 0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(path))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.02")
-    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "1")
-    settings.cache_clear()
+    configure(prices=path, lease_seconds=1)
     monkeypatch.setattr(delivery, "PAUSES", (0.05, 0.1))
     monkeypatch.setattr("prefect_media.purchases.submit_once.PAUSES", (0.05, 0.1))
     monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0, 0.05))
     monkeypatch.setattr(batches, "LOOKS", (0.0, 0.05))
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
 
 
 def still(run):

@@ -18,7 +18,6 @@ from prefect_media.providers import videos
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest, RemixRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 
 SUBMIT, LIST = ("POST", "/videos$"), ("GET", r"/videos(\?|$)")
@@ -30,15 +29,7 @@ def simulator():
         yield simulator
 
 
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch):
-    """The pauses between two looks are for real servers; ours lists a job at once and is done in no time."""
-    monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0, 0.3, 0.6))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture
@@ -441,10 +432,9 @@ async def test_purchases_that_only_look_the_same_on_the_list_are_no_twins(simula
     assert len(simulator.jobs) == 2
 
 
-async def test_a_twin_that_died_is_watched_until_its_lease_is_over(simulator, storage, monkeypatch):
+async def test_a_twin_that_died_is_watched_until_its_lease_is_over(simulator, storage, configure):
     """Its request may be in the air, by its record; when nobody renews the lease, the job may be taken."""
-    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "2")
-    settings.cache_clear()
+    configure(lease_seconds=2)
     await in_doubt_together(simulator, storage, [clip(), clip(variant=1)])
     ledger = Ledger(storage)
     [dead] = [each async for each in ledger.purchases() if each.request.get("variant") == 1]

@@ -20,7 +20,6 @@ from prefect_media.purchases.video_steps import cancel, submit
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.runtime.per_loop import shared
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.store import Storage, storage_at
 
@@ -36,14 +35,8 @@ def simulator():
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr("prefect_media.purchases.lost_jobs.LOOKS", (0.0, 0.05, 0.1))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    monkeypatch.setenv("PREFECT_MEDIA_LEASE_SECONDS", "1")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+def short_leases(short_pauses, configure):
+    configure(lease_seconds=1)
 
 
 async def states(storage):

@@ -7,7 +7,6 @@ from base64 import b64encode
 
 import pytest
 
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault, Simulator
 
 KEY = "sk-key-that-nobody-must-see"
@@ -154,7 +153,7 @@ def told(prefect):
         logger.removeHandler(listener)
 
 
-def test_private_prompts_are_not_logged_at_info(told, media_credentials, tmp_path, monkeypatch):
+def test_private_prompts_are_not_logged_at_info(told, media_credentials, tmp_path, configure):
     """By default the names of task runs have them, and so has the log; PREFECT_MEDIA_LOG_PROMPTS=0 keeps them out."""
     from prefect import flow
 
@@ -177,13 +176,8 @@ def test_private_prompts_are_not_logged_at_info(told, media_credentials, tmp_pat
             request = VideoRequest(prompt=PROMPT, model="sora-2", seconds=4, size="720x1280")
             generate_video(media_credentials, request, store=str(tmp_path))
 
-    monkeypatch.setenv("PREFECT_MEDIA_LOG_PROMPTS", "0")
-    settings.cache_clear()
-    try:
-        make()
-    finally:
-        monkeypatch.undo()
-        settings.cache_clear()
+    configure(log_prompts=0)
+    make()
     said = " ".join(told)
     assert "Bought before" in said
     assert "Submitted before" in said

@@ -13,7 +13,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from types import SimpleNamespace
 
 import pytest
-from buyer import Nursery, clip, plan
+from buyer import clip, plan
 from faulty_server import Raw, reply, told
 
 from prefect_media.simulator import Simulator
@@ -59,12 +59,6 @@ def servers(simulator):
     yield {name: server.provider for name, server in servers.items()}
     for server in servers.values():
         server.close()
-
-
-@pytest.fixture
-def nursery():
-    with Nursery() as nursery:
-        yield nursery
 
 
 def jobs_by_prompt(simulator):

@@ -9,14 +9,13 @@ import uuid
 import pytest
 from azurite import ACCOUNT, KEY, Azurite, Missing, install
 from buyer import MODEL, Nursery, clip, connection, plan, terms
-from stores import MB, address, body, child, complaint, keys, upload, whole
+from stores import MB, address, body, child, complaint, count_together, keys, upload, whole
 
 from prefect_media.errors import StoreError
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage.base import StorageOptions
 from prefect_media.storage.store import Storage
@@ -34,18 +33,27 @@ def azurite(tmp_path_factory):
         yield azurite
 
 
+LOGIN = {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": KEY}
+
+
 @pytest.fixture(autouse=True)
-def login(monkeypatch):
+def login(monkeypatch, short_pauses):
     for name in list(os.environ):
         if name.startswith("AZURE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield monkeypatch
-    monkeypatch.undo()
-    settings.cache_clear()
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    """Its processes have the login, too."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in LOGIN.items():
+            environment.setenv(name, value)
+        with Nursery() as nursery:
+            yield nursery
 
 
 @pytest.fixture
@@ -117,21 +125,19 @@ async def test_a_video_and_an_image_are_bought_once(store, simulator):
     assert [record.state async for record in Ledger(store).purchases()] == ["done", "done"]
 
 
-async def test_eight_processes_want_the_same(store, simulator):
-    with Nursery() as nursery:
-        order = plan(simulator, store, clip())
-        buyers = [nursery.start(order) for _ in range(8)]
-        assets = [asset for buyer in buyers for asset in await asyncio.to_thread(lambda buyer=buyer: buyer.assets)]
+async def test_eight_processes_want_the_same(store, simulator, nursery):
+    order = plan(simulator, store, clip())
+    buyers = [nursery.start(order) for _ in range(8)]
+    assets = [asset for buyer in buyers for asset in await asyncio.to_thread(lambda buyer=buyer: buyer.assets)]
     assert len(assets) == 8 and len({asset.uri for asset in assets}) == 1
     assert len(simulator.jobs) == 1
 
 
 @pytest.mark.parametrize("point", ["after the reply", "within the download", "after the store"])
-async def test_a_buyer_that_is_killed(point, store, simulator):
-    with Nursery() as nursery:
-        killed = nursery.start(plan(simulator, store, clip(), die=point))
-        assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
-        [asset] = await asyncio.to_thread(lambda: nursery.start(plan(simulator, store, clip())).assets)
+async def test_a_buyer_that_is_killed(point, store, simulator, nursery):
+    killed = nursery.start(plan(simulator, store, clip(), die=point))
+    assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+    [asset] = await asyncio.to_thread(lambda: nursery.start(plan(simulator, store, clip())).assets)
     assert len(simulator.jobs) == 1
     assert await store.size(store.key_of(asset.uri)) == asset.size_bytes
 
@@ -156,18 +162,6 @@ asyncio.run(upload("v.mp4", body()))
 
 async def test_eight_processes_count(store):
     """No update is lost between processes."""
-    count = """
-async def main():
-    for _ in range(10):
-        while True:
-            found = await store.fetch("ledger/counter")
-            if await store.replace("ledger/counter", b"%d" % (int(found.data) + 1), found.version):
-                break
-asyncio.run(main())
-"""
     await store.create("ledger/counter", b"0")
-    counting = [child(count, address(store)) for _ in range(8)]
-    for process in counting:
-        assert await asyncio.to_thread(process.wait, 100) == 0
-        process.stdout.close()
+    await count_together(store)
     assert await store.read("ledger/counter") == b"80"

@@ -16,7 +16,6 @@ from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.storage import mounts as storage_mounts
 from prefect_media.storage.base import StorageOptions
@@ -116,13 +115,7 @@ def simulator():
         yield simulator
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.05")
-    settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 FLAWS = {
@@ -150,21 +143,16 @@ async def test_nothing_is_bought_on_a_store_that_can_not_keep_buyers_apart(kind,
     assert bucket.kept == {}
 
 
-async def test_doctor_tells(monkeypatch):
+async def test_doctor_tells(configure):
     with Bucket("ignores If-Match") as bucket:
         finding = await examine_store(bucket.storage())
         assert finding.verdict == "bad" and "ignores If-Match" in finding.what and "nothing would be" in finding.remedy
-        trust(monkeypatch)
+        configure(trust_store=1)
         assert "PREFECT_MEDIA_TRUST_STORE" in (await examine_store(bucket.storage())).remedy
 
 
-def trust(monkeypatch):
-    monkeypatch.setenv("PREFECT_MEDIA_TRUST_STORE", "1")
-    settings.cache_clear()
-
-
-async def test_who_knows_better_is_believed(monkeypatch, simulator):
-    trust(monkeypatch)
+async def test_who_knows_better_is_believed(configure, simulator):
+    configure(trust_store=1)
     with Bucket("ignores If-None-Match", "ignores If-Match") as bucket:
         await buy_video(connection(simulator), clip(), bucket.storage(), terms())
         assert bucket.probed == []
@@ -275,7 +263,7 @@ def test_file_systems_that_are_accepted(kind):
     assert storage_mounts.flaw_of(storage_mounts.Mount("/mnt", kind)) is None
 
 
-async def test_nothing_is_bought_on_a_shared_folder_without_shared_locks(tmp_path, monkeypatch, simulator):
+async def test_nothing_is_bought_on_a_shared_folder_without_shared_locks(tmp_path, monkeypatch, configure, simulator):
     """What the kernel's table says is enough; the folder itself would pass every trial."""
     table = tmp_path / "mountinfo"
     table.write_text(f"{TABLE}40 27 0:50 / {tmp_path} rw - fuse.sshfs user@host:/ rw\n")
@@ -286,7 +274,7 @@ async def test_nothing_is_bought_on_a_shared_folder_without_shared_locks(tmp_pat
         await buy_images(connection(simulator), IMAGE, storage, terms())
     assert not caught.value.transient and simulator.requests == []
     assert not (tmp_path / "not made yet").exists()
-    trust(monkeypatch)
+    configure(trust_store=1)
     await buy_images(connection(simulator), IMAGE, storage, terms())
     records = [path for path in tmp_path.rglob("ledger/purchases/*") if not path.name.startswith(".")]
     assert [json.loads(path.read_text())["state"] for path in records] == ["done"]

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from stores import address, body, child, keys, path_of, upload
+from stores import address, body, child, count_together, keys, path_of, upload
 
 from prefect_media.errors import StoreError
 from prefect_media.storage import folder as storage_folder
@@ -34,24 +34,10 @@ async def test_one_creator_wins(store):
     assert sum(version is not None for version in versions) == 1
 
 
-COUNT = """
-async def main():
-    for _ in range(int(sys.argv[2])):
-        while True:
-            found = await store.fetch("ledger/counter")
-            if await store.replace("ledger/counter", b"%d" % (int(found.data) + 1), found.version):
-                break
-asyncio.run(main())
-"""
-
-
 async def test_eight_processes_count(store, nothing_left):
     """No update is lost between processes."""
     await store.create("ledger/counter", b"0")
-    counting = [child(COUNT, address(store), 10) for _ in range(8)]
-    for process in counting:
-        assert await asyncio.to_thread(process.wait, 60) == 0
-        process.stdout.close()
+    await count_together(store)
     assert await store.read("ledger/counter") == b"80"
 
 

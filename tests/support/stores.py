@@ -1,5 +1,6 @@
 """What the tests of stores share: bodies, stores by their address, processes of their own."""
 
+import asyncio
 import json
 import pickle
 import subprocess
@@ -92,6 +93,36 @@ store = Storage(url, StorageOptions(**dict(zip(["endpoint_url", "access_key_id",
 def upload(key, chunks):
     return store.upload(lambda head: (key, "video/mp4"), Given(chunks))
 """
+
+
+COUNT = """
+import os
+
+async def count(times):
+    for _ in range(times):
+        while True:
+            counter = await store.fetch("ledger/counter")
+            if await store.replace("ledger/counter", b"%d" % (int(counter.data) + 1), counter.version):
+                break
+
+children = []
+for _ in range(8):  # all that is slow is imported, and nothing has been started yet
+    pid = os.fork()
+    if not pid:
+        try:
+            asyncio.run(count(10))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(pid)
+sys.exit(any([os.waitpid(pid, 0)[1] for pid in children]))
+"""
+
+
+async def count_together(store):
+    """Eight processes at once, each of which adds ten to a counter in the store, one by one."""
+    with child(COUNT, address(store)) as process:
+        assert await asyncio.to_thread(process.wait, 100) == 0
 
 
 async def complaint(store, transient=False):

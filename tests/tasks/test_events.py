@@ -80,15 +80,12 @@ def run(body):
 
 
 @pytest.fixture
-def server(media_simulator, tmp_path, monkeypatch):
+def server(media_simulator, tmp_path, configure):
     media_simulator.latency = 0.3
     prices = tmp_path / "prices.toml"
     prices.write_text('[prices."sora-2"]\nper_second = 0.1\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(prices))
-    monkeypatch.setenv("PREFECT_MEDIA_POLL_SECONDS", "0.1")
-    settings.cache_clear()
-    yield media_simulator
-    settings.cache_clear()
+    configure(prices=prices, poll_seconds=0.1)
+    return media_simulator
 
 
 def test_a_run_that_makes_things(prefect, server, tmp_path):

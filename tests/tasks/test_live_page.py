@@ -16,7 +16,6 @@ from prefect_media import ImageRequest, VideoRequest
 from prefect_media.budget import BudgetState
 from prefect_media.errors import JobFailed
 from prefect_media.runtime import clock
-from prefect_media.settings import settings
 from prefect_media.simulator import Simulator
 from prefect_media.steps import Step
 
@@ -55,22 +54,16 @@ def test_bars_and_lengths_of_time():
     assert (duration(5), duration(360), duration(7200)) == ("5 s", "6 min", "2.0 h")
 
 
-def test_names_say_what_is_made_in_safe_characters(monkeypatch):
+def test_names_say_what_is_made_in_safe_characters(monkeypatch, configure):
     monkeypatch.setattr(run_names, "_counted", OrderedDict())  # tasks outside of flow runs are counted together
     request = VideoRequest(prompt="the <b>boat</b> `drifts`; $(rm) \u202e", model="wan-2.2", seconds=5)
     assert name_of_run({"request": request}) == "clip: the b boat b drifts (rm) (wan-2.2, 5 s)"
     assert name_of_run({"request": request.model_copy(update={"variant": 1})}).startswith("clip 02: ")
     assert name_of_run({"request": request}).startswith("clip: ")
     assert name_of_run({"request": 5}) == name_of_run({}) == "media"
-    monkeypatch.setenv("PREFECT_MEDIA_LOG_PROMPTS", "0")
-    settings.cache_clear()
-    try:
-        assert re.fullmatch(
-            r"still: prompt [0-9a-f]{8} \(m\)", name_of_run({"request": ImageRequest(prompt="x", model="m")})
-        )
-    finally:
-        monkeypatch.undo()
-        settings.cache_clear()
+    configure(log_prompts=0)
+    name = name_of_run({"request": ImageRequest(prompt="x", model="m")})
+    assert re.fullmatch(r"still: prompt [0-9a-f]{8} \(m\)", name)
 
 
 async def _written(key, words, within=150.0):  # pages of earlier tests may come first, one request in 2 s

@@ -31,7 +31,6 @@ from prefect_media import (
     remix_video,
 )
 from prefect_media.errors import ContentRejected, InvalidRequest, RateLimited
-from prefect_media.settings import settings
 from prefect_media.simulator import Fault
 
 pytestmark = pytest.mark.usefixtures("prefect")
@@ -107,7 +106,7 @@ def test_submit_and_map(media_simulator, store):
     assert (len(media_simulator.images), len(media_simulator.jobs)) == (3, 1)
 
 
-async def test_blocks_by_name_and_the_default_store(media_simulator, tmp_path, monkeypatch):
+async def test_blocks_by_name_and_the_default_store(media_simulator, tmp_path, configure):
     await media_simulator.credentials.asave("by-name", overwrite=True)
     await media_simulator.azure_credentials.asave("by-name-azure", overwrite=True)
     await MediaStore(url=str(tmp_path / "block")).asave("by-name", overwrite=True)
@@ -120,11 +119,9 @@ async def test_blocks_by_name_and_the_default_store(media_simulator, tmp_path, m
     assert (await make("by-name", "by-name")).uri.startswith((tmp_path / "block").as_uri())
     assert (await make("openai-media-credentials/by-name", "media-store/by-name")).source.provider == "openai"
     assert (await make("by-name-azure", str(tmp_path / "folder"))).source.provider == "azure"
-    monkeypatch.setenv("PREFECT_MEDIA_STORE", str(tmp_path / "default"))
-    settings.cache_clear()
+    configure(store=tmp_path / "default")
     assert (await make("by-name", None)).uri.startswith((tmp_path / "default").as_uri())
-    monkeypatch.delenv("PREFECT_MEDIA_STORE")
-    settings.cache_clear()
+    configure(store=None)
     assert "/media/media/" in (await make("by-name", None)).uri, "the default is a folder under the Prefect home"
 
 

@@ -201,7 +201,7 @@ async def test_the_queue_has_a_limit_of_its_own(simulator):
         await watch(connection, job, terms(queue_timeout=0.4))
 
 
-async def test_a_job_that_is_gone(simulator):
+async def test_a_job_that_is_gone(simulator, short_pauses):
     connection, [job] = await bought(simulator)
     old = job.model_copy(update={"id": "video_gone", "submitted_at": job.submitted_at - timedelta(hours=1)})
     with pytest.raises(JobExpired, match="gone at the provider") as caught:

@@ -29,7 +29,6 @@ from prefect_media import (
 )
 from prefect_media.catalog.prices import of_images
 from prefect_media.errors import ContentRejected, JobTimedOut
-from prefect_media.settings import settings
 
 
 async def test_a_batch_makes_what_single_requests_make(simulator, store):
@@ -65,10 +64,9 @@ async def test_it_costs_half(simulator, tmp_path):
     assert {record.cost_usd for record in await records(tmp_path)} == {None, full.cost_usd, source.cost_usd}
 
 
-async def test_a_price_list_of_ones_own_says_what_a_batch_costs(simulator, tmp_path, monkeypatch):
+async def test_a_price_list_of_ones_own_says_what_a_batch_costs(simulator, tmp_path, configure):
     (tmp_path / "prices.toml").write_text(f'[prices."{MODEL}"]\ntext_in = 1\nimage_out = 10.0\nbatch = 0.8\n')
-    monkeypatch.setenv("PREFECT_MEDIA_PRICES", str(tmp_path / "prices.toml"))
-    settings.cache_clear()
+    configure(prices=tmp_path / "prices.toml")
     _, [generation] = await made(simulator, boats("a fox"), str(tmp_path / "store"))
     source = generation.asset.source
     assert source.cost_usd == pytest.approx(0.8 * of_images(MODEL, "other", source.usage))

@@ -56,7 +56,7 @@ async def test_two_hundred_images_take_the_memory_of_a_few(nursery, tmp_path):
         assert await aimage_batch_is_finished.fn(simulator.credentials, batch, store=str(tmp_path))
         file = simulator._state.uploads[simulator.batches[0].output]
         noise = io.BytesIO()
-        Image.effect_noise((600, 600), 90).save(noise, "PNG")  # what the simulator draws is small
+        Image.effect_noise((1000, 1000), 90).save(noise, "PNG")  # what the simulator draws is small
         picture = base64.b64encode(noise.getvalue())
         file["content"] = re.sub(rb'(?<="b64_json": ")[^"]+', picture, file["content"])
         assert len(file["content"]) > 200 * 2**20

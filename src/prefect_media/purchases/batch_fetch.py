@@ -262,10 +262,9 @@ class _Collection:
 
         async def settle(claim: Claim) -> bool:
             error, final = self.failures.get(claim.record.key, silence)
-            state, batch = ("failed", self.batch) if final else ("intent", None)
-            # Freed, it is in doubt again if it was: the batch was ordered in spite of that.
-            doubtful = claim.record.doubtful and not final
-            changes = {"state": state, "batch": batch, "failure": failure_of(error), "doubtful": doubtful}
+            # What was in doubt before the batch still is: that was ordered in spite of it, and says nothing of it.
+            state, batch = ("failed", self.batch) if final and not claim.record.doubtful else ("intent", None)
+            changes = {"state": state, "batch": batch, "failure": failure_of(error), "doubtful": claim.record.doubtful}
             return await self.ledger.swap(claim, **changes) is not None
 
         # One that was not written stays to be settled by the next fetch: a closed batch would free it unremembered.

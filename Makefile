@@ -24,7 +24,7 @@ test-oldest:  ## the tests that need Prefect, on the oldest version that is supp
 test-prefect: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile -m "prefect and not ui"
 
-simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for ten minutes; the tests play the same each time
+simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for ten minutes; the tests play one minute
 	cd tests && ../$(BIN)/python -m simulation --seconds 600
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20

@@ -576,8 +576,9 @@ async def test_a_purchase_that_was_forgotten_meanwhile_is_an_error(storage):
     ledger = Ledger(storage)
     claim = await ledger.claim(order())
     await ledger.forget("k1")
-    with pytest.raises(StoreError, match="vanished"):
+    with pytest.raises(StoreError, match=r"vanished from the ledger; video_\w+ is bought and on no record") as caught:
         await ledger.move(claim, state="submitted", job=job())
+    assert caught.value.job_id == job().id
 
 
 async def test_two_jobs_for_one_purchase_are_both_on_record(simulator, folder, short_lease, caplog):

@@ -124,6 +124,9 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     "no search after a lost reply": [Edit(submit_once, "find_or_submit", "job = await find(error)", "job = None")],
     "one look at the list": [Edit(lost_jobs, "LOOKS", "", "(0.0,)")],
+    "who loses a job to another stops looking": [
+        Edit(lost_jobs, "reconcile", "if taken not in (None, search.taken):", "if False:"),
+    ],
     "a list of jobs without prompts shows none": [
         Edit(lost_jobs, "_too_vague", "if candidates else None", "if False else None")
     ],

@@ -189,6 +189,17 @@ def _cancelled_after_it_failed(dice: Random) -> Plot:
     return {"took": took}, actions, [fault]
 
 
+def _twins_whose_replies_are_lost(dice: Random) -> Plot:
+    """The same is bought in two scopes; the first reply is lost, the second job is taken while the first searches."""
+    first = _buy(0, dice.choice(("video", "split")), VIDEOS[:1], dice.random())
+    second = _buy(1, "video", VIDEOS[:1], first.at + 4 * dice.random(), scope="b")
+    faults = [
+        Fault("post.video", 1, dice.choice(("dropped", *LOST)), 1.0),
+        Fault("post.video", 2, "late", round(2 * dice.random(), 2)),
+    ]
+    return {"listed_after": dice.choice((0.0, 1.4, 3.0))}, [first, second], faults
+
+
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_nobody_finds,
     _batch_after_a_doubt,
@@ -206,4 +217,5 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _refused_after_a_doubt,
     _doubt_that_is_not_written,
     _cancelled_after_it_failed,
+    _twins_whose_replies_are_lost,
 )

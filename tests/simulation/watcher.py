@@ -219,6 +219,9 @@ class Watcher:
             return True
         if self.doubts.get(unit.purchase, -1.0) >= unit.taken or self._was_forgotten(unit):
             return True
+        owner = self.owners.get(unit.id)
+        if owner and self.forgotten.get(self.world.purchase_of_key(owner), -1.0) >= unit.taken:
+            return True  # its twin adopted it, and was forgotten before that was on record
         if unit.is_void(self.world.loop.moment) and self._was_retried(unit):
             return True
         if unit.kind == "video":

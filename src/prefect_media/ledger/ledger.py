@@ -269,12 +269,7 @@ class Ledger(Records):
                     return record
                 found = await self.get(record.key)
                 if found is None:
-                    raise StoreError(
-                        f"the purchase {record.key} vanished from the ledger",
-                        transient=False,
-                        key=record.key,
-                        job_id=record.job.id if record.job else None,
-                    )
+                    raise _vanished(record)
                 theirs, claim.version = found
                 if theirs.lease and theirs.lease.owner == claim.owner:
                     continue  # our own renewal, the reply to which was lost
@@ -297,6 +292,18 @@ def _lease(owner: str, renewals: int = 0) -> Lease:
     seconds = settings().lease_seconds
     until = clock.now() + timedelta(seconds=seconds)
     return Lease(owner=owner, until=until, seconds=seconds, renewals=renewals)
+
+
+def _vanished(record: Record) -> StoreError:
+    """The error of a purchase that was forgotten while it was made."""
+    job_id = record.job_ids[0] if record.job_ids else None
+    bought = f"; {job_id} is bought and on no record now" if job_id else ""
+    return StoreError(
+        f"the purchase {record.key[:12]} vanished from the ledger{bought}",
+        transient=False,
+        key=record.key,
+        job_id=job_id,
+    )
 
 
 def _never_matched(record: Record) -> StoreError:

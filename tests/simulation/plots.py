@@ -197,7 +197,7 @@ def _twins_whose_replies_are_lost(dice: Random) -> Plot:
         Fault("post.video", 1, dice.choice(("dropped", *LOST)), 1.0),
         Fault("post.video", 2, "late", round(2 * dice.random(), 2)),
     ]
-    return {"listed_after": dice.choice((0.0, 1.4, 3.0))}, [first, second], faults
+    return {"listed_after": dice.choice((0.0, 0.4, 1.4))}, [first, second], faults
 
 
 PLOTS: tuple[Callable[[Random], Plot], ...] = (

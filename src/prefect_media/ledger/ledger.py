@@ -156,10 +156,9 @@ class Ledger(Records):
         return Claim(record, version, when)
 
     async def settle(self, record: Record) -> None:
-        """Book a purchase that is done or failed, where whoever put that on record could not."""
-        if record.state in ("done", "failed"):
-            with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
-                await settle(self.storage, record)
+        """Book a purchase that is done, failed or given up, where whoever put that on record could not."""
+        with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+            await settle(self.storage, record)
 
     async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
         """Write a claim. When that fails or is cancelled, what may have arrived of it is given up: nothing was sent."""

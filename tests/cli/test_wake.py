@@ -1,5 +1,6 @@
 """The waker as a command: one round, or one after the other until it is ended."""
 
+import json
 import os
 import signal
 import subprocess
@@ -36,3 +37,9 @@ def test_a_daemon_makes_its_rounds_and_ends_when_it_is_told_to(tmp_path, prefect
         process.kill()
     assert process.returncode == 0
     assert said.endswith("Stopped\n")
+
+
+def test_a_round_as_json(tmp_path, prefect_server):
+    arguments, env = command("--store", str(tmp_path), "--json", env=prefect_server.env)
+    done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout) == {"waiting": 0, "woken": [], "removed": 0}

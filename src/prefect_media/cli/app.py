@@ -46,6 +46,10 @@ COMMANDS = {
         "budgets:list_budgets",
         "Show what was spent of each budget, and what is set aside for purchases under way.",
     ),
+    "watch": (
+        "watch:watch",
+        "Follow the purchases of a store, or of one flow run, until Ctrl-C; asks no provider and buys nothing.",
+    ),
     "verify": (
         "verify:verify",
         "Read and hash everything that was published again; exit code 1 when anything is missing or changed.",

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection
+from dataclasses import asdict, dataclass
 from datetime import date
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..catalog.data import catalog
-from ..errors import AuthenticationFailed, MediaError, NotFound
+from ..catalog.data import catalog, plain_name
+from ..errors import AuthenticationFailed, InvalidRequest, MediaError, NotFound
+from ..ledger.ledger import Ledger
 from ..providers.connection import Connection
 from ..providers.detection import dialect_of
 from ..providers.wire import Answer, ask, fields_of
 from ..runtime import clock
 from ..settings import settings
 from ..storage.store import Storage
-from .options import CredentialsOption, StoreOption
-from .targets import connections_of, storage_of_name
+from .columns import model_of
+from .options import CredentialsOption, JsonOption, StoreOption
+from .tables import print_json
+from .targets import connections_of, storage_of_name, targets_of_block
 
 SKEW = 60.0
 """Seconds by which clocks may differ before signed links and leases suffer."""
 
 NEAR_DAYS = 30
+
+RECORDS = 500
+"""Purchases on record that are read to learn which models are used. Their keys are hashes, so these are any 500."""
+
 CONFLICT = 409
 
 
@@ -41,35 +48,83 @@ class Finding:
     remedy: str = ""
 
 
-def run(credentials: CredentialsOption = None, store: StoreOption = None) -> None:
+def run(
+    credentials: CredentialsOption = None,
+    store: StoreOption = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            help="Test only this saved block: credentials, a MediaStore or a bucket, such as media-store/NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print the findings; exit code 1 when one of them is bad."""
-    if not asyncio.run(_run(store, credentials)):
+    if block and (credentials or store):
+        raise InvalidRequest("--block tests one block alone; leave out --credentials and --store")
+    if not asyncio.run(_run(store, credentials, block, as_json=as_json)):
         raise typer.Exit(1)
 
 
-async def _run(store: str | None, credentials: str | None) -> bool:
+async def _run(store: str | None, credentials: str | None, block: str | None, *, as_json: bool) -> bool:
     console = Console(soft_wrap=True, highlight=False)
-    well = True
-    async for finding in _everything(await connections_of(credentials), await storage_of_name(store)):
-        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]BAD [/]"}[finding.verdict]
-        console.print(mark, Text(finding.what))
-        if finding.remedy:
-            console.print("    ", Text(finding.remedy), style="dim")
-        well = well and finding.verdict != "bad"
-    return well
+    findings: list[Finding] = []
+    if block:
+        connections, storages = await targets_of_block(block)
+    else:
+        connections, storages = await connections_of(credentials), [await storage_of_name(store)]
+    async for finding in _everything(connections, storages):
+        findings.append(finding)
+        if not as_json:
+            _print(console, finding)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    return all(finding.verdict != "bad" for finding in findings)
 
 
-async def _everything(connections: list[Connection], storage: Storage) -> AsyncIterator[Finding]:
+def _print(console: Console, finding: Finding) -> None:
+    mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]BAD [/]"}[finding.verdict]
+    console.print(mark, Text(finding.what))
+    if finding.remedy:
+        console.print("    ", Text(finding.remedy), style="dim")
+
+
+async def _everything(connections: list[Connection], storages: list[Storage]) -> AsyncIterator[Finding]:
     packages = ("prefect-media", "prefect", "openai", "obstore")
     yield Finding("ok", ", ".join(f"{name} {version(name)}" for name in packages))
+    on_stores = [await examine_store(storage) for storage in storages]
+    well = all(finding.verdict == "ok" for finding in on_stores)
+    used = {model for storage in storages if well for model in await used_models(storage)}
     for connection in connections:
-        async for finding in examine_provider(connection):
+        async for finding in examine_provider(connection, used):
             yield finding
-    yield await examine_store(storage)
+    for finding in on_stores:
+        yield finding
 
 
-async def examine_provider(connection: Connection, today: date | None = None) -> AsyncIterator[Finding]:
-    """What can be known of a provider without paying: addresses, key, models and their end, clock."""
+async def used_models(storage: Storage) -> set[str]:
+    """The models of the purchases on record, of at most `RECORDS` of them."""
+    used: set[str] = set()
+    records = Ledger(storage).purchases(lambda _: None)
+    read = 0
+    async for record in records:
+        used.add(plain_name(model_of(record)))
+        if (read := read + 1) == RECORDS:
+            break
+    return used
+
+
+async def examine_provider(
+    connection: Connection, used: Collection[str], today: date | None = None
+) -> AsyncIterator[Finding]:
+    """What can be known of a provider without paying: addresses, key, models and their end, clock.
+
+    Args:
+        connection: The provider.
+        used: The models whose end matters.
+        today: The day to compare their end with; None for today's.
+    """
     example = "DEPLOYMENT" if connection.provider == "azure" else "MODEL"
     yield Finding("ok", f"images go to {connection.images_url('generations', example)}")
     yield Finding("ok", f"videos go to {connection.url('/videos')}")
@@ -88,7 +143,7 @@ async def examine_provider(connection: Connection, today: date | None = None) ->
         return
     yield Finding("ok", f"{connection.host} accepts the key")
     yield _clock(answer, connection)
-    for finding in _models(answer, connection, today or clock.today()):
+    for finding in _models(answer, connection, used, today or clock.today()):
         yield finding
     if finding := await _videos(connection):
         yield finding
@@ -133,13 +188,15 @@ def _clock(answer: Answer, connection: Connection) -> Finding:
     return Finding("ok", f"the clock agrees with {connection.host}")
 
 
-def _models(answer: Answer, connection: Connection, today: date) -> list[Finding]:
+def _models(answer: Answer, connection: Connection, used: Collection[str], today: date) -> list[Finding]:
     rows = cast(list[dict[str, Any]], fields_of(answer.body).get("data") or [])
     if not rows:
         return [Finding("note", f"{connection.host} lists no models")]
     known = [row for row in rows if row.get("id") in catalog().models]
     findings = [Finding("ok", f"{len(rows)} models are visible, {len(known)} of them in the catalog")]
     for row in known:
+        if row["id"] not in used:
+            continue
         model = catalog().models[row["id"]]
         told = row.get("shutdown_date")
         gone = date.fromisoformat(told) if told else model.retired.get(connection.catalog_host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from httpx import TransportError
 from pydantic import ValidationError
 
 from ..errors import MediaError
@@ -12,4 +13,13 @@ def describe_error(error: Exception) -> str | None:
     """One sentence for an error that a user can mend; None for one that needs a traceback."""
     if isinstance(error, ValidationError):
         return f"{error.title} is not valid: {problems_of(error)}"
+    if isinstance(error, TransportError):  # of Prefect's client: what goes to providers and stores has errors of ours
+        return f"{_address_of(error)} could not be reached ({error}); check PREFECT_API_URL, and that the server is up"
     return error.message if isinstance(error, MediaError) else None
+
+
+def _address_of(error: TransportError) -> str:
+    try:
+        return f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
+    except RuntimeError:  # it was raised before there was a request
+        return "Prefect's server"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -21,16 +20,13 @@ from ..purchase_options import PurchaseOptions
 from ..purchases.adopt_job import adopt
 from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
-from .options import CredentialsOption, StoreOption
-from .tables import print_table
+from .columns import SHORT, row_of
+from .options import CredentialsOption, JsonOption, StoreOption
+from .tables import print_json, print_table
 from .targets import connections_of, refuse_missing_folder, storage_of_name
 
 if TYPE_CHECKING:
     from ..providers.connection import Connection
-
-SHORT = 12
-"""Letters of a key that are shown, and enough to name a purchase by."""
-
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
 
@@ -41,7 +37,7 @@ def list_purchases(
         list[str] | None,
         typer.Option(help="Only these: intent, submitted, done, failed, in_doubt.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON list.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a table of the purchases on the ledger, oldest first."""
     states = state or []
@@ -95,7 +91,7 @@ async def _list(store: str | None, states: list[str], *, as_json: bool) -> None:
     records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
     records.sort(key=lambda record: record.created_at)
     if as_json:
-        typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+        print_json([record.model_dump(mode="json") for record in records])
         return
     if not records:
         typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
@@ -104,37 +100,12 @@ async def _list(store: str | None, states: list[str], *, as_json: bool) -> None:
     for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
     for record in records:
-        table.add_row(*map(Text, _row(record)))  # not as markup: prompts have brackets
+        table.add_row(*map(Text, row_of(record)))  # not as markup: prompts have brackets
     print_table(table)
 
 
 def _skipped(unreadable: StoreError) -> None:
     typer.echo(f"Left out: {unreadable.message}", err=True)
-
-
-def _row(record: Record) -> list[str]:
-    prompt = " ".join(str(record.request.get("prompt", "")).split())
-    model = record.request.get("model") or (record.job.model if record.job else "")
-    job = record.job or record.batch
-    cost = _cost(record)
-    return [
-        record.key[:SHORT],
-        record.state,
-        record.kind if record.operation == "generate" else f"{record.kind} {record.operation}",
-        str(model),
-        (job.id if job else None) or "",
-        prompt if len(prompt) <= 32 else prompt[:31] + "…",
-        "" if cost is None else f"{cost:.3f}",
-        record.assets[0].uri if record.assets else str(record.account.get("host") or ""),
-        f"{record.created_at:%Y-%m-%d %H:%M}",
-    ]
-
-
-def _cost(record: Record) -> float | None:
-    if record.cost_usd is not None or not record.assets:
-        return record.cost_usd
-    costs = [asset.source.cost_usd if asset.source else None for asset in record.assets]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 async def _show(store: str | None, prefix: str) -> None:

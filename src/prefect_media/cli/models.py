@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from dataclasses import asdict
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -10,10 +11,10 @@ from rich.table import Table
 
 from ..catalog.check import check
 from ..catalog.data import Host, Kind, Model, Price, Status, catalog
-from ..catalog.prices import quote
+from ..catalog.prices import Quote, quote
 from ..requests import ImageRequest, VideoRequest
-from .options import check_choice
-from .tables import console_for_tables
+from .options import JsonOption, check_choice
+from .tables import console_for_tables, print_json
 
 WIDE = 150
 """Columns of a terminal from which on the details fit."""
@@ -21,20 +22,35 @@ WIDE = 150
 PROMPT = "-"
 """The prompt of a request that is only estimated. Its tokens cost next to nothing."""
 
+SHOWN: tuple[Host, ...] = ("openai", "azure")
+"""The hosts whose models have dates."""
+
 COLOURS: dict[Status, str] = {"alive": "green", "retiring": "yellow", "retired": "red", "unknown": "dim"}
 
 
 def list_models(
     kind: Annotated[str | None, typer.Option(help='"image" or "video"; both if left out.', show_default=False)] = None,
     alive: Annotated[bool, typer.Option("--alive", help="Only models that OpenAI or Azure still serve.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the catalog as a table.
 
     Args:
         kind: Only models for "image" or "video".
         alive: Only models that still work at OpenAI or on Azure.
+        as_json: Whether to print JSON.
     """
     only = None if kind is None else check_choice("kind", kind, get_args(Kind))
+    models = [model for model in catalog().models.values() if only in (None, model.family.kind)]
+    if alive:
+        models = [model for model in models if any(model.status(host) != "retired" for host in SHOWN)]
+    if as_json:
+        print_json([_fields(model) for model in models])
+    else:
+        _print_models(models)
+
+
+def _print_models(models: list[Model]) -> None:
     console = console_for_tables()
     table = Table(title=f"Models, as of {catalog().checked}", title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "OpenAI", "Azure", "successor", "USD"):
@@ -42,12 +58,8 @@ def list_models(
     details = console.width >= WIDE
     for heading in ("sizes", "quality", "formats", "n", "edits") if details else ():
         table.add_column(heading, overflow="fold")
-    hosts: tuple[Host, ...] = ("openai", "azure")
-    for model in catalog().models.values():
-        gone = all(model.status(host) == "retired" for host in hosts)
-        if (only and model.family.kind != only) or (alive and gone):
-            continue
-        row = [model.name, *(_standing(model, host) for host in hosts), model.successor or ""]
+    for model in models:
+        row = [model.name, *(_standing(model, host) for host in SHOWN), model.successor or ""]
         table.add_row(*row, _price(model.price), *(_details(model) if details else ()))
     console.print(table)
     console.print("Prices of tokens are per million. Sources: catalog.toml", style="dim")
@@ -64,6 +76,7 @@ def print_estimate(
     n: Annotated[int, typer.Option(min=1, help="How many images.")] = 1,
     seconds: Annotated[int | None, typer.Option(min=1, help="Length of a video.", show_default=False)] = None,
     host: Annotated[str, typer.Option(help="Whose servers: openai, azure or other.")] = "openai",
+    as_json: JsonOption = False,
 ) -> None:
     """Print what a request would cost, or why that can't be said; exit code 1 when the model is gone or has no price.
 
@@ -74,6 +87,7 @@ def print_estimate(
         n: How many images.
         seconds: Length of a video; also makes it one.
         host: Whose servers it goes to.
+        as_json: Whether to print JSON.
     """
     servers: Host = check_choice("host", host, get_args(Host))
     known = catalog().models.get(model)
@@ -85,14 +99,36 @@ def print_estimate(
     if not (known and known.status(servers) == "retired"):  # of those, the price is history
         request = check(request, servers)
     offer = quote(request, servers)
-    price = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
+    standing = known.status(servers) if known else "unknown"
+    if as_json:
+        end, successor = (known.retired.get(servers), known.successor) if known else (None, None)
+        about = {"model": model, "status": standing, "retired": end, "successor": successor}
+        print_json(about | {"usd": offer.usd, "basis": offer.basis})
+    else:
+        _print_offer(model, known, servers, offer)
+    if standing == "retired" or offer.usd is None:
+        raise typer.Exit(1)
+
+
+def _print_offer(model: str, known: Model | None, servers: Host, offer: Quote) -> None:
     console, standing = Console(), known.status(servers) if known else "unknown"
+    price = "unknown" if offer.usd is None else f"{offer.usd:.4f} USD"
     if known and standing in ("retired", "retiring"):
         instead = f"; use {known.successor}" if known.successor else ""
         console.print(f"{model} is {standing}: {known.retired[servers]}{instead}", highlight=False, markup=False)
     console.print(f"{price}: {offer.basis}", highlight=False, markup=False)
-    if standing == "retired" or offer.usd is None:
-        raise typer.Exit(1)
+
+
+def _fields(model: Model) -> dict[str, Any]:
+    """A model as JSON has it: what is nothing is left out of its rules."""
+    return {
+        "model": model.name,
+        "kind": model.family.kind,
+        "hosts": {host: {"status": model.status(host), "retired": model.retired.get(host)} for host in SHOWN},
+        "successor": model.successor,
+        "price": asdict(model.price) if model.price else None,
+        "rules": {name: value for name, value in asdict(model.family).items() if value not in ((), "", None)},
+    }
 
 
 def _standing(model: Model, host: Host) -> str:

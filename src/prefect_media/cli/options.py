@@ -23,6 +23,8 @@ CredentialsOption = Annotated[
     typer.Option(help="Name of a saved block. Default: OPENAI_API_KEY and the like.", show_default=False),
 ]
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
 
 def check_choice(name: str, value: str, possible: tuple[C, ...]) -> C:
     """Return the value of an option as the one of the possible values that it is.

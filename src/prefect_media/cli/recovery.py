@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from prefect_media.tasks.stuck_runs import arecover_stuck
 
 from ..errors import InvalidRequest
 from ..runtime import clock
+from .options import JsonOption
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -72,6 +75,7 @@ def recover(
     every: Annotated[
         float | None, typer.Option(help="Repeat every so many seconds, until Ctrl-C.", min=1, show_default=False)
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Schedule flow runs again that are stuck before their start, or run without a heartbeat.
 
@@ -80,10 +84,14 @@ def recover(
         flow: Only runs of the flow of this name; None for all.
         max_starts: How often a flow run may have started.
         every: Seconds between two rounds; None for one round.
+        as_json: Whether to print JSON, one object a line.
     """
     stuck_for = _duration(stuck)
     while True:
         for run in asyncio.run(arecover_stuck(stuck_for, flow_name=flow, max_starts=max_starts)):
+            if as_json:
+                typer.echo(json.dumps(asdict(run), default=str))
+                continue
             change = "marked as Crashed; it has started too often" if run.crashed else "scheduled again"
             typer.echo(f"{run.name} ({run.id}): {run.state} for {run.seconds:.0f} s; {change}")
         if every is None:

@@ -39,6 +39,31 @@ def refuse_missing_folder(storage: Storage) -> None:
         raise InvalidRequest(f"there is no store at {root}; check --store and PREFECT_MEDIA_STORE")
 
 
+async def targets_of_block(name: str) -> tuple[list[Connection], list[Storage]]:
+    """What a saved block leads to: a provider or a store, or one of each where two blocks have the name.
+
+    Raises:
+        errors.InvalidRequest: There is no such block.
+    """
+    connections: list[Connection] = []
+    storages: list[Storage] = []
+    faults: list[InvalidRequest] = []
+    connection_to: Callable[[str], Awaitable[Connection]] = load("prefect_media.tasks.context:connection_to")
+    storage_for: Callable[[str], Awaitable[Storage]] = load("prefect_media.tasks.context:storage_for")
+    try:
+        connections.append(await connection_to(name))
+    except InvalidRequest as error:
+        faults.append(error)
+    try:
+        if not is_address(name):
+            storages.append(await storage_for(name))
+    except InvalidRequest as error:
+        faults.append(error)
+    if not connections and not storages:
+        raise InvalidRequest(" / ".join(fault.message for fault in faults))
+    return connections, storages
+
+
 async def connections_of(credentials: str | None) -> list[Connection]:
     """Where jobs can be asked about: a saved block, or whatever the environment has keys for."""
     if credentials:

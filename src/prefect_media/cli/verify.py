@@ -10,33 +10,46 @@ from rich.table import Table
 from rich.text import Text
 
 from ..manifest import Manifest, Verification
-from .tables import console_for_tables
+from .options import JsonOption
+from .tables import console_for_tables, print_json
 
 
 def verify(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="A manifest.json or the folder it is in, such as s3://bucket/autumn.")
     ],
+    as_json: JsonOption = False,
 ) -> None:
     """Read and hash everything in a manifest again and print a table; exit code 1 when anything is wrong.
 
     Args:
         url: Address of a manifest, or of the folder it is in.
+        as_json: Whether to print JSON.
     """
     manifest, found = asyncio.run(_verify(url))
-    console = console_for_tables()
-    console.print(_table(manifest, found))
-    if found.ok:
-        total = sum(asset.size_bytes for asset in manifest.assets)
-        console.print(f"{len(manifest.assets)} assets, {total / 1e6:.1f} MB: all as published", highlight=False)
-        return
-    console.print(f"{len(found.wrong)} of {len(manifest.assets)} assets are not as published", highlight=False)
-    raise typer.Exit(1)
+    if as_json:
+        print_json(found.model_dump(mode="json") | {"ok": found.ok})
+    else:
+        _print(manifest, found)
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 async def _verify(url: str) -> tuple[Manifest, Verification]:
     manifest = await Manifest.aload(url)
     return manifest, await manifest.averify(strict=False)
+
+
+def _print(manifest: Manifest, found: Verification) -> None:
+    console = console_for_tables()
+    console.print(_table(manifest, found))
+    total = sum(asset.size_bytes for asset in manifest.assets)
+    result = (
+        f"{len(manifest.assets)} assets, {total / 1e6:.1f} MB: all as published"
+        if found.ok
+        else f"{len(found.wrong)} of {len(manifest.assets)} assets are not as published"
+    )
+    console.print(result, highlight=False)
 
 
 def _table(manifest: Manifest, found: Verification) -> Table:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import json
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from prefect_media.tasks.wake import make_round
+from prefect_media.tasks.wake import Round, make_round
 
 from ..errors import MediaError
 from ..runtime import clock
-from .options import StoreOption
+from .options import JsonOption, StoreOption
+from .signals import end_of_command, sleep_until
 from .targets import storage_of_name
 
 ONCE = 60.0
@@ -25,23 +28,22 @@ def wake(
         float | None,
         typer.Option(min=1, help="Seconds between rounds, until Ctrl-C. Default: one round.", show_default=False),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make one round, or one every so many seconds until Ctrl-C or SIGTERM."""
-    asyncio.run(_once(store) if every is None else _until_ended(store, every))
+    say = _say_as_json if as_json else _say
+    asyncio.run(_once(store, say) if every is None else _until_ended(store, every, say))
 
 
-async def _once(store: str | None) -> None:
+async def _once(store: str | None, say: Callable[[Round], None]) -> None:
     storage = await storage_of_name(store)
-    done = await make_round(storage, every=ONCE)
-    typer.echo(f"{len(done.woken)} resumed, {done.waiting} go on waiting, {done.removed} records removed")
+    say(await make_round(storage, every=ONCE))
 
 
-async def _until_ended(store: str | None, every: float) -> None:
+async def _until_ended(store: str | None, every: float, say: Callable[[Round], None]) -> None:
     storage = await storage_of_name(store)
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    typer.echo(f"Looking at {storage.url} every {every:g} s, until Ctrl-C")
+    ended = end_of_command()
+    typer.echo(f"Looking at {storage.url} every {every:g} s, until Ctrl-C", err=True)
     while not ended.is_set():
         began = clock.monotonic()
         try:
@@ -53,15 +55,14 @@ async def _until_ended(store: str | None, every: float) -> None:
             typer.echo(f"This round failed: {type(error).__name__}: {error}", err=True)
         else:
             if done.woken or done.removed:
-                typer.echo(f"{len(done.woken)} resumed, {done.waiting} go on waiting, {done.removed} records removed")
-        await _sleep_until(ended, every - (clock.monotonic() - began))
-    typer.echo("Stopped")
+                say(done)
+        await sleep_until(ended, every - (clock.monotonic() - began))
+    typer.echo("Stopped", err=True)
 
 
-async def _sleep_until(ended: asyncio.Event, seconds: float) -> None:
-    """Sleep, but not beyond the end."""
-    sleeping = asyncio.create_task(clock.sleep(max(0.0, seconds)))
-    ending = asyncio.create_task(ended.wait())
-    await asyncio.wait({sleeping, ending}, return_when=asyncio.FIRST_COMPLETED)
-    sleeping.cancel()
-    ending.cancel()
+def _say(done: Round) -> None:
+    typer.echo(f"{len(done.woken)} resumed, {done.waiting} go on waiting, {done.removed} records removed")
+
+
+def _say_as_json(done: Round) -> None:
+    typer.echo(json.dumps(asdict(done)))

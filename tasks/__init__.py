@@ -22,6 +22,12 @@ from .many import agather as agather
 from .many import gather as gather
 from .publish import apublish as apublish
 from .publish import publish as publish
+from .review import Approval as Approval
+from .review import Choice as Choice
+from .review import aapprove as aapprove
+from .review import achoose as achoose
+from .review import approve as approve
+from .review import choose as choose
 from .runner import MediaTaskRunner as MediaTaskRunner
 from .table import ashow_table as ashow_table
 from .table import show_table as show_table
@@ -46,9 +52,13 @@ from .waiting import auntil_finished as auntil_finished
 from .waiting import until_finished as until_finished
 
 __all__ = [
+    "Approval",
+    "Choice",
     "Generation",
     "JobOutcome",
     "MediaTaskRunner",
+    "aapprove",
+    "achoose",
     "aedit_images",
     "aedit_video",
     "aextend_video",
@@ -58,6 +68,7 @@ __all__ = [
     "agenerate_images",
     "agenerate_video",
     "aimage_batch_is_finished",
+    "approve",
     "apublish",
     "aremix_video",
     "ashow_gallery",
@@ -68,6 +79,7 @@ __all__ = [
     "avideo_is_finished",
     "await_for_video",
     "cancel_remote_jobs",
+    "choose",
     "edit_images",
     "edit_video",
     "extend_video",

@@ -106,6 +106,56 @@ class ModelEnding(Payload):
     sentence: str = Field(description="The same for people.")
 
 
+class Waiting(Payload):
+    """`flow.waiting`: a flow run is about to be suspended."""
+
+    waited_for: Literal["jobs", "review"] = Field(description="Whether jobs or a person are waited for.")
+    jobs: list[str] = Field(description="Ids of the jobs: the first hundred.")
+    deadline: str = Field(description="When it is woken at the latest (UTC, ISO 8601).")
+
+
+class Woken(Payload):
+    """`flow.woken`: a waker resumed a flow run. One whose question was answered is resumed by Prefect itself."""
+
+    reason: Literal["finished", "deadline", "no form"] = Field(description="Why it was resumed.")
+    waited_for: Literal["jobs", "review"] = Field(description="Whether jobs or a person were waited for.")
+    jobs: list[str] = Field(description="Ids of the jobs: the first hundred.")
+    seconds: float = Field(description="How long it slept.")
+
+
+class Asked(Payload):
+    """What the events of a question to people have in common."""
+
+    review: str = Field(description="Key of the question, the same in every event about it.")
+    kind: Literal["choose", "approve"] = Field(description="What is asked for.")
+    question: str = Field(description="The question.")
+    assets: list[str] = Field(description="Where the assets are that it is about.")
+    count: int = Field(description="How many there are.")
+
+
+class ReviewRequested(Asked):
+    """`review.requested`: a question is shown in Prefect's page of the flow run."""
+
+    deadline: str = Field(description="Until when it can be answered (UTC, ISO 8601).")
+
+
+class ReviewAnswered(Asked):
+    """`review.answered`: the flow run has read the answer, which is on record."""
+
+    chosen: list[int] = Field(description="Numbers of the chosen assets, from 1.")
+    approved: bool | None = Field(description="The decision, where there was one to take.")
+    text: str = Field(description="Notes, or the reason.")
+    seconds: float = Field(description="How long after the question was asked.")
+
+
+class ReviewTimedOut(Asked):
+    """`review.timed-out`: nobody answered in time."""
+
+    default: bool = Field(description="Whether the flow run goes on with a default; otherwise it got an error.")
+    chosen: list[int] = Field(description="Numbers of the assets that are the default.")
+    approved: bool | None = Field(description="The default decision, where there is one.")
+
+
 PREFIX = "prefect-media."
 
 PAYLOADS: dict[str, type[Payload]] = {
@@ -128,5 +178,10 @@ PAYLOADS: dict[str, type[Payload]] = {
     "doubt.raised": Doubt,
     "published": Published,
     "model.ending": ModelEnding,
+    "flow.waiting": Waiting,
+    "flow.woken": Woken,
+    "review.requested": ReviewRequested,
+    "review.answered": ReviewAnswered,
+    "review.timed-out": ReviewTimedOut,
 }
 """All events by name, without `PREFIX`."""

@@ -90,7 +90,8 @@ def send_event(name: str, resource: dict[str, str], payload: Payload) -> None:
         return
     prefect = {"id": "prefect.resource.id", "name": "prefect.resource.name"}
     labels = {prefect.get(label, PREFIX + label): value for label, value in resource.items()}
-    labels["prefect.resource.id"] = PREFIX + labels["prefect.resource.id"]
+    if not labels["prefect.resource.id"].startswith("prefect."):  # one of Prefect's own, such as a flow run
+        labels["prefect.resource.id"] = PREFIX + labels["prefect.resource.id"]
     _sender.send(PREFIX + name, labels, payload.model_dump(mode="json"))
 
 

@@ -234,7 +234,7 @@ class _Wait:
             deadline=self._deadline,
             written_at=clock.now(),
         )
-        await prepare(self.storage, record)
+        await prepare(self.storage, record, "its jobs are finished")
         return record
 
     @property

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,7 +19,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.input import keyset_from_base_key
 from prefect.states import Scheduled
 
 from prefect_media.errors import MediaError
@@ -31,13 +33,19 @@ from prefect_media.waiting.records import AwaitedJob, WaitingRecord, beat, read_
 from prefect_media.waiting.server_look import Stall, look_at_server, server_of
 
 from .context import connection_to, run_logger
-from .events import purchase_events
+from .event_payloads import PREFIX, Woken
+from .events import MOST_ASSETS, purchase_events
 from .suspension import GRACE, url_without_login
 
 PAGE = 200
 """Flow runs that Prefect's API gives at a time."""
 
-WOKEN = "prefect-media.flow.woken"
+FORM_GRACE = timedelta(minutes=2)
+"""How long after its record a question may be without its form: Prefect saves the form after the suspension."""
+
+READS_AT_ONCE = 16
+
+Reason = Literal["finished", "deadline", "no form"]
 
 Key = tuple[str, str | None]
 """A server with an account, and a job there."""
@@ -84,8 +92,9 @@ async def make_round(storage: Storage, *, every: float = 60.0) -> Round:
                 await remove(storage, record)
                 done.removed += 1
         finished = await _finished(storage, asleep)
+        formless = await _formless(client, asleep)
         for record in asleep:
-            if not (reason := _reason(record, finished)):
+            if not (reason := _reason(record, finished, formless)):
                 done.waiting += 1
             elif await resume(client, record, runs[record.flow_run_id]):
                 done.woken.append(record.flow_run_id)
@@ -123,14 +132,34 @@ def _is_over(run: FlowRun | None, record: WaitingRecord, api_url: str) -> bool:
     return state is not None and (state.is_final() or state.is_paused())
 
 
-def _reason(record: WaitingRecord, finished: set[Key]) -> str | None:
+def _reason(record: WaitingRecord, finished: set[Key], formless: set[str]) -> Reason | None:
     """Why a flow run is to be resumed; None if it is to sleep on."""
     if clock.now() >= record.deadline:
         return "deadline"
+    if record.suspension in formless:
+        return "no form"
     over = [_key(each) in finished for each in record.jobs]
     if not over:
         return None
     return "finished" if (all(over) if record.until == "all" else any(over)) else None
+
+
+async def _formless(client: PrefectClient, records: list[WaitingRecord]) -> set[str]:
+    """Suspensions for a person that have no form, so nobody can answer: the process died before it was saved."""
+    turns = asyncio.Semaphore(READS_AT_ONCE)
+    late = [record for record in records if record.reason == "review" and record.written_at + FORM_GRACE < clock.now()]
+
+    async def lacks_form(record: WaitingRecord) -> bool:
+        form = keyset_from_base_key(f"suspended-{record.suspension}")["schema"]
+        async with turns:
+            try:
+                await client.read_flow_run_input(UUID(record.flow_run_id), form)
+            except PrefectHTTPStatusError as error:
+                return error.response.status_code == 404
+        return False
+
+    missing = await asyncio.gather(*map(lacks_form, late))
+    return {record.suspension for record, lacks in zip(late, missing, strict=True) if lacks}
 
 
 def _key(awaited: AwaitedJob) -> Key:
@@ -211,17 +240,17 @@ async def resume(client: PrefectClient, record: WaitingRecord, run: FlowRun) -> 
     return result.status == SetStateStatus.ACCEPT
 
 
-async def _report(record: WaitingRecord, reason: str) -> None:
+async def _report(record: WaitingRecord, reason: Reason) -> None:
     """Say that a flow run was resumed, in the log and by an event."""
     run_logger().info("Resumed flow run %s: %s", record.flow_run_id, reason)
-    about: dict[str, Any] = {
-        "reason": reason,
-        "waited_for": record.reason,
-        "jobs": [awaited.job.id for awaited in record.jobs][:100],
-        "seconds": round((clock.now() - record.written_at).total_seconds()),
-    }
+    about = Woken(
+        reason=reason,
+        waited_for=record.reason,
+        jobs=[str(awaited.job.id) for awaited in record.jobs][:MOST_ASSETS],
+        seconds=round((clock.now() - record.written_at).total_seconds()),
+    )
     resource = {
         "prefect.resource.id": f"prefect.flow-run.{record.flow_run_id}",
         "prefect.resource.name": record.flow_name or record.flow_run_id,
     }
-    await asyncio.to_thread(emit_event, WOKEN, resource=resource, payload=about)
+    await asyncio.to_thread(emit_event, f"{PREFIX}flow.woken", resource=resource, payload=about.model_dump(mode="json"))

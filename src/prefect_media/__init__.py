@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from prefect_media.blocks import MediaStore as MediaStore
     from prefect_media.blocks import OpenAICredentials as OpenAICredentials
     from prefect_media.blocks import VideoJobBlock as VideoJobBlock
+    from prefect_media.tasks import Approval as Approval
+    from prefect_media.tasks import Choice as Choice
     from prefect_media.tasks import Generation as Generation
     from prefect_media.tasks import JobOutcome as JobOutcome
     from prefect_media.tasks import MediaTaskRunner as MediaTaskRunner
+    from prefect_media.tasks import aapprove as aapprove
+    from prefect_media.tasks import achoose as achoose
     from prefect_media.tasks import aedit_images as aedit_images
     from prefect_media.tasks import aedit_video as aedit_video
     from prefect_media.tasks import aextend_video as aextend_video
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from prefect_media.tasks import agenerate_images as agenerate_images
     from prefect_media.tasks import agenerate_video as agenerate_video
     from prefect_media.tasks import aimage_batch_is_finished as aimage_batch_is_finished
+    from prefect_media.tasks import approve as approve
     from prefect_media.tasks import apublish as apublish
     from prefect_media.tasks import aremix_video as aremix_video
     from prefect_media.tasks import ashow_gallery as ashow_gallery
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from prefect_media.tasks import asubmit_video as asubmit_video
     from prefect_media.tasks import auntil_finished as auntil_finished
     from prefect_media.tasks import await_for_video as await_for_video
+    from prefect_media.tasks import choose as choose
     from prefect_media.tasks import edit_images as edit_images
     from prefect_media.tasks import edit_video as edit_video
     from prefect_media.tasks import extend_video as extend_video
@@ -66,6 +72,7 @@ if TYPE_CHECKING:
     from .errors import ProviderUnavailable as ProviderUnavailable
     from .errors import QuotaExceeded as QuotaExceeded
     from .errors import RateLimited as RateLimited
+    from .errors import ReviewTimedOut as ReviewTimedOut
     from .errors import StoreError as StoreError
     from .errors import SubmissionInDoubt as SubmissionInDoubt
     from .image_batch import ImageBatch as ImageBatch
@@ -80,11 +87,13 @@ if TYPE_CHECKING:
     from .simulator import simulated as simulated
 
 _HOME = {
+    "Approval": "tasks",
     "Asset": "assets",
     "AuthenticationFailed": "errors",
     "AzureOpenAICredentials": "blocks",
     "Budget": "budget",
     "BudgetExceeded": "errors",
+    "Choice": "tasks",
     "ContentRejected": "errors",
     "DownloadCorrupt": "errors",
     "Generation": "tasks",
@@ -107,6 +116,7 @@ _HOME = {
     "QuotaExceeded": "errors",
     "RateLimited": "errors",
     "RemixRequest": "requests",
+    "ReviewTimedOut": "errors",
     "StoreError": "errors",
     "SubmissionInDoubt": "errors",
     "VideoEditRequest": "requests",
@@ -114,6 +124,8 @@ _HOME = {
     "VideoJob": "jobs",
     "VideoJobBlock": "blocks",
     "VideoRequest": "requests",
+    "aapprove": "tasks",
+    "achoose": "tasks",
     "aedit_images": "tasks",
     "aedit_video": "tasks",
     "aextend_video": "tasks",
@@ -123,6 +135,7 @@ _HOME = {
     "agenerate_images": "tasks",
     "agenerate_video": "tasks",
     "aimage_batch_is_finished": "tasks",
+    "approve": "tasks",
     "apublish": "tasks",
     "aremix_video": "tasks",
     "ashow_gallery": "tasks",
@@ -131,6 +144,7 @@ _HOME = {
     "asubmit_video": "tasks",
     "auntil_finished": "tasks",
     "await_for_video": "tasks",
+    "choose": "tasks",
     "edit_images": "tasks",
     "edit_video": "tasks",
     "extend_video": "tasks",

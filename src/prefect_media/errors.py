@@ -14,6 +14,7 @@ MediaError
 ├── JobFailed                 the provider could not finish the job (`code`)
 │   └── JobExpired              the job existed, and it or its content is gone; also a NotFound
 ├── JobTimedOut               the deadline passed; the job may still finish and is billed
+├── ReviewTimedOut            nobody answered a question in time, and it has no default (`question`)
 ├── DownloadCorrupt     ↻     the content arrived incomplete or is not a video or image
 └── StoreError          ↻     the store could not be read or written
 
@@ -187,6 +188,16 @@ class JobTimedOut(MediaError):
     timeline: tuple[tuple[float, str], ...] = ()
 
 
+class ReviewTimedOut(MediaError):
+    """Nobody answered a question in time, and it has no default.
+
+    Attributes:
+        question: The question.
+    """
+
+    question: str | None = None
+
+
 class DownloadCorrupt(MediaError):
     """The content arrived broken: cut short, or not the kind of file that was asked for."""
 
@@ -215,6 +226,7 @@ ERRORS: dict[str, type[MediaError]] = {
         JobFailed,
         JobExpired,
         JobTimedOut,
+        ReviewTimedOut,
         DownloadCorrupt,
         StoreError,
     )

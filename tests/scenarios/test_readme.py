@@ -57,7 +57,7 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
 
 
 def test_the_readme_has_an_example_of_everything():
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 10
     for word in ("make demo", "make test", "AzureOpenAICredentials(", "MediaStore(", "simulated()", "base_url="):
         assert word in README
 

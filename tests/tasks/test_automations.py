@@ -146,6 +146,12 @@ def test_a_crashed_run_is_scheduled_again(world):
             {"model": "m", "host": "h", "message": "lost", "command": "prefect-media jobs adopt abc video_1"},
             "To clear it: prefect-media jobs adopt abc video_1",
         ),
+        (
+            "review",
+            "review.requested",
+            {"question": "Which?", "count": 4, "deadline": "2026-12-06T00:00:00+00:00"},
+            "Which? Answer until 2026-12-06T00:00:00+00:00: http",
+        ),
     ],
 )
 async def test_somebody_is_told(world, name, event, payload, text):

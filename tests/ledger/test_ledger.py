@@ -475,13 +475,15 @@ async def test_one_of_many_clears_up_a_doubt(storage):
     assert len([claim for claim in taken if claim]) == 1
 
 
-async def test_a_new_purchase_takes_one_write_and_no_look(watched):
+@pytest.mark.parametrize("kind, written", [("image", ["purchases"]), ("video", ["purchases", "by-prompt"])])
+async def test_a_new_purchase_takes_a_write_for_each_place_and_no_look(watched, kind, written):
     storage = watched.store().storage()
-    await storage.ensure_conditional()  # once per process and bucket
+    await Ledger(storage).claim(order(key="0" * 64))  # what is asked once per process and bucket
     watched.requests.clear()
-    claim = await Ledger(storage).claim(order())
+    claim = await Ledger(storage).claim(order(kind=kind))
     assert claim.ours
-    assert [asked.method for asked in watched.requests] == ["PUT"]
+    asked = [(asked.method, asked.path.partition("/ledger/")[2].partition("/")[0]) for asked in watched.requests]
+    assert asked == [("PUT", folder) for folder in written]
 
 
 @pytest.mark.parametrize("cancelled", [False, True], ids=["refused", "cancelled"])

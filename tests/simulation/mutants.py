@@ -134,10 +134,10 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             lost_jobs,
             "_Search._choose",
-            "others = [other async for other in self.ledger.purchases() if other.account == record.account]",
+            "others = await self.ledger.purchases_with_prompt_of(record)",
             "others = []",
         ),
-        Edit(lost_jobs, "_Search._choose", "await owner_of(storage, record, job.id)", "None"),
+        Edit(lost_jobs, "_Search._choose", "lambda job: owner_of(storage, record, job.id)", "lambda _: clock.sleep(0)"),
         Edit(lost_jobs, "_Search._take_one", "if await take_job(", "if True or await take_job("),
         Edit(own_job, "refuse_another_purchases_job", "if owner != record.key:", "if False:"),
     ],

@@ -63,6 +63,11 @@ async def owner_of(storage: Storage, record: Record, job_id: str) -> str | None:
     return key
 
 
+async def enter_job(storage: Storage, record: Record, job_id: str) -> None:
+    """Note a job that a record names; one that is noted already keeps its owner."""
+    await storage.create(path_of(record, job_id), entry_of(record.key, job_id))
+
+
 async def disown_jobs(storage: Storage, record: Record) -> None:
     """Put on record that the jobs of a purchase are nobody's, before the purchase is forgotten."""
     if record.kind == "image" and record.operation != "batch":

@@ -32,6 +32,7 @@ from ..image_batch import ImageBatch
 from ..runtime import clock
 from ..runtime.clock import Moment
 from ..settings import settings
+from . import prompt_index
 from .accounts import settle
 from .claim import Claim, Overtaken
 from .conflicts import back_off, tries
@@ -59,6 +60,7 @@ class Ledger(Records):
             errors.StoreError: The ledger can't be read or written.
         """
         await self.storage.ensure_conditional()
+        await prompt_index.begin(self.storage)
         owner, watch = clock.new_id(), LeaseWatch()
         found: tuple[Record, str] | None = None
         for number in tries():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from pydantic import ValidationError
 
 from ..errors import StoreError
 from ..requests import problems_of
+from ..runtime.read_ahead import read_ahead
 from ..storage.store import Storage
+from . import prompt_index
 from .job_owners import disown_jobs, disown_jobs_of_unreadable
 from .record import Record
 
@@ -40,24 +43,46 @@ class Records:
         Args:
             unreadable: Told of what can't be read, which is then left out. By default it is raised.
         """
-        async for path, _ in self.storage.list("ledger/purchases/"):
-            if not path.endswith(".json"):
-                continue
+
+        async def read(key: str) -> Record | None:
             try:
-                stored = await self.get(path.rpartition("/")[2].removesuffix(".json"))
+                return await self._read(key)
             except StoreError as error:
                 if unreadable is None or error.transient:
                     raise
                 unreadable(error)
-            else:
-                if stored:
-                    yield stored[0]
+                return None
+
+        async for record in read_ahead(read, self.keys()):
+            if record:
+                yield record
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """The keys of all purchases, or of those that begin so."""
+        async for path, _ in self.storage.list(f"ledger/purchases/{prefix}"):
+            if path.endswith(".json"):
+                yield path.rpartition("/")[2].removesuffix(".json")
 
     async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
         """The purchases that one flow run (the outermost) asked for."""
-        async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
-            if stored := await self.get(path.rpartition("/")[2]):
-                yield stored[0]
+        paths = self.storage.list(f"ledger/by-run/{flow_run_id}/")
+        async for record in read_ahead(self._read, (path.rpartition("/")[2] async for path, _ in paths)):
+            if record:
+                yield record
+
+    async def purchases_with_prompt_of(self, record: Record) -> list[Record]:
+        """The videos of the same account and prompt, `record` among them: whoever's job could be taken for another's.
+
+        The first look at a ledger that an earlier version began reads all of it.
+        """
+        if not await prompt_index.is_complete(self.storage):
+            await prompt_index.complete(self.storage, self.purchases())
+        keys = prompt_index.keys_with_prompt_of(self.storage, record)
+        return [found async for found in read_ahead(self._read, keys) if found]
+
+    async def _read(self, key: str) -> Record | None:
+        stored = await self.get(key)
+        return stored and stored[0]
 
     async def forget(self, key: str) -> None:
         """Take a purchase off the ledger, so that the same request is bought anew.
@@ -79,8 +104,14 @@ class Records:
         await self.storage.delete(path_of(key))
 
     async def index(self, record: Record, flow_run_id: str | None = None) -> None:
+        """Enter a purchase in the indexes, before anything is sent for it."""
+        entering = [] if record.state in ("submitted", "done") else [prompt_index.enter_prompt(self.storage, record)]
         if run := flow_run_id or record.flow_run_id:
-            await self.storage.create(f"ledger/by-run/{run}/{record.key}", b"{}")
+            entering.append(self._enter_run(run, record.key))
+        await asyncio.gather(*entering)
+
+    async def _enter_run(self, run: str, key: str) -> None:
+        await self.storage.create(f"ledger/by-run/{run}/{key}", b"{}")
 
 
 def path_of(key: str) -> str:

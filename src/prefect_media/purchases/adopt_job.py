@@ -40,8 +40,8 @@ async def adopt(connection: Connection, key: str, job_id: str, ledger: Ledger) -
         )
     claim = await _claim(record, ledger)
     try:
-        async for other in ledger.purchases():
-            if job_id in other.job_ids and other.account == record.account:
+        for other in await ledger.purchases_with_prompt_of(record):
+            if job_id in other.job_ids:
                 raise _taken(job_id, record, other.key)
         if not await take_job(ledger.storage, record, job_id, even_forgotten=True):
             raise _taken(job_id, record, await owner_of(ledger.storage, record, job_id))

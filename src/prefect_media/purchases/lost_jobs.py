@@ -16,6 +16,7 @@ from ..providers.connection import Connection
 from ..providers.server_time import Oldest, server_time
 from ..purchase_options import PurchaseOptions
 from ..runtime import clock
+from ..runtime.read_ahead import read_ahead
 from ..settings import settings
 from .likeness import interchangeable, look_alike, matches
 
@@ -165,10 +166,11 @@ class _Search:
         """Which of the jobs that look like ours it is."""
         record, storage = self.claim.record, self.ledger.storage
         # Only now, after the list: a job on it that is not on record belongs to nobody, or to somebody at work.
-        others = [other async for other in self.ledger.purchases() if other.account == record.account]
-        on_record = {job_id for other in others for job_id in other.job_ids}
+        others = await self.ledger.purchases_with_prompt_of(record)
+        on_record = {job_id for other in (*others, record) for job_id in other.job_ids}
         jobs = [job for job in alike if job.id not in on_record]
-        owners = {job.id: await owner_of(storage, record, job.id) for job in jobs}
+        owning = read_ahead(lambda job: owner_of(storage, record, job.id), jobs)
+        owners = dict(zip((job.id for job in jobs), [owner async for owner in owning], strict=True))
         for job in jobs:
             if owners[job.id] == record.key:
                 return job  # we died right after we took it

@@ -1,0 +1,84 @@
+"""What a purchase, a look or a command asks of the bucket does not grow with the number of records in it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from buyer import clip, connection, terms
+from watched_bucket import WatchedBuckets
+
+from prefect_media.ledger.ledger import Ledger
+from prefect_media.ledger.records import json_of, path_of
+from prefect_media.purchases.videos import buy_video
+from prefect_media.simulator import Fault, Simulator
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+@pytest.fixture
+def buckets(s3):
+    watched = WatchedBuckets(s3)
+    yield watched
+    watched.close()
+
+
+@pytest.fixture
+def simulator():
+    with Simulator(latency=0.01) as simulator:
+        yield simulator
+
+
+async def grow(buckets, storage, count):
+    """Put copies of a video on record beside it, as other purchases with prompts of their own."""
+    record = await anext(Ledger(storage).purchases())
+    bucket, _, prefix = storage.url.removeprefix("s3://").partition("/")
+
+    def put(number):
+        copy = record.model_copy(
+            update={
+                "key": f"{number:064x}",
+                "request": {**record.request, "prompt": f"boat {number}"},
+                "job": record.job and record.job.model_copy(update={"id": f"video_of_another_{number}"}),
+            }
+        )
+        path = f"{prefix}/{path_of(copy.key)}".lstrip("/")
+        buckets.client.put_object(Bucket=bucket, Key=path, Body=json_of(copy))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(count)))
+
+
+async def lose_a_reply(buckets, simulator, storage):
+    """Buy a video whose reply is lost, and return how many requests that took."""
+    simulator.faults.append(Fault("POST", "/videos$", "lose_reply"))
+    before = len(buckets.requests)
+    asset = await buy_video(connection(simulator), clip(f"lost {len(simulator.jobs)}"), storage, terms())
+    assert simulator.jobs[-1].id == asset.source.job_id
+    return len(buckets.requests) - before
+
+
+async def test_a_lost_reply_costs_the_same_in_a_larger_ledger(buckets, simulator):
+    storage = buckets.store("grown").storage()
+    await buy_video(connection(simulator), clip(), storage, terms())
+    small = await lose_a_reply(buckets, simulator, storage)
+    await grow(buckets, storage, 200)
+    assert await lose_a_reply(buckets, simulator, storage) == small <= 60
+    assert len(simulator.jobs) == 3
+
+
+async def test_a_ledger_of_before_is_indexed_once(buckets, simulator):
+    """Jobs of records without indexes are not adopted, and only the first lost reply reads all records."""
+    storage = buckets.store("before").storage()
+    first = await buy_video(connection(simulator), clip("lost 2"), storage, terms("of before"))
+    await grow(buckets, storage, 50)
+    await buy_video(connection(simulator), clip("lost 1", variant=1), storage, terms())
+    for folder in ("by-job", "by-prompt"):
+        async for path, _ in storage.list(f"ledger/{folder}/"):
+            await storage.delete(path)
+    once = await lose_a_reply(buckets, simulator, storage)
+    again = await lose_a_reply(buckets, simulator, storage)
+    assert once > 52 > again
+    records = [record async for record in Ledger(storage).purchases() if record.request["prompt"].startswith("lost")]
+    assert len(simulator.jobs) == len({record.job.id for record in records}) == 4
+    assert first.source.job_id == next(record.job.id for record in records if record.scope == "of before")

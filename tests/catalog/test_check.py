@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_media.catalog import check as checking
 from prefect_media.catalog import data as catalog
+from prefect_media.catalog import retirements
 from prefect_media.catalog.check import check
 from prefect_media.errors import InvalidRequest, ModelRetired
 from prefect_media.requests import ImageRequest, VideoRequest
@@ -194,7 +194,7 @@ def test_validation_can_be_softened_but_a_dead_model_stays_dead(validation, capl
 
 
 def test_a_model_that_is_going_is_warned_of_once_for_each_host(caplog, monkeypatch):
-    monkeypatch.setattr(checking, "_warned", set())
+    monkeypatch.setattr(retirements, "_warned", set())
     for _ in range(3):
         check(image(model="gpt-image-1.5"), "openai", today=TODAY)
     [warning] = [record.getMessage() for record in caplog.records]

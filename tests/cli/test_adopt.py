@@ -10,7 +10,7 @@ from buyer import clip, connection, terms
 from prefect_media.errors import InvalidRequest, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.providers import videos
-from prefect_media.purchases.adopt_job import adopt
+from prefect_media.purchases.adopt_by_hand import adopt
 from prefect_media.purchases.videos import buy_video
 from prefect_media.simulator import Fault, Simulator
 

@@ -120,7 +120,7 @@ BAD = [
     ({"images": [STILL], "mask": png("RGBA", colour=(0, 0, 0, 255))}, "alpha 255", "needed is 0", "make a part of it"),
     ({"images": [STILL], "mask": png("RGBA", colour=(0, 0, 0, 90))}, "alpha 90", "needed is 0", "make a part of it"),
     ({"images": [STILL], "model": "gpt-image-2.5-flare", "markup": png("RGB")}, "RGB", "RGBA and LA", "stay unmarked"),
-    ({"images": [b"no image"]}, "data:application/octet-s...", "PNG, JPEG or WebP", "Give a"),
+    ({"images": [b"no image"]}, "data:application/octet-s...", "PNG, JPEG or WebP", "give a"),
     ({"images": [STILL, "no-such.png"]}, "no-such.png", "can't be read", "No such file"),
     ({"images": [STILL], "mask": "no-such.png"}, "no-such.png", "can't be read", "No such file"),
     ({"images": ["data:image/png;base64,%%%"]}, "data URL", "base64", "nothing was sent"),

@@ -111,7 +111,7 @@ async def test_whatever_a_library_raises_over_a_picture(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Image, "open", broken)
-    with pytest.raises(InvalidRequest, match=r"is not an image that can be read: \w+. Give a PNG"):
+    with pytest.raises(InvalidRequest, match=r"is not an image that can be read: \w+; give a PNG"):
         await reference.load(b"picture")
 
 

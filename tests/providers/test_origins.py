@@ -67,7 +67,7 @@ VERBS = {
     "fetch": lambda at, job, storage: steps.fetch(at, job, storage, terms()),
     "wait": lambda at, job, storage: steps.wait(at, job, storage, terms()),
     "look": lambda at, job, storage: steps.is_finished(at, job, storage),
-    "cancel": lambda at, job, storage: steps.cancel_purchase(at, job, storage),
+    "cancel": lambda at, job, storage: steps.cancel(at, job, storage),
     "remix": lambda at, job, storage: buy_video(at, RemixRequest(video=job, prompt="x"), storage, terms()),
     "edit": lambda at, job, storage: buy_video(at, VideoEditRequest(video=job, prompt="x"), storage, terms()),
     "extend": lambda at, job, storage: buy_video(

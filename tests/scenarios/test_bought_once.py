@@ -103,7 +103,7 @@ async def test_a_process_killed_before_the_reply_has_bought_once(nursery, simula
 
 async def test_killed_at_every_point_in_turn(nursery, simulator, storage):
     """One purchase whose process dies again and again, each time further on."""
-    simulator.latency = 1.5
+    simulator.latency = 5.0  # a machine may need a while until the next buyer looks
     order = plan(simulator, storage, clip())
     for point in ["after the reply", "while polling", "within the download", "after the store"]:
         assert nursery.start({**order, "die": point}).wait() == -signal.SIGKILL

@@ -24,7 +24,7 @@ from .alone import say, settle
 
 settle("simulation.mutants")
 
-from prefect_media.ledger import accounts, claim, job_owners, lease_watch, ledger, record_merge  # noqa: E402
+from prefect_media.ledger import accounts, claim, job_owners, lease, ledger, record_merge  # noqa: E402
 from prefect_media.providers import error_mapping  # noqa: E402
 from prefect_media.purchases import (  # noqa: E402
     batch_fetch,
@@ -83,11 +83,11 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     "all owners have one name": [Edit(ledger, "Ledger.claim", "clock.new_id()", "'me'")],
     "a lease is never waited for": [
-        Edit(lease_watch, "LeaseWatch.seconds_left", "return self._seen[key][1] + lease.seconds - now", "return 0.0"),
+        Edit(lease, "LeaseWatch.seconds_left", "return self._seen[key][1] + lease.seconds - now", "return 0.0"),
     ],
     "a lease ends by the wall clock": [
         Edit(
-            lease_watch,
+            lease,
             "LeaseWatch.seconds_left",
             "return self._seen[key][1] + lease.seconds - now",
             "return (lease.until - clock.now()).total_seconds()",
@@ -125,7 +125,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "no search after a lost reply": [Edit(submit_once, "find_or_submit", "job = await find(error)", "job = None")],
     "one look at the list": [Edit(lost_jobs, "LOOKS", "", "(0.0,)")],
     "who loses a job to another stops looking": [
-        Edit(lost_jobs, "reconcile", "if taken not in (None, search.taken):", "if False:"),
+        Edit(lost_jobs, "_Search.look_until_clear", "if taken not in (None, self.taken):", "if False:"),
     ],
     "a list of jobs without prompts shows none": [
         Edit(lost_jobs, "_too_vague", "if candidates else None", "if False else None")

@@ -171,7 +171,7 @@ async def test_folder_without_permission(tmp_path):
     if root:
         os.seteuid(65534)
     try:
-        with pytest.raises(StoreError, match="This user may not use") as caught:
+        with pytest.raises(StoreError, match="this user may not use") as caught:
             await store.put("a", b"1", content_type="text/plain")
     finally:
         if root:

@@ -30,13 +30,16 @@ class World:
         self.run_id = made["id"]
         self.become("RUNNING", "Running")
 
-    def post(self, path, **body):
+    def ask(self, method, path, **body):
         for _ in range(20):
-            answer = self.client.post(path, json=body)
+            answer = self.client.request(method, path, json=body)
             if answer.status_code != 503:  # so the server says that its database is busy
                 break
             time.sleep(0.5)
-        return answer.raise_for_status().json()
+        return answer.raise_for_status()
+
+    def post(self, path, **body):
+        return self.ask("POST", path, **body).json()
 
     def become(self, kind, name):
         self.post(f"/flow_runs/{self.run_id}/set_state", state={"type": kind, "name": name}, force=True)
@@ -50,7 +53,7 @@ class World:
     def remove_automations(self):
         """They would act on the runs of other tests of this server."""
         for automation in self.post("/automations/filter"):
-            self.client.delete(f"/automations/{automation['id']}").raise_for_status()
+            self.ask("DELETE", f"/automations/{automation['id']}")
 
     def emit(self, event, payload, **labels):
         related = [

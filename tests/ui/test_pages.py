@@ -90,7 +90,7 @@ def shown(browser_can_be_had, prefect_server, s3, tmp_path_factory):
         ids = asyncio.run(prepare(simulator))
         for key in ("storyboard", "campaign-gallery", "campaign-gallery-2"):
             wanted = {"artifacts": {"key": {"any_": [key]}}}
-            [artifact] = httpx.post(f"{prefect_server.api_url}/artifacts/filter", json=wanted).json()
+            [artifact] = httpx.post(f"{prefect_server.api_url}/artifacts/latest/filter", json=wanted).json()
             ids[f"artifact {key}"] = artifact["id"]
         yield ids
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from ..errors import InvalidRequest, ModelRetired
+from ..errors import InvalidRequest
 from ..requests import VideoRequest
 from ..runtime import clock
 from ..settings import settings
-from .data import NEAR, Family, Host, Kind, Logger, Model, R, catalog, plain_name, rules_of
+from .data import Family, Host, Kind, Logger, R, catalog, plain_name, rules_of
+from .retirements import refuse_retired
 from .rules import complaints, size_for
 
 _default_logger = logging.getLogger("prefect_media")
-_warned: set[tuple[str, Host]] = set()
 
 
 def check(
@@ -47,7 +47,7 @@ def check(
 
     name = plain_name(request.model)
     if model := catalog().models.get(name):
-        _check_alive(model, host, today or clock.today(), logger)
+        refuse_retired(model, host, today or clock.today(), logger)
     kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
     family = request.model_family or family
     rules = rules_of(name, kind, host, family)
@@ -79,27 +79,3 @@ def _resolved(request: R, name: str, rules: Family | None) -> R:
     if request.aspect_ratio and not request.size:
         changes |= {"size": size_for(request.aspect_ratio, rules), "aspect_ratio": None}
     return request.model_copy(update=changes)
-
-
-def _check_alive(model: Model, host: Host, today: date, logger: Logger) -> None:
-    end = model.retired.get(host)
-    if end is None:
-        return
-    where = {"openai": "at api.openai.com", "azure": "on Azure", "other": "here"}[host]
-    if today < end:
-        if (end - today).days <= NEAR and (model.name, host) not in _warned:
-            _warned.add((model.name, host))
-            instead = f"move to {model.successor}" if model.successor else "it has no successor there"
-            logger.warning("%s will be switched off %s on %s; %s", model.name, where, end, instead)
-        return
-    instead = (
-        f"use {model.successor} instead"
-        if model.successor
-        else "it has no successor there; point base_url at a server that speaks the OpenAI Videos API "
-        "(vLLM-Omni, SGLang, LiteLLM, ...)"
-    )
-    raise ModelRetired(
-        f"{model.name} was switched off {where} on {end}; {instead}; nothing was sent",
-        date=end.isoformat(),
-        successor=model.successor,
-    )

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from ..errors import ModelRetired
 from ..runtime import clock
-from .data import NEAR, Host, catalog, plain_name
+from .data import NEAR, Host, Logger, Model, catalog, plain_name
 
 What = Literal["gone", "going", "unlisted", "date differs"]
+
+_warned: set[tuple[str, Host]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +86,32 @@ def endings(
         found += [Ending(name, each, end, planned, said, successor) for each in what]
     order: list[What] = ["gone", "going", "unlisted", "date differs"]
     return sorted(found, key=lambda each: (order.index(each.what), each.ends or date.max, each.model))
+
+
+def refuse_retired(model: Model, host: Host, today: date, logger: Logger) -> None:
+    """Refuse a model that is gone; of one that goes soon the log tells, once per process.
+
+    Raises:
+        errors.ModelRetired: It is gone on this host.
+    """
+    end = model.retired.get(host)
+    if end is None:
+        return
+    where = {"openai": "at api.openai.com", "azure": "on Azure", "other": "here"}[host]
+    if today < end:
+        if (end - today).days <= NEAR and (model.name, host) not in _warned:
+            _warned.add((model.name, host))
+            instead = f"move to {model.successor}" if model.successor else "it has no successor there"
+            logger.warning("%s will be switched off %s on %s; %s", model.name, where, end, instead)
+        return
+    instead = (
+        f"use {model.successor} instead"
+        if model.successor
+        else "it has no successor there; point base_url at a server that speaks the OpenAI Videos API "
+        "(vLLM-Omni, SGLang, LiteLLM, ...)"
+    )
+    raise ModelRetired(
+        f"{model.name} was switched off {where} on {end}; {instead}; nothing was sent",
+        date=end.isoformat(),
+        successor=model.successor,
+    )

@@ -17,7 +17,7 @@ from ..ledger.ledger import Claim, Ledger
 from ..ledger.record import Record, State
 from ..providers.address import origin_of
 from ..purchase_options import PurchaseOptions
-from ..purchases.adopt_job import adopt
+from ..purchases.adopt_by_hand import adopt
 from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
 from .columns import SHORT, row_of

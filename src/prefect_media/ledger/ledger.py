@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from typing import Any
 
 from ..errors import InvalidRequest, StoreError
@@ -36,8 +35,8 @@ from . import prompt_index
 from .accounts import settle
 from .claim import Claim, Overtaken
 from .conflicts import back_off, tries
-from .lease_watch import LeaseWatch
-from .record import Lease, Record
+from .lease import LeaseWatch, new_lease
+from .record import Record
 from .record_merge import merge
 from .records import Records, json_of, path_of
 
@@ -233,7 +232,7 @@ class Ledger(Records):
             for number in tries():
                 await back_off(number)
                 renewals = claim.record.lease.renewals + 1 if claim.record.lease else 0
-                record, when = _stamped(claim.record, lease=_lease(owner, renewals)), Moment.now()
+                record, when = _stamped(claim.record, lease=new_lease(owner, renewals)), Moment.now()
                 version = await self.storage.replace(path_of(record.key), json_of(record), claim.version)
                 if version is not None:
                     claim.record = claim.record.model_copy(update={"lease": record.lease})
@@ -286,13 +285,7 @@ def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
     """What a purchase that becomes ours is: submitted by us under a lease, or bought in a batch."""
     if batch is not None:
         return {"state": "submitted", "lease": None, "batch": batch}
-    return {"state": "intent", "lease": _lease(owner), "batch": None}
-
-
-def _lease(owner: str, renewals: int = 0) -> Lease:
-    seconds = settings().lease_seconds
-    until = clock.now() + timedelta(seconds=seconds)
-    return Lease(owner=owner, until=until, seconds=seconds, renewals=renewals)
+    return {"state": "intent", "lease": new_lease(owner), "batch": None}
 
 
 def _vanished(record: Record) -> StoreError:

@@ -8,7 +8,7 @@ from ..errors import InvalidRequest, NotFound, ProviderUnavailable, RateLimited,
 from ..jobs import JobState, VideoJob
 from ..ledger.claim import Claim
 from ..ledger.job_owners import owner_of, take_job
-from ..ledger.lease_watch import LeaseWatch
+from ..ledger.lease import LeaseWatch
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
 from ..providers import videos

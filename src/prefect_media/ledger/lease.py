@@ -1,9 +1,19 @@
-"""When a lease of somebody else is over: it was watched unchanged for its whole length. No wall clock is asked."""
+"""How long a lease lasts, and when somebody else's is over: watched unchanged for all its length, by no wall clock."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from ..runtime import clock
+from ..settings import settings
 from .record import Lease
+
+
+def new_lease(owner: str, renewals: int = 0) -> Lease:
+    """A lease from now on, or what a renewal makes of it."""
+    seconds = settings().lease_seconds
+    until = clock.now() + timedelta(seconds=seconds)
+    return Lease(owner=owner, until=until, seconds=seconds, renewals=renewals)
 
 
 class LeaseWatch:

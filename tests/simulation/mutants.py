@@ -213,9 +213,7 @@ MUTANTS: dict[str, list[Edit]] = {
             "reserved = Reserved(usd=usd or 0.0, attempt=0)\n    cost",
         )
     ],
-    "a settlement is not repeated": [
-        Edit(ledger, "Ledger.settle", 'if record.state in ("done", "failed"):', "if False:")
-    ],
+    "a settlement is not repeated": [Edit(ledger, "Ledger.settle", "await settle(self.storage, record)", "pass")],
     "an account is written over": [
         Edit(
             accounts,
@@ -235,7 +233,10 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(batch_submit, "_enlist", "elsewhere[part.key] = claim.record.batch", "mine.append(claim)")
     ],
     "what a batch failed to make for good is free": [
-        Edit(batch_fetch, "_Collection._settle", "if final else", "if False else")
+        Edit(batch_fetch, "_Collection._settle", "if final and not claim.record.doubtful else", "if False else")
+    ],
+    "a rejection in a batch clears an older doubt": [
+        Edit(batch_fetch, "_Collection._settle", "if final and not claim.record.doubtful else", "if final else"),
     ],
     "a batch closes before all is stored": [Edit(batch_fetch, "_Collection._settle", " and not self.troubles:", ":")],
     "a resubmitted batch clears the doubt": [

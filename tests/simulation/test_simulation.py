@@ -12,10 +12,10 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 
-def simulate(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def simulate(*arguments: str, timeout: float = 300, module: str = "simulation") -> subprocess.CompletedProcess[str]:
     """Run the simulation in a process of its own, which decides the order of sets."""
     return subprocess.run(
-        [sys.executable, "-m", "simulation", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=TESTS,
         env={name: value for name, value in os.environ.items() if not name.startswith("PREFECT_MEDIA_")},
         capture_output=True,
@@ -47,3 +47,12 @@ def test_a_seed_decides_everything():
     assert first == second
     assert "what happened:" in first
     assert simulate("--show", "4712").stdout != first
+
+
+def test_every_mutant_fits_the_code_and_a_gross_one_is_caught():
+    """`python -m simulation.mutants` hunts all of them, which takes an hour."""
+    fitted = simulate("--most", "0", module="simulation.mutants")
+    assert not fitted.stderr
+    assert f"0 of {len(fitted.stdout.splitlines()) - 4} caught" in fitted.stdout
+    hunted = simulate("no search after a lost reply", "--most", "50", module="simulation.mutants")
+    assert hunted.returncode == 0, hunted.stdout + hunted.stderr

@@ -18,6 +18,7 @@ from ..providers.connection import Connection
 from ..providers.images import Reply
 from ..purchase_options import PurchaseOptions
 from ..requests import ImageEditRequest, ImageRequest
+from ..runtime.tracing import span
 from ..steps import StepReporter
 from ..storage.store import Storage
 from .orders import order_of, refuse_unless_bought, settle_claim, still_there
@@ -57,11 +58,14 @@ async def _buy_part(
     normal = request.model_dump(mode="json", exclude={"images", "mask", "markup"}) | files.hashes | part.identity
     order = order_of(connection, request, normal, options)
     steps = reporter_of(order, options)
-    with steps.report_errors():
+    about = {"media": "image", "model": request.model, "host": connection.host}
+    with steps.report_errors(), span("purchase", key=order.key, **about) as purchase:
         await refuse_unless_bought(model.retired, Ledger(storage), order)
-        return await repeat_when_overtaken(
+        assets = await repeat_when_overtaken(
             partial(_buy_order, connection, request, order, files, storage, options, model, steps)
         )
+        purchase.set(bytes=sum(asset.size_bytes for asset in assets), cost_usd=total(assets))
+        return assets
 
 
 async def _buy_order(
@@ -108,16 +112,19 @@ async def _buy_order(
             return stack.enter_async_context(post)
 
         async def store(reply: Reply) -> list[Asset]:
-            assets = await store_images(connection, request, reply, storage, claim.record, options, model)
-            await write_sidecars(storage, claim.record, assets, options.logger)
-            return assets
+            with span("store", media="image", model=request.model, host=connection.host) as storing:
+                assets = await store_images(connection, request, reply, storage, claim.record, options, model)
+                await write_sidecars(storage, claim.record, assets, options.logger)
+                storing.set(bytes=sum(asset.size_bytes for asset in assets), cost_usd=total(assets))
+                return assets
 
         if claim.record.doubtful:
             claim.pass_over(sent_now=False)
         await ledger.confirm(claim)
         await set_aside(ledger, claim, price, options, steps)
         try:
-            reply = await send_when_accepted(send, ledger, claim, options)
+            with span("submit", media="image", model=request.model, host=connection.host):
+                reply = await send_when_accepted(send, ledger, claim, options)
             claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
             assets = await await_answer(store(reply), claim)
         except SubmissionInDoubt as error:

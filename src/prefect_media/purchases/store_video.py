@@ -16,6 +16,7 @@ from ..providers.connection import Connection
 from ..providers.detection import dialect_of
 from ..providers.download import content_of
 from ..runtime.retry import retrying
+from ..runtime.tracing import span
 from ..storage.base import Stored
 from ..storage.store import Storage
 from .asset_source import source_of
@@ -38,18 +39,21 @@ async def store_video(
     """
     link, broken = state.content_url, False
 
-    async def download() -> _Poured:
+    async def attempt() -> _Poured:
         nonlocal link, broken
         if broken:
             link = await _fresh_link(connection, job) or link
         try:
-            return await _poured(connection, job, link, storage, record)
+            with span("download", media="video", model=job.model, host=connection.host, job=job.id) as download:
+                poured = await _poured(connection, job, link, storage, record)
+                download.set(bytes=poured.stored.size_bytes)
+                return poured
         except DownloadCorrupt:
             broken = True
             raise
 
     try:
-        poured = await retrying(download, PAUSES, _is_transient)
+        poured = await retrying(attempt, PAUSES, _is_transient)
     except (DownloadCorrupt, StoreError) as error:
         if error.job_id is None:
             error.job_id = error.details["job_id"] = job.id

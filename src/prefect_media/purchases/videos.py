@@ -30,6 +30,7 @@ from ..providers.connection import Connection
 from ..providers.detection import accepted_fields
 from ..purchase_options import PurchaseOptions
 from ..requests import VideoRequest, VideoVariation
+from ..runtime.tracing import span
 from ..steps import StepReporter
 from ..storage.store import Storage
 from ..waiting.deadlines import failure_error
@@ -53,8 +54,13 @@ async def buy_video(
 ) -> Asset:
     """A video, bought once, watched to its end and stored."""
     ledger = Ledger(storage)
-    claim, job = await order_video(connection, request, ledger, options)
-    return await collect_video(connection, job, ledger, claim, options)
+    model = request.model if isinstance(request, VideoRequest) else None
+    with span("purchase", media="video", model=model, host=connection.host) as purchase:
+        claim, job = await order_video(connection, request, ledger, options)
+        purchase.set(key=claim.record.key, job=job.id if job else None)
+        asset = await collect_video(connection, job, ledger, claim, options)
+        purchase.set(bytes=asset.size_bytes, cost_usd=asset.source.cost_usd if asset.source else None)
+        return asset
 
 
 async def collect_video(
@@ -141,7 +147,9 @@ class _Submission:
         """
         async with Submission(self.ledger, self.claim) as submission:
             upload = await self.material.ready(self.ledger.storage)
-            job = await await_answer(self._find_or_submit(upload), self.claim)
+            with span("submit", media="video", model=self.model.name or None, host=self.connection.host) as sending:
+                job = await await_answer(self._find_or_submit(upload), self.claim)
+                sending.set(job=job.id)
             job = job.model_copy(update={"purchase": self.claim.record.key})
             self.claim.doubt(True)  # until it is on record
             record = await submission.record_purchase(state="submitted", job=job)
@@ -198,11 +206,13 @@ async def finish_video(
         async with record_failure(ledger, claim):
             await recall(ledger.storage, at.base_url)
             state = await watch(at, job, options, steps)
-            asset, _ = await asyncio.gather(
-                store_video(at, job, state, ledger.storage, claim.record),
-                remember(ledger.storage, at.base_url, idle=poller_of(at).idle),
-            )
-            await write_sidecars(ledger.storage, claim.record, [asset], options.logger)
+            with span("store", media="video", model=job.model, host=at.host, job=job.id) as storing:
+                asset, _ = await asyncio.gather(
+                    store_video(at, job, state, ledger.storage, claim.record),
+                    remember(ledger.storage, at.base_url, idle=poller_of(at).idle),
+                )
+                await write_sidecars(ledger.storage, claim.record, [asset], options.logger)
+                storing.set(bytes=asset.size_bytes, cost_usd=asset.source.cost_usd if asset.source else None)
     except asyncio.CancelledError:
         if options.cancel_remote:
             try:

@@ -11,6 +11,7 @@ from ..jobs import JobState, Phase, VideoJob
 from ..providers.connection import Connection
 from ..purchase_options import PurchaseOptions
 from ..runtime import clock
+from ..runtime.tracing import span
 from ..settings import settings
 from ..steps import StepKind, StepReporter
 from .deadlines import Done, Patience, Watch
@@ -42,7 +43,8 @@ async def watch(
     patience = Patience(options.timeout, options.queue_timeout, stall=settings().stall_seconds)
     wait = Watch(job.id, patience, now=clock.monotonic())
     earlier: set[StepKind] = set()
-    with poller_of(connection).following(job, wait) as follower:
+    waiting = span("wait", media="video", model=job.model, host=connection.host, job=job.id)
+    with waiting, poller_of(connection).following(job, wait) as follower:
         while True:
             try:
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):

@@ -40,8 +40,8 @@ async def model_watch(
     connection = await connection_to(credentials)
     if models is None:
         ledger = Ledger(await storage_for(store))
-        purchases = [purchase async for purchase in ledger.purchases() if purchase.account == connection.account]
-        models = sorted({purchase.request["model"] for purchase in purchases if "model" in purchase.request})
+        requests = (each.request async for each in ledger.purchases() if each.account == connection.account)
+        models = sorted({request["model"] async for request in requests if "model" in request})
     findings = endings(models, await list_models(connection), connection.catalog_host, today=today, near=days)
     if not findings:
         run_logger().info("All well with %s", ", ".join(models) or "no models: none is in use")

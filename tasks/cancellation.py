@@ -13,8 +13,10 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from prefect_media.errors import MediaError
 from prefect_media.ledger.ledger import Claim, Ledger
+from prefect_media.ledger.record import Record
 from prefect_media.purchases.orders import connection_of
 from prefect_media.purchases.videos import cancel_purchase
+from prefect_media.runtime.read_ahead import read_ahead
 from prefect_media.runtime.sync import run_sync
 
 from .context import Credentials, Store, connection_to, run_logger, storage_for
@@ -53,19 +55,20 @@ async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Stor
     connection = await connection_to(credentials)
     ledger = Ledger(await storage_for(store))
     logger = run_logger()
-    ended: list[str] = []
-    async for purchase in ledger.purchases_of(flow_run_id):
+
+    async def end(purchase: Record) -> str | None:
         found = await ledger.get(purchase.key)
         if found is None or found[0].state != "submitted" or (job := found[0].job) is None:
-            continue
+            return None
         if found[0].account != connection.account:
             logger.warning("Job %s belongs to another account; it goes on", job.id)
-            continue
+            return None
         try:
             await cancel_purchase(connection_of(job, connection), job, ledger, Claim(*found))
         except MediaError as error:
             logger.warning("Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error)
-        else:
-            logger.info("Ended job %s", job.id)
-            ended.append(job.id)
-    return ended
+            return None
+        logger.info("Ended job %s", job.id)
+        return job.id
+
+    return [job_id async for job_id in read_ahead(end, ledger.purchases_of(flow_run_id)) if job_id]

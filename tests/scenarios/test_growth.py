@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from buyer import clip, connection, terms
 from watched_bucket import WatchedBuckets
 
+from prefect_media.cli.jobs import show_purchase
+from prefect_media.cli.jobs_list import list_purchases
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.ledger.records import json_of, path_of
 from prefect_media.purchases.videos import buy_video
+from prefect_media.runtime.read_ahead import AT_ONCE
 from prefect_media.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -82,3 +89,43 @@ async def test_a_ledger_of_before_is_indexed_once(buckets, simulator):
     records = [record async for record in Ledger(storage).purchases() if record.request["prompt"].startswith("lost")]
     assert len(simulator.jobs) == len({record.job.id for record in records}) == 4
     assert first.source.job_id == next(record.job.id for record in records if record.scope == "of before")
+
+
+async def test_one_purchase_is_shown_by_its_key(buckets, simulator, monkeypatch, capsys):
+    monkeypatch.setattr("prefect_media.cli.jobs.storage_of_name", lambda _: of_name(storage))
+    storage = buckets.store("shown").storage()
+    await buy_video(connection(simulator), clip(), storage, terms())
+    key = (await anext(Ledger(storage).purchases())).key
+    await grow(buckets, storage, 1100)
+    for name, most in ((key, 1), (key[:12], 3)):
+        buckets.requests.clear()
+        await asyncio.to_thread(show_purchase, name)
+        assert json.loads(capsys.readouterr().out)["key"] == key
+        assert len(buckets.requests) <= most
+
+
+async def test_the_last_purchases_are_listed_without_a_look_at_all(buckets, simulator, monkeypatch, capsys):
+    monkeypatch.setattr("prefect_media.cli.jobs_list.storage_of_name", lambda _: of_name(storage))
+    storage = buckets.store("listed").storage()
+    await buy_video(connection(simulator), clip("the first"), storage, terms())
+    await grow(buckets, storage, 200)
+    await asyncio.sleep(1.1)  # a bucket's list tells seconds
+    await buy_video(connection(simulator), clip("the last"), storage, terms("mine"))
+    buckets.requests.clear()
+    assert await listed(capsys, limit=5) == 5
+    assert len(buckets.requests) <= 1 + 5 + AT_ONCE
+    assert await listed(capsys) == 202
+    assert await listed(capsys, limit=1) == await listed(capsys, scope="mine") == 1
+    assert await listed(capsys, since=datetime.now() + timedelta(days=1)) == 0
+
+
+async def listed(capsys, **options):
+    """How many purchases `jobs list` prints as JSON; the last to change is always among them."""
+    await asyncio.to_thread(partial(list_purchases, as_json=True, **options))
+    records = json.loads(capsys.readouterr().out)
+    assert not records or records[-1]["request"]["prompt"] == "the last"
+    return len(records)
+
+
+async def of_name(storage):
+    return storage

@@ -175,16 +175,16 @@ class Place:
     async def open(self, key):
         return io.BytesIO(await self.read(key))
 
-    async def list(self, folder):
+    async def list(self, prefix):
         fault = self.fault("list")
         await self._world.pause(self._world.jitter()[0])
         if fault and fault[0] != "stale":
             raise StoreError(f"the store can't be used right now ({fault[0]}); try again")
         horizon = self._world.loop.moment - (fault[1] if fault else -1.0)
         rows = [
-            (key, len(self._store.objects[key][0]))
+            (key, len(self._store.objects[key][0]), self._store.born[key])
             for key in sorted(self._store.objects)
-            if key.startswith(folder) and self._store.born[key] <= horizon
+            if key.startswith(prefix.rpartition("/")[0]) and self._store.born[key] <= horizon
         ]
         for row in rows:
             yield row

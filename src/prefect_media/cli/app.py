@@ -69,8 +69,8 @@ COMMANDS = {
 }
 JOBS_COMMANDS = {
     "list": (
-        "jobs:list_purchases",
-        "Show every purchase on the ledger, oldest first.",
+        "jobs_list:list_purchases",
+        "Show the purchases on the ledger, oldest first.",
     ),
     "show": (
         "jobs:show_purchase",

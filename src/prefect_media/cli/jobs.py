@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from ..errors import InvalidRequest, MediaError, StoreError
 from ..image_batch import ImageBatch
 from ..jobs import VideoJob
 from ..ledger.ledger import Claim, Ledger
-from ..ledger.record import Record, State
+from ..ledger.record import Record
 from ..providers.address import origin_of
 from ..purchase_options import PurchaseOptions
 from ..purchases.adopt_by_hand import adopt
 from ..purchases.batch_fetch import fetch
 from ..purchases.videos import finish_video
-from .columns import SHORT, row_of
-from .options import CredentialsOption, JsonOption, StoreOption
-from .tables import print_json, print_table
-from .targets import connections_of, refuse_missing_folder, storage_of_name
+from ..runtime.read_ahead import read_ahead
+from .columns import SHORT
+from .jobs_list import print_skipped
+from .options import CredentialsOption, StoreOption
+from .targets import connections_of, storage_of_name
 
 if TYPE_CHECKING:
     from ..providers.connection import Connection
 
+WHOLE = 64
+"""Letters of a whole key."""
+
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
-
-
-def list_purchases(
-    store: StoreOption = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these: intent, submitted, done, failed, in_doubt.", show_default=False),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print a table of the purchases on the ledger, oldest first."""
-    states = state or []
-    if unknown := set(states) - set(get_args(State)):
-        raise InvalidRequest(f"there is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
-    asyncio.run(_list(store, states, as_json=as_json))
 
 
 def show_purchase(key: Key, store: StoreOption = None) -> None:
@@ -84,30 +71,6 @@ def forget_purchase(
     asyncio.run(_forget(store, key, yes))
 
 
-async def _list(store: str | None, states: list[str], *, as_json: bool) -> None:
-    ledger = Ledger(await storage_of_name(store))
-    if store:  # the default one begins with the first purchase
-        refuse_missing_folder(ledger.storage)
-    records = [record async for record in ledger.purchases(_skipped) if not states or record.state in states]
-    records.sort(key=lambda record: record.created_at)
-    if as_json:
-        print_json([record.model_dump(mode="json") for record in records])
-        return
-    if not records:
-        typer.echo(f"No purchases{' of that kind' if states else ''} on the ledger of {ledger.storage.url}")
-        return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("key", "state", "kind", "model", "job", "prompt", "USD", "where", "when (UTC)"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("key", "state"))
-    for record in records:
-        table.add_row(*map(Text, row_of(record)))  # not as markup: prompts have brackets
-    print_table(table)
-
-
-def _skipped(unreadable: StoreError) -> None:
-    typer.echo(f"Left out: {unreadable.message}", err=True)
-
-
 async def _show(store: str | None, prefix: str) -> None:
     ledger = Ledger(await storage_of_name(store))
     typer.echo((await _find(ledger, prefix)).record.model_dump_json(indent=2))
@@ -118,8 +81,8 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
     if prefix:
         claims = [await _find(ledger, prefix)]
     else:
-        keys = [record.key async for record in ledger.purchases(_skipped) if record.state == "submitted"]
-        claims = [Claim(*found) for found in await asyncio.gather(*map(ledger.get, keys)) if found]
+        keys = (record.key async for record in ledger.purchases(print_skipped) if record.state == "submitted")
+        claims = [Claim(*found) async for found in read_ahead(ledger.get, keys) if found]
     claims = [claim for claim in claims if claim.record.state == "submitted" and _job_of(claim.record)]
     if not claims:
         typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
@@ -178,8 +141,10 @@ def _job_of(record: Record) -> VideoJob | ImageBatch | None:
 async def _forget(store: str | None, prefix: str, sure: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
     key = await _key(ledger, prefix)
+    if (state := await _state(ledger, key)) == "gone":
+        raise _none(ledger, prefix)
     if not sure:
-        state, paid = await _state(ledger, key), ""
+        paid = ""
         if state == "submitted":
             paid = " It is paid for and was not fetched yet."
         if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought anew."):
@@ -207,8 +172,9 @@ async def _find(ledger: Ledger, prefix: str) -> Claim:
 async def _key(ledger: Ledger, prefix: str) -> str:
     if not prefix:
         raise InvalidRequest("the key is empty; see prefect-media jobs list")
-    paths = [path async for path, _ in ledger.storage.list(f"ledger/purchases/{prefix}") if path.endswith(".json")]
-    keys = [path.rpartition("/")[2].removesuffix(".json") for path in paths]
+    if len(prefix) == WHOLE:
+        return prefix
+    keys = [key async for key in ledger.keys(prefix)]
     if len(keys) > 1:
         raise InvalidRequest(f"{len(keys)} purchases begin with {prefix!r}; give more of the key")
     if not keys:

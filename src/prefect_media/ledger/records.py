@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -37,11 +37,16 @@ class Records:
                 transient=False,
             ) from error
 
-    async def purchases(self, unreadable: Callable[[StoreError], None] | None = None) -> AsyncIterator[Record]:
-        """All purchases on the ledger, in no particular order.
+    async def purchases(
+        self,
+        unreadable: Callable[[StoreError], None] | None = None,
+        keys: Iterable[str] | AsyncIterable[str] | None = None,
+    ) -> AsyncIterator[Record]:
+        """The purchases on the ledger, in the order of their keys as given.
 
         Args:
             unreadable: Told of what can't be read, which is then left out. By default it is raised.
+            keys: Which; by default all, in no particular order.
         """
 
         async def read(key: str) -> Record | None:
@@ -53,7 +58,7 @@ class Records:
                 unreadable(error)
                 return None
 
-        async for record in read_ahead(read, self.keys()):
+        async for record in read_ahead(read, self.keys() if keys is None else keys):
             if record:
                 yield record
 
@@ -62,6 +67,12 @@ class Records:
         async for path, _ in self.storage.list(f"ledger/purchases/{prefix}"):
             if path.endswith(".json"):
                 yield path.rpartition("/")[2].removesuffix(".json")
+
+    async def keys_by_change(self, since: float = 0.0) -> list[str]:
+        """The keys of purchases that changed since then, a Unix time at the store; the last one to change first."""
+        rows = self.storage.list_dated("ledger/purchases/")
+        dated = [(changed, path) async for path, _, changed in rows if path.endswith(".json") and changed >= since]
+        return [path.rpartition("/")[2].removesuffix(".json") for _, path in sorted(dated, reverse=True)]
 
     async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
         """The purchases that one flow run (the outermost) asked for."""

@@ -241,15 +241,19 @@ class Bucket:
                 if "NoSuchBucket" in str(error):
                     raise
 
-    async def list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
-        pages = self.store.list(folder or None)  # pyright: ignore[reportUnknownMemberType]
+    async def list(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
+        folder, _, name = prefix.rpartition("/")
+        offset = prefix[:-1] + chr(ord(prefix[-1]) - 1) + "~" if name else None  # right before the first that fits
+        pages = self.store.list(folder or None, offset=offset)  # pyright: ignore[reportUnknownMemberType]
         while True:
             with self._explained(folder):
                 page = await anext(pages, None)
             if page is None:
                 return
             for found in page:
-                yield found["path"], found["size"]
+                if name and found["path"] > prefix and not found["path"].startswith(prefix):
+                    return  # buckets list in the order of their keys
+                yield found["path"], found["size"], found["last_modified"].timestamp()
 
     async def create(self, key: str, data: bytes) -> str | None:
         from obstore.exceptions import AlreadyExistsError

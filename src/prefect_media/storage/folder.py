@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, TYPE_CHECKING
 
 from ..errors import StoreError
@@ -135,9 +136,10 @@ class Folder:
         with _explained(path), suppress(FileNotFoundError):
             await asyncio.to_thread(path.unlink)
 
-    async def list(self, folder: str) -> AsyncIterator[tuple[str, int]]:
-        for key, size in await asyncio.to_thread(_walk, self.root, self._path(folder) if folder else self.root):
-            yield key, size
+    async def list(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
+        folder = prefix.rpartition("/")[0]
+        for row in await asyncio.to_thread(_walk, self.root, self._path(folder) if folder else self.root):
+            yield row
 
     async def create(self, key: str, data: bytes) -> str | None:
         return await asyncio.to_thread(self._create, self._path(key), data)
@@ -220,21 +222,28 @@ class Folder:
 
 
 def _size(path: Path) -> int | None:
+    facts = _facts(path)
+    return facts and facts[0]
+
+
+def _facts(path: Path) -> tuple[int, float] | None:
+    """Size and time of the last change of a file."""
     with _explained(path):
         try:
-            return path.stat().st_size if path.is_file() else None
+            found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return (found.st_size, found.st_mtime) if S_ISREG(found.st_mode) else None
 
 
-def _walk(root: Path, folder: Path) -> list[tuple[str, int]]:
-    found = list[tuple[str, int]]()
+def _walk(root: Path, folder: Path) -> list[tuple[str, int, float]]:
+    found = list[tuple[str, int, float]]()
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and (size := _size(path)) is not None:
-                found.append((path.relative_to(root).as_posix(), size))
+            if not name.startswith(".") and (facts := _facts(path)) is not None:
+                found.append((path.relative_to(root).as_posix(), *facts))
     return found
 
 

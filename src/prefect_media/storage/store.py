@@ -252,10 +252,15 @@ class Storage:
 
     async def list(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
         """Keys that begin with `prefix`, with their sizes in bytes, in no promised order."""
+        async for key, size, _ in self.list_dated(prefix):
+            yield key, size
+
+    async def list_dated(self, prefix: str = "") -> AsyncIterator[tuple[str, int, float]]:
+        """The same, each with the Unix time of its last change by the store's clock."""
         full = self._prefix + prefix
-        async for key, size in (await self._place()).list(full.rpartition("/")[0]):
+        async for key, size, changed in (await self._place()).list(full):
             if key.startswith(full) and not key.rpartition("/")[2].startswith("."):
-                yield key.removeprefix(self._prefix), size
+                yield key.removeprefix(self._prefix), size, changed
 
     async def create(self, key: str, data: bytes) -> str | None:
         """Store `data` at `key` unless something is there: the new version, or None when something is.

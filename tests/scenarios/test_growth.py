@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from buyer import clip, connection, terms
 from watched_bucket import WatchedBuckets
 
+from prefect_media import Budget
+from prefect_media.catalog.prices import Quote
 from prefect_media.cli.jobs import show_purchase
 from prefect_media.cli.jobs_list import list_purchases
+from prefect_media.errors import BudgetExceeded
+from prefect_media.ledger.accounts import read, reserve, settle
 from prefect_media.ledger.ledger import Ledger
+from prefect_media.ledger.record import Record
 from prefect_media.ledger.records import json_of, path_of
 from prefect_media.purchases.videos import buy_video
-from prefect_media.runtime.read_ahead import AT_ONCE
+from prefect_media.runtime.read_ahead import AT_ONCE, read_ahead
 from prefect_media.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -129,3 +134,39 @@ async def listed(capsys, **options):
 
 async def of_name(storage):
     return storage
+
+
+PROCESSES, PURCHASES = 16, 25
+
+
+async def test_a_budget_of_many_processes_takes_few_writes_and_is_never_passed(buckets):
+    """Each thread stands for a process: it has an event loop of its own, so nothing is combined across them."""
+    store = buckets.store("budget")
+    record = Record(
+        key="", scope="test", kind="video", operation="generate", account={}, fingerprint="", request={},
+        created_at=datetime.now(UTC), updated_at=datetime.now(UTC), state="done", cost_usd=1.0,
+    )  # fmt: skip
+    budget = Budget(usd=PROCESSES * PURCHASES - 100, period="forever")
+    storage = store.storage()
+
+    async def buy(number):
+        one = record.model_copy(update={"key": f"{number}", "budget": budget.path(None)})
+        try:
+            await reserve(storage, budget, one, lambda: Quote(1.0, "list"), run_id=None, paid_before=False)
+        except BudgetExceeded:
+            return 1
+        await asyncio.sleep(0.2)
+        await settle(storage, one)
+        return 2
+
+    async def process(first):
+        return sum([changes async for changes in read_ahead(buy, range(first, first + PURCHASES), at_once=5)])
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        starts = range(0, PROCESSES * PURCHASES, PURCHASES)
+        changes = sum(pool.map(lambda first: asyncio.run(process(first)), starts))
+    found = await storage.fetch(budget.path(None))
+    account = read(found.data)
+    assert account.purchases == account.spent_usd == budget.usd and not account.reserved
+    assert changes == 2 * PROCESSES * PURCHASES - 100
+    assert len(buckets.asked("PUT")) <= 1.5 * changes

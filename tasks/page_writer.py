@@ -52,6 +52,9 @@ LONGEST_PAUSE = 60.0
 LINGER = 10.0
 """Seconds that the thread waits for more to do before it ends."""
 
+WARNED_FAILURE = 2
+"""Which failure in a row is warned of."""
+
 DRAWN_MEANWHILE = 1
 """Pictures drawn per update while jobs are under way; at the end, those that are missing are drawn."""
 
@@ -216,7 +219,10 @@ def _write(each: _Written, what: str, *, at_end: bool = False) -> None:
         each.next_try = clock.monotonic() + min(LONGEST_PAUSE, INTERVAL * 2**each.failures)
         if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 413:
             each.page.most_pictures //= 2
-        if each.failures == 1 and not at_end:
+        # Not of the first failure, nor of a page that only lacks its end: at the end of a process or a test the server
+        # often goes before the last update, and so does the stream that the warning would be written to.
+        lost = not (each.written and each.page.is_idle)
+        if each.failures == WARNED_FAILURE and lost and not at_end:
             each.logger.warning("The page %s could not be written and is tried again: %s", each.key, error)
 
 

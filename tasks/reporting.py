@@ -8,6 +8,7 @@ from prefect_media.storage.store import Storage
 
 from .context import run_logger
 from .events import purchase_events
+from .jobs_left import note_jobs_left
 from .page_writer import show_on_page
 from .run_log import log_steps
 from .shots import origin_of
@@ -20,7 +21,7 @@ def show_steps(storage: Storage, request: MediaRequest | None = None) -> OnStep:
         storage: The store that the purchases are on record in.
         request: What is bought, where the task knows it; from it come the prompt and the lineage of the page's cards.
     """
-    observers = [log_steps(), purchase_events(storage.url)]
+    observers = [log_steps(), purchase_events(storage.url), note_jobs_left(storage.url)]
     if page := show_on_page(origin_of(request) if request is not None else None):
         observers.append(page)
     logger = run_logger()

@@ -23,6 +23,7 @@ StepKind = Literal[
     "started",
     "progress",
     "stalled",
+    "interrupted",
     "finished",
     "stored",
     "failed",
@@ -38,10 +39,10 @@ class Step:
     A purchase goes through some of these, in this order: "reused" (it was bought before in this scope; nothing is
     paid), "reserved" (its price is set aside in a budget), "submitted" (an image request leaves, a video job or a batch
     is on record), "queued" and "started" (the first look at a job that shows it waiting or running), "progress" (each
-    further look), "stalled" (a job has not changed for a while, once for each such while), "finished" (the provider is
-    done with a job), "stored" (the assets are on record). It ends early with "over_budget", "rejected" (moderation),
-    "doubt" (a reply was lost) or "failed" (any other error, also one that the next attempt may cure: see
-    `error.transient`).
+    further look), "stalled" (a job has not changed for a while, once for each such while), "interrupted" (the wait for
+    a job was cancelled; the job goes on and stays on record), "finished" (the provider is done with a job), "stored"
+    (the assets are on record). It ends early with "over_budget", "rejected" (moderation), "doubt" (a reply was lost) or
+    "failed" (any other error, also one that the next attempt may cure: see `error.transient`).
 
     Attributes:
         kind: What happened.

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_media.tasks import agather, agenerate_video, run_names
 from prefect_media.tasks.live_page import LivePage, bar, duration
 from prefect_media.tasks.run_names import name_of_run
@@ -111,5 +112,52 @@ async def test_a_page_that_can_not_be_written_fails_nothing(prefect, tmp_path, m
             return await agenerate_video(simulator.credentials, request, store=str(tmp_path))
 
         assert (await boats()).size_bytes > 0
-    await asyncio.sleep(3)
+    await asyncio.sleep(12)  # for three tries
     assert caplog.text.count("could not be written") == 1
+
+
+@pytest.mark.parametrize("fault", ["down", "slow", "413"])
+async def test_a_broken_api_neither_fails_nor_delays_what_is_paid(prefect, tmp_path, monkeypatch, fault):
+    """The API that pages go to is not there, never answers, or refuses the size."""
+    from prefect_media.tasks import page_writer
+
+    requests = 0
+
+    async def answer(reader, writer):
+        nonlocal requests
+        requests += 1
+        if fault == "slow":
+            await asyncio.sleep(60)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = 9 if fault == "down" else server.sockets[0].getsockname()[1]
+    get_client, tries = page_writer.get_client, []
+
+    def client(**options):
+        """Prefect's own, for another server."""
+        tries.append(clock.monotonic())
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+            return get_client(**options)
+
+    monkeypatch.setattr(page_writer, "get_client", client)
+    with Simulator(latency=0.1) as simulator:
+
+        @flow(name=f"boats with {fault}")
+        async def boats():
+            began = clock.monotonic()
+            request = VideoRequest(prompt="boat", model="boats-1", seconds=4, size="64x64")
+            asset = await agenerate_video(simulator.credentials, request, store=str(tmp_path))
+            return asset, clock.monotonic() - began
+
+        asset, seconds = await boats()
+        assert asset.size_bytes > 0 and len(simulator.jobs) == 1
+        assert seconds < 15  # a slow answer takes 60 s
+        deadline = clock.monotonic() + 30
+        while len(tries) < 2 and clock.monotonic() < deadline:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.1)
+    assert len(tries) >= 2  # it was tried, and is tried again later
+    assert bool(requests) == (fault != "down")
+    server.close()

@@ -145,6 +145,14 @@ class _Submission:
             Overtaken: Somebody else took the purchase over.
             errors.MediaError: It was not bought, or is in doubt.
         """
+        try:
+            return await self._buy()
+        except asyncio.CancelledError:
+            if self.claim.record.state == "submitted":
+                self.steps.report("interrupted", **job_details(self.claim.record.job))
+            raise
+
+    async def _buy(self) -> VideoJob:
         async with Submission(self.ledger, self.claim) as submission:
             upload = await self.material.ready(self.ledger.storage)
             with span("submit", media="video", model=self.model.name or None, host=self.connection.host) as sending:
@@ -218,6 +226,7 @@ async def finish_video(
             try:
                 await asyncio.shield(cancel_purchase(at, job, ledger, claim))
             except MediaError as error:
+                steps.report("interrupted", **job_details(job))
                 options.logger.warning(
                     "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
                 )

@@ -91,7 +91,7 @@ def shown(browser_can_be_had, prefect_server, s3, tmp_path_factory):
         for key in ("storyboard", "campaign-gallery", "campaign-gallery-2"):
             wanted = {"artifacts": {"key": {"any_": [key]}}}
             [artifact] = httpx.post(f"{prefect_server.api_url}/artifacts/latest/filter", json=wanted).json()
-            ids[f"artifact {key}"] = artifact["id"]
+            ids[f"artifact {key}"] = artifact["latest_id"]
         yield ids
 
 

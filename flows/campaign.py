@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -40,6 +40,7 @@ async def campaign(
     image_credentials: OptionalCredentials = None,
     concurrency: int = 32,
     retry_failed: bool = False,
+    wait: Literal["worker", "suspend"] = "worker",
 ) -> Manifest | State[Any]:
     """Make all shots of a file, and publish them; one that fails loses no other.
 
@@ -58,6 +59,8 @@ async def campaign(
         image_credentials: Who makes the images, where that is somebody else.
         concurrency: How many are made at once, at each provider.
         retry_failed: Buy again what failed before in this scope.
+        wait: Where to wait for the videos: "worker" keeps the process; "suspend" lets the flow run sleep, see
+            docs/waiting.md.
     """
     logger = run_logger()
     wanted = await read_shots(shots, defaults)
@@ -79,6 +82,7 @@ async def campaign(
             budget=budget,
             concurrency=concurrency,
             retry_failed=retry_failed,
+            wait=wait,
         )
         return [(mine[made.index].place, made) async for made in each]
 
@@ -86,7 +90,11 @@ async def campaign(
     groups = [(credentials, wanted)]
     if image_credentials:
         groups = [(maker, [shot for shot in wanted if _is_video(shot) is films]) for films, maker in makers.items()]
-    found = dict(chain(*await asyncio.gather(*(shoot(*group) for group in groups))))
+    if wait == "suspend":  # the pictures first, which are made in this process
+        made = [await shoot(*group) for group in reversed(groups)]
+    else:
+        made = await asyncio.gather(*(shoot(*group) for group in groups))
+    found = dict(chain(*made))
     outcomes = [(shot, found[shot.place]) for shot in wanted]
     failed = [f"{shot.place}: {made.error}" for shot, made in outcomes if made.error]
     assets = [asset for _, made in outcomes for asset in made.assets]

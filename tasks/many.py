@@ -14,6 +14,7 @@ from prefect.context import AsyncClientContext
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.errors import InvalidRequest
+from prefect_media.jobs import VideoJob
 from prefect_media.purchase_options import OnDoubt
 from prefect_media.requests import (
     ImageEditRequest,
@@ -25,13 +26,16 @@ from prefect_media.requests import (
     VideoExtendRequest,
     VideoRequest,
 )
+from prefect_media.user_input import brief_repr
 
 from .context import Credentials, Store, a_kind, credentials_block, purchase_options, storage_for, store_block
 from .generation import Generation
 from .images import aedit_images, agenerate_images
 from .page_writer import expect_on_page
 from .retried import sync_generator
+from .video_steps import afetch_video, asubmit_video
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
+from .waiting import LONGEST_WAIT, SUSPEND_AFTER, JobOutcome, auntil_finished
 
 CONCURRENCY = 32
 
@@ -62,6 +66,7 @@ def agather(
     budget: Budget | float | None = None,
     retry_failed: bool = False,
     cancel_remote: bool = False,
+    wait: Literal["worker", "suspend"] = "worker",
 ) -> AsyncGenerator[Generation]:
     """Make what many requests ask for, images and videos in any mixture, and give each result as it lands.
 
@@ -100,6 +105,9 @@ def agather(
             fail with `BudgetExceeded`, and nothing is sent for them.
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete video jobs at the provider when they are cancelled here; by default they go on.
+        wait: "worker" waits for videos in this process. "suspend" makes all images and submits all videos first,
+            however many; when only waiting is left, the flow run is suspended as by `auntil_finished`, and fetches the
+            videos once it is woken. The flow starts from its top then, so what was given before is given again.
 
     Raises:
         errors.InvalidRequest: An argument can't work, or there is no such saved block; nothing was sent.
@@ -113,10 +121,18 @@ def agather(
         raise InvalidRequest(f"requests is {a_kind(requests)}; pass an iterable of requests")
     if on_error not in ("collect", "raise"):
         raise InvalidRequest(f'on_error={on_error!r} is not possible; pass "collect" or "raise"')
+    if wait not in ("worker", "suspend"):
+        raise InvalidRequest(f'wait={brief_repr(wait)} is not possible; pass "worker" or "suspend"')
+    if wait == "suspend" and (retry_failed or cancel_remote):
+        raise InvalidRequest(
+            'wait="suspend" is not possible with retry_failed, which would buy again whenever the flow run wakes, nor '
+            'with cancel_remote; leave them out, or pass wait="worker"'
+        )
     options: dict[str, Any] = {"scope": scope, "on_doubt": on_doubt, "budget": budget, "retry_failed": retry_failed}
     if timeout is not None:
         options["timeout"] = timeout
-    gathering = _Gathering(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
+    kind = _SuspendedGathering if wait == "suspend" else _Gathering
+    gathering = kind(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
     return gathering.results(requests, on_error=on_error, ordered=ordered)
 
 
@@ -140,6 +156,7 @@ class _Gathering:
         self._under_way: dict[asyncio.Task[None], MediaRequest] = {}
         self._taking: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
+        self._over = False
 
     async def results(
         self,
@@ -185,22 +202,28 @@ class _Gathering:
     async def _take(self, requests: AsyncIterator[MediaRequest], group: asyncio.TaskGroup) -> None:
         """Take requests as there is room for them. When they break off, what was begun is still made."""
         for index in count():
-            await self._window.acquire()
-            await self._slots.acquire()
+            await self._acquire_room()
             try:
                 request = await anext(requests)
             except StopAsyncIteration:
+                self._slots.release()
                 return
             except Exception as error:  # the user's own iterable; raised once all that was begun is made
-                self._broken = error
+                self._broken, self._over = error, True
                 return
             task = group.create_task(self._make(index, request))
             self._under_way[task] = request
             task.add_done_callback(self._under_way.pop)
 
+    async def _acquire_room(self) -> None:
+        await self._window.acquire()
+        await self._slots.acquire()
+
     async def _make(self, index: int, request: MediaRequest) -> None:
         try:
-            made = await self._made(request)
+            made = await self._made(index, request)
+            if made is None:  # it is submitted, and comes later
+                return
             assets = (made,) if isinstance(made, Asset) else tuple(made)
             generation = Generation(index, request, assets)
         except Exception as error:  # whatever it is, it is this request's result and nobody else's
@@ -215,7 +238,7 @@ class _Gathering:
             self._slots.release()
         self._landed.put_nowait(generation)
 
-    async def _made(self, request: MediaRequest) -> Asset | list[Asset]:
+    async def _made(self, index: int, request: MediaRequest) -> Asset | list[Asset] | None:
         task = next((task for kind, task in TASKS.items() if isinstance(request, kind)), None)
         if task is None:
             kinds = ", ".join(kind.__name__ for kind in TASKS)
@@ -236,8 +259,62 @@ class _Gathering:
         await asyncio.wait([working])
 
     def _begin_nothing_more(self) -> None:
+        self._over = True
         if self._taking is not None:
             self._taking.cancel()
+
+
+class _SuspendedGathering(_Gathering):
+    """One call that submits all videos first, and suspends the flow run while they are made."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._jobs: dict[int, tuple[MediaRequest, VideoJob]] = {}
+        self._waiting: asyncio.Task[list[JobOutcome]] | None = None
+
+    async def _work(self, requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]) -> None:
+        await super()._work(requests)
+        if self._over or not self._jobs:
+            return
+        order = sorted(self._jobs)
+        jobs = [self._jobs[index][1] for index in order]
+        longest = self._options.get("timeout", LONGEST_WAIT)
+        self._waiting = asyncio.create_task(
+            auntil_finished(
+                jobs, credentials=self._credentials, suspend_after=SUSPEND_AFTER, timeout=longest, store=self._store
+            )
+        )
+        outcomes = await self._waiting
+        async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as group:
+            for index, outcome in zip(order, outcomes, strict=True):
+                await self._slots.acquire()
+                group.create_task(self._fetch(index, outcome))
+
+    async def _acquire_room(self) -> None:
+        await self._slots.acquire()  # no window: all is submitted before any video is given
+
+    async def _made(self, index: int, request: MediaRequest) -> Asset | list[Asset] | None:
+        if not isinstance(request, VideoRequest | RemixRequest | VideoEditRequest | VideoExtendRequest):
+            return await super()._made(index, request)
+        self._jobs[index] = request, await asubmit_video(self._credentials, request, store=self._store, **self._options)
+        return None
+
+    def _begin_nothing_more(self) -> None:
+        super()._begin_nothing_more()
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def _fetch(self, index: int, outcome: JobOutcome) -> None:
+        request, job = self._jobs[index]
+        try:
+            if outcome.error is not None:
+                raise outcome.error
+            generation = Generation(index, request, (await afetch_video(self._credentials, job, store=self._store),))
+        except Exception as error:  # as in `_make`
+            generation = Generation(index, request, error=error)
+        finally:
+            self._slots.release()
+        self._landed.put_nowait(generation)
 
 
 async def _lazily(requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]) -> AsyncIterator[MediaRequest]:

@@ -237,6 +237,7 @@ MUTANTS: dict[str, list[Edit]] = {
     ],
     "a rejection in a batch clears an older doubt": [
         Edit(batch_fetch, "_Collection._settle", "if final and not claim.record.doubtful else", "if final else"),
+        Edit(batch_fetch, "_Collection._settle", '"doubtful": claim.record.doubtful', '"doubtful": False'),
     ],
     "a batch closes before all is stored": [Edit(batch_fetch, "_Collection._settle", " and not self.troubles:", ":")],
     "a resubmitted batch clears the doubt": [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +102,14 @@ def test_the_sink_is_a_bucket_that_a_ledger_can_trust(transfers):
         assert server.stats(None)["objects"] == {"bench/folder/small.txt": 5}
     finally:
         server.stop()
+
+
+def test_pages_are_counted_and_their_cost_is_a_ratio():
+    """A flow with pages asks Prefect for them, at most once in 2 s; one without never does."""
+    command = [sys.executable, str(BENCHMARKS / "reporting.py"), "--jobs", "3", "--repeat", "1", "--latency", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    off, on, wall, cpu = done.stdout.splitlines()
+    assert off.endswith("'pages': 0}") and not on.endswith("'pages': 0}")
+    assert re.fullmatch(r"3 jobs, least of 1: wall \d+\.\d{3} x", wall)
+    assert re.match(r"client CPU \d+\.\d{3} x, \d", cpu)

@@ -1,7 +1,10 @@
 """What README and docs show is run, and what they claim of options and settings is true."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from prefect_media import MediaStore, OpenAICredentials
 from prefect_media.settings import Settings
+from prefect_media.simulator import Simulator
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -54,6 +58,21 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
     if ".save(" in code:
         assert OpenAICredentials.load("openai", _sync=True).api_key.get_secret_value() == "sk-..."
         assert MediaStore.load("media", _sync=True).url.endswith("media")
+
+
+def test_the_first_flow_as_a_script_warns_of_nothing_and_ends_without_a_traceback(prefect_server, tmp_path):
+    """In a process of its own, to the end of its exit; warnings of ours are errors."""
+    [code] = [code for code in BLOCKS if "def teaser" in code]
+    with Simulator() as simulator:
+        code = code.replace("http://localhost:8000/v1", simulator.url)
+        (tmp_path / "script.py").write_text(code.replace("s3://my-bucket", str(tmp_path / "bucket")))
+        keys = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": simulator.url, "PREFECT_MEDIA_STORE": str(tmp_path / "s")}
+        command = [sys.executable, "-W", "error:::prefect_media", str(tmp_path / "script.py")]
+        env = {**os.environ, **prefect_server.env, **keys}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    for word in ("Traceback", "Warning", "Logging error", "| WARNING |"):
+        assert word not in done.stdout + done.stderr
 
 
 def test_the_readme_has_an_example_of_everything():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sized
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import Any, Literal
 
@@ -33,6 +35,7 @@ from .generation import Generation
 from .images import aedit_images, agenerate_images
 from .page_writer import expect_on_page
 from .retried import sync_generator
+from .shared_runs import SharedRuns
 from .video_steps import afetch_video, asubmit_video
 from .videos import VIDEO_TIMEOUT, aedit_video, aextend_video, agenerate_video, aremix_video
 from .waiting import LONGEST_WAIT, SUSPEND_AFTER, JobOutcome, auntil_finished
@@ -67,6 +70,7 @@ def agather(
     retry_failed: bool = False,
     cancel_remote: bool = False,
     wait: Literal["worker", "suspend"] = "worker",
+    per_task_run: int = 1,
 ) -> AsyncGenerator[Generation]:
     """Make what many requests ask for, images and videos in any mixture, and give each result as it lands.
 
@@ -108,6 +112,8 @@ def agather(
         wait: "worker" waits for videos in this process. "suspend" makes all images and submits all videos first,
             however many; when only waiting is left, the flow run is suspended as by `auntil_finished`, and fetches the
             videos once it is woken. The flow starts from its top then, so what was given before is given again.
+        per_task_run: How many generations share a task run, `generate_many`. For tens of thousands: 50 divides what
+            Prefect takes for each by 50. Each is still tried again alone, on the live page and a result of its own.
 
     Raises:
         errors.InvalidRequest: An argument can't work, or there is no such saved block; nothing was sent.
@@ -115,6 +121,8 @@ def agather(
     """
     if not isinstance(concurrency, int) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"concurrency={concurrency!r} is not possible; pass a number above 0")
+    if not isinstance(per_task_run, int) or per_task_run < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"per_task_run={per_task_run!r} is not possible; pass a number above 0")
     if isinstance(requests, MediaRequest):
         raise InvalidRequest(f"requests is one {type(requests).__name__}; pass several, or a list of one")
     if not isinstance(requests, Iterable | AsyncIterable):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -132,7 +140,9 @@ def agather(
     if timeout is not None:
         options["timeout"] = timeout
     kind = _SuspendedGathering if wait == "suspend" else _Gathering
-    gathering = kind(credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency)
+    gathering = kind(
+        credentials, store, options, cancel_remote=cancel_remote, concurrency=concurrency, per_task_run=per_task_run
+    )
     return gathering.results(requests, on_error=on_error, ordered=ordered)
 
 
@@ -147,9 +157,12 @@ class _Gathering:
         *,
         cancel_remote: bool,
         concurrency: int,
+        per_task_run: int,
     ) -> None:
         self._credentials, self._store = credentials, store
         self._options, self._cancel_remote = options, cancel_remote
+        self._per_task_run = per_task_run
+        self._runs: SharedRuns | None = None
         self._slots = asyncio.Semaphore(concurrency)
         self._window = asyncio.Semaphore(concurrency * AHEAD)
         self._landed: asyncio.Queue[Generation | None] = asyncio.Queue()
@@ -195,9 +208,24 @@ class _Gathering:
         await storage_for(self._store)
         options: dict[str, Any] = {"timeout": VIDEO_TIMEOUT, **self._options}
         await purchase_options(**options)  # a value that can't work is one error, not one for each request
-        # One client of Prefect's API for all: in a sync flow, each task would open one of its own.
-        async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as group:
+        async with self._task_runs() as group:
             self._taking = group.create_task(self._take(_lazily(requests), group))
+
+    @asynccontextmanager
+    async def _task_runs(self) -> AsyncGenerator[asyncio.TaskGroup]:
+        """A group of tasks that call Prefect tasks by `_call`; left when all are done."""
+        # One client of Prefect's API for all: in a sync flow, each task would open one of its own.
+        async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as shared:
+            self._runs = SharedRuns(self._per_task_run, shared)
+            async with asyncio.TaskGroup() as group:
+                yield group
+            self._runs.close()
+
+    async def _call(self, task: Any, *arguments: Any, **options: Any) -> Any:
+        """Call a task, in a task run of its own or in one that several share."""
+        if self._runs is None or self._per_task_run == 1:
+            return await task(*arguments, **options)
+        return await self._runs.call(partial(task.fn, *arguments, **options))
 
     async def _take(self, requests: AsyncIterator[MediaRequest], group: asyncio.TaskGroup) -> None:
         """Take requests as there is room for them. When they break off, what was begun is still made."""
@@ -244,7 +272,7 @@ class _Gathering:
             kinds = ", ".join(kind.__name__ for kind in TASKS)
             raise InvalidRequest(f"a {type(request).__name__} is not a request; pass {kinds}; nothing was sent")
         options = self._options if isinstance(request, ImageOptions) else self._for_videos
-        return await task(self._credentials, request, store=self._store, **options)
+        return await self._call(task, self._credentials, request, store=self._store, **options)
 
     @property
     def _for_videos(self) -> dict[str, Any]:
@@ -285,7 +313,7 @@ class _SuspendedGathering(_Gathering):
             )
         )
         outcomes = await self._waiting
-        async with AsyncClientContext.get_or_create(), asyncio.TaskGroup() as group:
+        async with self._task_runs() as group:
             for index, outcome in zip(order, outcomes, strict=True):
                 await self._slots.acquire()
                 group.create_task(self._fetch(index, outcome))
@@ -296,7 +324,8 @@ class _SuspendedGathering(_Gathering):
     async def _made(self, index: int, request: MediaRequest) -> Asset | list[Asset] | None:
         if not isinstance(request, VideoRequest | RemixRequest | VideoEditRequest | VideoExtendRequest):
             return await super()._made(index, request)
-        self._jobs[index] = request, await asubmit_video(self._credentials, request, store=self._store, **self._options)
+        job = await self._call(asubmit_video, self._credentials, request, store=self._store, **self._options)
+        self._jobs[index] = request, job
         return None
 
     def _begin_nothing_more(self) -> None:
@@ -309,7 +338,8 @@ class _SuspendedGathering(_Gathering):
         try:
             if outcome.error is not None:
                 raise outcome.error
-            generation = Generation(index, request, (await afetch_video(self._credentials, job, store=self._store),))
+            asset = await self._call(afetch_video, self._credentials, job, store=self._store)
+            generation = Generation(index, request, (asset,))
         except Exception as error:  # as in `_make`
             generation = Generation(index, request, error=error)
         finally:

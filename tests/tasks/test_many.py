@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from prefect import flow, get_client
+from prefect.artifacts import Artifact
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
@@ -26,6 +27,7 @@ from prefect_media import (
 )
 from prefect_media.errors import AuthenticationFailed, ContentRejected, InvalidRequest, JobFailed, MediaError
 from prefect_media.runtime.sync import background_loop, run_sync
+from prefect_media.simulator import Fault
 
 pytestmark = pytest.mark.usefixtures("prefect")
 
@@ -67,6 +69,59 @@ async def until(condition):
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for happens at the provider
             await asyncio.sleep(0.01)
+
+
+def test_many_in_one_task_run(media_simulator, tmp_path, monkeypatch):
+    """The same results, each by itself, from a fiftieth of the task runs; one that passes by itself is tried again."""
+    monkeypatch.setattr("prefect_media.tasks.shared_runs.RETRY_SECONDS", (0.01,) * 4)
+    media_simulator.faults.append(Fault("POST", "/images/generations$", "answer", status=429, body={}))
+
+    async def shared_boats():
+        gathering = agather(
+            media_simulator.credentials,
+            a_mixture(60),
+            store=str(tmp_path),
+            per_task_run=25,
+            concurrency=7,
+            ordered=True,
+        )
+        return flow_run.id, [made async for made in gathering]
+
+    run, made = in_flow(shared_boats)
+    assert [each.index for each in made] == list(range(60))
+    assert {each.index: type(each.error) for each in made if each.error} == {
+        **dict.fromkeys((7, 27, 47), ContentRejected),
+        **dict.fromkeys((12, 32, 52), JobFailed),
+    }
+    assert run_sync(_task_runs(run, 3)) == {("generate_many", "COMPLETED"): 3}
+    assert most_at_once(media_simulator.jobs) <= 7
+    run_sync(_page("media-shared-boats", "54 of 60 made · 6 failed"))
+
+
+async def _page(key, words):
+    async with asyncio.timeout(150):  # pages of earlier tests may come first, one request in 2 s
+        while not (found := await Artifact.aget(key)) or words not in str(found.data):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("leave", ["break", "raise"])
+def test_a_shared_task_run_is_left_early(leave, media_simulator, tmp_path):
+    async def body():
+        on_error = "raise" if leave == "raise" else "collect"
+        requests = [motion(0, "explode"), *(motion(number) for number in range(1, 9))]
+        gathering = agather(
+            media_simulator.credentials, requests, store=str(tmp_path), per_task_run=4, on_error=on_error
+        )
+        async with contextlib.aclosing(gathering):
+            async for _ in gathering:
+                break
+
+    async def within():
+        async with asyncio.timeout(30):
+            await body()
+
+    with pytest.raises(JobFailed) if leave == "raise" else contextlib.nullcontext():
+        in_flow(within)
 
 
 def test_two_hundred_of_all_kinds(media_simulator, tmp_path):

@@ -27,7 +27,7 @@ def clip(prompt):
 @pytest.fixture(autouse=True)
 async def provider(media_simulator, monkeypatch):
     """A provider that takes a minute; flows wait for a moment in the process, and then sleep."""
-    monkeypatch.setattr("prefect_media.tasks.many.SUSPEND_AFTER", 0.2)
+    monkeypatch.setattr("prefect_media.tasks.gathering.SUSPEND_AFTER", 0.2)
     monkeypatch.setattr("prefect_media.tasks.waiting.AWAKE", 1.0)
     media_simulator.latency = 60
     await media_simulator.credentials.asave(NAME, overwrite=True)
@@ -45,9 +45,10 @@ def finish(provider):
 
 
 @flow(persist_result=False)
-async def film(store: MediaStore, prompts: list[str], ordered: bool = False):
+async def film(store: MediaStore, prompts: list[str], ordered: bool = False, per_task_run: int = 1):
     requests = [clip(prompts[0]), STILL, *map(clip, prompts[1:])]
-    made = [each async for each in agather(NAME, requests, store=store, wait="suspend", ordered=ordered, concurrency=1)]
+    options = {"ordered": ordered, "concurrency": 1, "per_task_run": per_task_run}
+    made = [each async for each in agather(NAME, requests, store=store, wait="suspend", **options)]
     return [(each.index, each.asset.kind if each.error is None else type(each.error).__name__) for each in made]
 
 
@@ -57,10 +58,11 @@ def sync_film(store: MediaStore, prompts: list[str]):
     return [(each.index, each.asset.kind) for each in gather(NAME, requests, store=store, wait="suspend", ordered=True)]
 
 
-async def test_all_is_submitted_and_each_bought_once(provider, store):
+@pytest.mark.parametrize("per_task_run", [1, 4])
+async def test_all_is_submitted_and_each_bought_once(provider, store, per_task_run):
     """More videos than fit into the window of a gathering that waits, in the order of the requests."""
     prompts = [f"boat {number}" for number in range(6)]
-    run = Deployed(film, store, store=store, prompts=prompts, ordered=True)
+    run = Deployed(film, store, store=store, prompts=prompts, ordered=True, per_task_run=per_task_run)
     await records.beat(run.storage, 60)
     assert (await run.execute()).name == "Suspended"
     assert (len(provider.jobs), len(provider.images)) == (6, 1)

@@ -66,20 +66,24 @@ class Round:
     removed: int = 0
 
 
-async def make_round(storage: Storage, *, every: float = 60.0) -> Round:
+async def make_round(storage: Storage, *, every: float = 60.0, hint: str | None = None) -> Round:
     """Look once at everything that flow runs of a store wait for, and resume those that need not wait any longer.
 
     Args:
         storage: The store.
         every: Seconds between this waker's rounds, for whoever wants to know whether there is one.
+        hint: Id of a job that is finished, as its server says. It is looked at in any case, and only if a flow run
+            waits for it; whoever makes such a round is no waker, as it may be the last for long.
 
     Raises:
         errors.StoreError: The store can't be read or written.
     """
-    await beat(storage, every)
+    if hint is None:
+        await beat(storage, every)
     records = await read_all(storage)
     done = Round()
-    if not records:
+    hinted = any(awaited.job.id == hint for record in records for awaited in record.jobs)
+    if not records or (hint and not hinted):
         return done
     async with get_client() as client:
         runs = await _flow_runs(client, [record.flow_run_id for record in records])
@@ -91,7 +95,7 @@ async def make_round(storage: Storage, *, every: float = 60.0) -> Round:
             elif _is_over(run, record, str(client.api_url)):
                 await remove(storage, record)
                 done.removed += 1
-        finished = await _finished(storage, asleep)
+        finished = await _finished(storage, asleep, hint)
         formless = await _formless(client, asleep)
         for record in asleep:
             if not (reason := _reason(record, finished, formless)):
@@ -167,7 +171,7 @@ def _key(awaited: AwaitedJob) -> Key:
     return f"{awaited.credentials} {job.base_url}", job.id or (job.key if isinstance(job, ImageBatch) else None)
 
 
-async def _finished(storage: Storage, records: list[WaitingRecord]) -> set[Key]:
+async def _finished(storage: Storage, records: list[WaitingRecord], hint: str | None) -> set[Key]:
     """The jobs that are finished, of all that these records wait for; each server is asked once."""
     groups: defaultdict[str, dict[Key, AwaitedJob]] = defaultdict(dict)
     connections: dict[str, Connection | None] = {}
@@ -185,7 +189,7 @@ async def _finished(storage: Storage, records: list[WaitingRecord]) -> set[Key]:
         assert connection
         jobs = {(awaited.job.id, type(awaited.job)): awaited.job for awaited in group.values()}
         try:
-            brought = await look_at_server(connection, list(jobs.values()), storage)
+            brought = await look_at_server(connection, list(jobs.values()), storage, hint=hint)
         except MediaError as error:
             run_logger().warning("The jobs at %s can't be looked at: %s", connection.host, error)
             return set()

@@ -58,6 +58,10 @@ COMMANDS = {
         "wake:wake",
         "Resume the sleeping flow runs of a store whose jobs are finished. Buys nothing; several at once do no harm.",
     ),
+    "receive": (
+        "receive:receive",
+        "Listen for signed calls of servers that a job is finished, and resume the flow run that waits for it at once.",
+    ),
     "recover-crashed": (
         "recovery:recover_crashed",
         "Save the Prefect automations that run lost flow runs again; the ledger buys nothing twice.",

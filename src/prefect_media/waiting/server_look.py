@@ -109,13 +109,16 @@ def server_of(connection: Connection) -> str:
     return sha256_of(account)[:32]
 
 
-async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | ImageBatch], storage: Storage) -> Look:
+async def look_at_server(
+    connection: Connection, jobs: Sequence[VideoJob | ImageBatch], storage: Storage, *, hint: str | None = None
+) -> Look:
     """Look at jobs of one server, as far as two requests a minute reach; those left out come in a later round.
 
     Args:
         connection: The server that all of them were made at, and as whom to ask.
         jobs: The jobs.
         storage: The store whose wakers share the two requests.
+        hint: Id of a job that is finished, as somebody says who was proved to know. It is looked at in any case.
 
     Raises:
         errors.StoreError: The store can't be read or written.
@@ -139,6 +142,8 @@ async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | Image
     now = clock.now()
     needed = (PER_MINUTE if lists else SINGLE_LOOKS_PER_MINUTE) if len(films) + len(orders) > 1 else 1
     room = min(needed, record.room(now, PER_MINUTE if lists else SINGLE_LOOKS_PER_MINUTE))
+    hint = hint if hint in films or hint in orders else None
+    room += hint is not None
     if not room:
         return look
     record = record.model_copy(update={"asked": (*record.lately(now), *[now] * room)})
@@ -146,7 +151,7 @@ async def look_at_server(connection: Connection, jobs: Sequence[VideoJob | Image
     if version is None:  # another waker looks
         return look
     asking = _Asking(at, films, orders, room, lists=lists)
-    await asking.run()
+    await asking.run(hint)
     look.finished |= asking.finished
     look.requests = asking.requests
     standings = _standings(record, films, asking.states, now, look)
@@ -171,8 +176,10 @@ class _Asking:
         self.pause: float | None = None
         self.requests = 0
 
-    async def run(self) -> None:
+    async def run(self, hint: str | None) -> None:
         try:
+            if hint:
+                await self._one(hint)
             await self._pages()
             left = [*self._films, *self._orders]
             clock.dice().shuffle(left)  # no waker remembers whose turn it is

@@ -40,7 +40,7 @@ async def campaign(
     image_credentials: OptionalCredentials = None,
     concurrency: int = 32,
     retry_failed: bool = False,
-    wait: Literal["worker", "suspend"] = "worker",
+    wait: SkipJsonSchema[Literal["worker", "suspend"]] = "worker",
 ) -> Manifest | State[Any]:
     """Make all shots of a file, and publish them; one that fails loses no other.
 
@@ -60,7 +60,7 @@ async def campaign(
         concurrency: How many are made at once, at each provider.
         retry_failed: Buy again what failed before in this scope.
         wait: Where to wait for the videos: "worker" keeps the process; "suspend" lets the flow run sleep, see
-            docs/waiting.md.
+            docs/waiting.md. Not in the form: a deployment decides it.
     """
     logger = run_logger()
     wanted = await read_shots(shots, defaults)

@@ -19,7 +19,7 @@ async def storyboard(
     store: AnyStore = None,
     destination: SkipJsonSchema[AnyStore] = None,
     image_credentials: OptionalCredentials = None,
-    wait: Literal["worker", "suspend"] = "worker",
+    wait: SkipJsonSchema[Literal["worker", "suspend"]] = "worker",
 ) -> Manifest:
     """Chain image -> image-to-video -> remix, and publish the results.
 
@@ -32,7 +32,7 @@ async def storyboard(
         destination: Another store to publish the results to. Not in the form: give it in code, YAML or JSON.
         image_credentials: Who makes the picture, where that is somebody else.
         wait: Where to wait for the videos: "worker" keeps the process; "suspend" lets the flow run sleep, see
-            docs/waiting.md.
+            docs/waiting.md. Not in the form: a deployment decides it.
     """
 
     async def film(request: VideoRequest | RemixRequest) -> Asset:

@@ -76,9 +76,12 @@ def warnings():
 
 async def call(method, path, **body):
     async with httpx.AsyncClient(base_url=PREFECT_API_URL.value(), timeout=30) as client:
-        answer = await client.request(method, path, json=body or None)
-    answer.raise_for_status()
-    return answer
+        for _ in range(20):
+            answer = await client.request(method, path, json=body or None)
+            if answer.status_code != 503:  # so the server says that its database is busy
+                break
+            await asyncio.sleep(0.5)
+    return answer.raise_for_status()
 
 
 async def form(run_id):

@@ -73,7 +73,8 @@ def run(
         ) from error
     with provider:
         typer.echo(_welcome(provider.url, provider.azure_url, profile, profiles[profile], served))
-        ended.wait()
+        while not ended.wait(0.5):  # a signal that comes right before an endless wait would not end it
+            pass
     typer.echo(f"Stopped. Accepted: {len(provider.images)} image requests, {len(provider.jobs)} video jobs.")
 
 

@@ -36,7 +36,9 @@ def test_a_flow_asks_prefect_for_nothing_more_when_it_has_more_jobs(transfers, p
     assert five.requests["create"] == five.requests["content"] == five.lag["count"] == 5
     for row in (one, five):
         row.prefect_requests.pop("POST logs", None)  # as many as there are lines and seconds
-    assert one.prefect_requests == five.prefect_requests
+    # A server that is busy is asked again now and then; one more per job would be four more.
+    more = {kind: count - one.prefect_requests.get(kind, 0) for kind, count in five.prefect_requests.items()}
+    assert {kind: count for kind, count in more.items() if count > 2} == {}
 
 
 def test_the_floor_does_its_work_in_a_flow_too(transfers, prefect_server):

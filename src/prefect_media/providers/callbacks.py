@@ -10,8 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from openai import InvalidWebhookSignatureError, OpenAI
-
 from ..runtime import clock
 
 TOLERANCE = 300
@@ -34,6 +32,8 @@ class Callbacks:
     """Tells real calls from others, and which job they are about. Each call counts once."""
 
     def __init__(self, secret: str) -> None:
+        from openai import OpenAI
+
         self._secret = secret
         self._sdk = OpenAI(api_key="none is needed", webhook_secret=secret)
         self._seen: dict[str, float] = {}
@@ -66,6 +66,8 @@ class Callbacks:
         self._seen.pop(headers.get("webhook-id", ""), None)
 
     def _verified(self, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        from openai import InvalidWebhookSignatureError
+
         call = headers.get("webhook-id", "")
         if not 0 < len(call) <= LONGEST_ID:
             raise Refused

@@ -63,10 +63,10 @@ async def campaign(
             docs/waiting.md. Not in the form: a deployment decides it.
     """
     logger = run_logger()
-    wanted = await read_shots(shots, defaults)
+    listed = await read_shots(shots, defaults)
     makers = {True: credentials, False: image_credentials or credentials}
     connections = {films: await connection_to(maker) for films, maker in makers.items()}
-    quotes = [quote.usd for quote in quotes_of(wanted, lambda shot: connections[_is_video(shot)])]
+    quotes = [quote.usd for quote in quotes_of(listed, lambda shot: connections[_is_video(shot)])]
     usd = sum(each for each in quotes if each is not None)
     unknown = f", and {quotes.count(None)} of them have no known price" if None in quotes else ""
     logger.info("%d shots for %.2f USD%s", len(quotes), usd, unknown)
@@ -87,15 +87,15 @@ async def campaign(
         return [(mine[made.index].place, made) async for made in each]
 
     # In the order of the file where one provider makes them all, so that a budget goes to what stands first.
-    groups = [(credentials, wanted)]
+    groups = [(credentials, listed)]
     if image_credentials:
-        groups = [(maker, [shot for shot in wanted if _is_video(shot) is films]) for films, maker in makers.items()]
+        groups = [(maker, [shot for shot in listed if _is_video(shot) is films]) for films, maker in makers.items()]
     if wait == "suspend":  # the pictures first, which are made in this process
         made = [await shoot(*group) for group in reversed(groups)]
     else:
         made = await asyncio.gather(*(shoot(*group) for group in groups))
-    found = dict(chain(*made))
-    outcomes = [(shot, found[shot.place]) for shot in wanted]
+    by_place = dict(chain(*made))
+    outcomes = [(shot, by_place[shot.place]) for shot in listed]
     failed = [f"{shot.place}: {made.error}" for shot, made in outcomes if made.error]
     assets = [asset for _, made in outcomes for asset in made.assets]
     manifest = None
@@ -109,7 +109,7 @@ async def campaign(
     if manifest and not failed:
         return manifest
     where = f"; the others are published: {manifest.uri}" if manifest else ""
-    return Failed(message=f"{len(failed)} of {len(wanted)} shots failed{where}. The first: {failed[0]}")
+    return Failed(message=f"{len(failed)} of {len(listed)} shots failed{where}. The first: {failed[0]}")
 
 
 def _is_video(shot: Shot) -> bool:

@@ -56,8 +56,8 @@ def list_purchases(
         raise InvalidRequest(f"there is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
     if limit is None and not as_json and sys.stdout.isatty():
         limit = LIMIT
-    wanted = _Wanted(tuple(states), scope, since and since.replace(tzinfo=UTC), limit or None)
-    asyncio.run(_list(store, wanted, as_json=as_json))
+    filters = _Wanted(tuple(states), scope, since and since.replace(tzinfo=UTC), limit or None)
+    asyncio.run(_list(store, filters, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class _Wanted:
         keys = await ledger.keys_by_change((self.since - CLOCKS_APART).timestamp() if self.since else 0.0)
         if self.limit is None:
             keys.reverse()
-        found = (record async for record in ledger.purchases(print_skipped, keys) if self._has(record))
+        matching = (record async for record in ledger.purchases(print_skipped, keys) if self._has(record))
         if self.limit is None:
-            async for record in found:
+            async for record in matching:
                 yield record
             return
         records: list[Record] = []
-        async for record in found:
+        async for record in matching:
             records.append(record)
             if len(records) == self.limit:
                 break
@@ -95,16 +95,16 @@ class _Wanted:
         )
 
 
-async def _list(store: str | None, wanted: _Wanted, *, as_json: bool) -> None:
+async def _list(store: str | None, filters: _Wanted, *, as_json: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
     if store:  # the default one begins with the first purchase
         refuse_missing_folder(ledger.storage)
     if as_json:
-        await _print_json(wanted.of(ledger))
+        await _print_json(filters.of(ledger))
         return
-    records = sorted([record async for record in wanted.of(ledger)], key=_age)
+    records = sorted([record async for record in filters.of(ledger)], key=_age)
     if not records:
-        kind = " of that kind" if wanted.states or wanted.scope or wanted.since else ""
+        kind = " of that kind" if filters.states or filters.scope or filters.since else ""
         typer.echo(f"No purchases{kind} on the ledger of {ledger.storage.url}")
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
@@ -113,8 +113,8 @@ async def _list(store: str | None, wanted: _Wanted, *, as_json: bool) -> None:
     for record in records:
         table.add_row(*map(Text, row_of(record)))  # not as markup: prompts have brackets
     print_table(table)
-    if len(records) == wanted.limit:
-        typer.echo(f"The {wanted.limit} that changed last; --limit 0 lists all", err=True)
+    if len(records) == filters.limit:
+        typer.echo(f"The {filters.limit} that changed last; --limit 0 lists all", err=True)
 
 
 async def _print_json(records: AsyncIterator[Record]) -> None:

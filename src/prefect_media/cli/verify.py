@@ -26,12 +26,12 @@ def verify(
         url: Address of a manifest, or of the folder it is in.
         as_json: Whether to print JSON.
     """
-    manifest, found = asyncio.run(_verify(url))
+    manifest, verification = asyncio.run(_verify(url))
     if as_json:
-        print_json(found.model_dump(mode="json") | {"ok": found.ok})
+        print_json(verification.model_dump(mode="json") | {"ok": verification.ok})
     else:
-        _print(manifest, found)
-    if not found.ok:
+        _print(manifest, verification)
+    if not verification.ok:
         raise typer.Exit(1)
 
 
@@ -40,24 +40,24 @@ async def _verify(url: str) -> tuple[Manifest, Verification]:
     return manifest, await manifest.averify(strict=False)
 
 
-def _print(manifest: Manifest, found: Verification) -> None:
+def _print(manifest: Manifest, verification: Verification) -> None:
     console = console_for_tables()
-    console.print(_table(manifest, found))
+    console.print(_table(manifest, verification))
     total = sum(asset.size_bytes for asset in manifest.assets)
     result = (
         f"{len(manifest.assets)} assets, {total / 1e6:.1f} MB: all as published"
-        if found.ok
-        else f"{len(found.wrong)} of {len(manifest.assets)} assets are not as published"
+        if verification.ok
+        else f"{len(verification.wrong)} of {len(manifest.assets)} assets are not as published"
     )
     console.print(result, highlight=False)
 
 
-def _table(manifest: Manifest, found: Verification) -> Table:
+def _table(manifest: Manifest, verification: Verification) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("asset", "bytes", "SHA-256", "found", "what is wrong"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "found")
-    folder = found.uri.rpartition("/")[0] + "/"
-    for asset, finding in zip(manifest.assets, found.findings, strict=True):
+    folder = verification.uri.rpartition("/")[0] + "/"
+    for asset, finding in zip(manifest.assets, verification.findings, strict=True):
         table.add_row(
             Text(asset.uri.removeprefix(folder)),  # as text: a name may look like markup
             str(asset.size_bytes),

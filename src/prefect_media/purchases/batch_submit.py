@@ -128,7 +128,12 @@ async def _submit(
                 ours = {part.record.key for part in mine}
                 file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
+                async def doubted(part: Claim) -> Claim:
+                    return await ledger.swap(part, doubtful=True) or part
+
                 async def create(ready: Ready) -> BatchState:
+                    if claim.passed_over:  # should this batch come to nothing, the one before may still have made them
+                        mine[:] = await each(mine, doubted)
                     return await batches.create(connection, file_id, key, ready=ready)
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)

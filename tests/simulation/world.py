@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import sys
 from collections import Counter
 from collections.abc import MutableMapping
 from contextlib import contextmanager
@@ -477,6 +478,7 @@ class _Own(MutableMapping[Any, Any]):
         self._mine()[key] = True
 
 
+_ALL_TASKS: Any = getattr(asyncio.tasks, "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks")
 _PATCHES: list[tuple[Any, str, Any]] = [
     (per_loop, "_by_loop", _ByProcess()),
     (experience, "_of", _Own()),
@@ -504,7 +506,7 @@ def _living_in(world: World):
     known = dialects.dialects()
     if "simulated-billed" not in known:
         known["simulated-billed"] = replace(known["openai"], name="simulated-billed", cost="usage.cost")
-    asyncio.tasks._all_tasks.add = id  # nobody asks for all tasks, and a weak set of them is slow
+    _ALL_TASKS.add = id  # nobody asks for all tasks, and a weak set of them is slow
     collecting = gc.isenabled()
     gc.disable()  # what died must not be collected, and so end, in the middle of a history
     try:
@@ -514,7 +516,7 @@ def _living_in(world: World):
         yield
     finally:
         clock.source = source
-        del asyncio.tasks._all_tasks.add
+        del _ALL_TASKS.add
         for place, name, value in before:
             setattr(place, name, value)
         if collecting:

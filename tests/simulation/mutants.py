@@ -243,6 +243,9 @@ MUTANTS: dict[str, list[Edit]] = {
     "a resubmitted batch clears the doubt": [
         Edit(batch_submit, "_enlist", "doubtful=True, attempt", "doubtful=False, attempt")
     ],
+    "a batch ordered in spite of a doubt leaves its parts without one": [
+        Edit(batch_submit, "_submit", "if claim.passed_over:", "if False:")
+    ],
     "a batch that was refused stays refused": [
         Edit(batch_submit, "_claim_or_submit", "ledger.claim(intended, retry_failed=True)", "ledger.claim(intended)")
     ],

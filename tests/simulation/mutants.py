@@ -148,6 +148,14 @@ MUTANTS: dict[str, list[Edit]] = {
     "what is certain never wins": [
         Edit(record_merge, "_outweighs", 'return theirs.state in ("intent", "in_doubt") or', "return"),
     ],
+    "a write that failed is repeated over what others wrote": [
+        Edit(
+            ledger,
+            "Ledger._moved",
+            "theirs, version = found",
+            "theirs, version = found\n            claim.version = version",
+        )
+    ],
     "writes without If-Match": [
         Edit(store, "Storage.replace", ".replace(full, data, version)", ".put(full, data, '') or '0'")
     ],

@@ -259,23 +259,25 @@ class Ledger(Records):
         async with claim.busy:
             doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
             record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
+            version = claim.version
             for number in tries():
                 await back_off(number)
                 when = Moment.now()
-                version = await self.storage.replace(path_of(record.key), json_of(record), claim.version)
-                if version is not None:
+                written = await self.storage.replace(path_of(record.key), json_of(record), version)
+                if written is not None:
                     claim.record = record
-                    claim.note_written(record, version, when)
+                    claim.note_written(record, written, when)
                     return record
                 found = await self.get(record.key)
                 if found is None:
                     raise _vanished(record)
-                theirs, claim.version = found
+                # Not the claim's version yet: if writing fails now, the next try has to merge once more.
+                theirs, version = found
                 if theirs.lease and theirs.lease.owner == claim.owner:
                     continue  # our own renewal, the reply to which was lost
                 merged = merge(record, theirs)
                 if merged is theirs:
-                    claim.record = theirs
+                    claim.record, claim.version = theirs, version
                     return theirs
                 record = merged
             raise _never_matched(record)

@@ -14,7 +14,6 @@ from prefect_media.errors import InvalidRequest, StoreError
 from prefect_media.manifest import NAME, Manifest, hash_of
 from prefect_media.purchases.media_keys import short_id
 from prefect_media.runtime.hashing import sha256_of
-from prefect_media.settings import settings
 from prefect_media.storage.attributes import Attributes, check
 from prefect_media.storage.store import Storage, storage_of
 
@@ -22,6 +21,12 @@ from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
 from .events import send_published
 from .page_writer import publish_on_page
 from .retried import RETRIED, sync_twin
+
+COPIES_AT_ONCE = 32
+"""Copies inside a server; those that pass through this machine wait for one of its few transfers."""
+
+LISTED_MOST, LISTED_FOR_EACH = 1000, 10
+"""A folder is listed, a thousand a request, unless so many more lie in it that asking for each copy costs less."""
 
 
 @task(name="publish", **RETRIED)
@@ -95,6 +100,7 @@ async def apublish(
 
     copies = dict(zip(_names(assets), assets, strict=True))
     uris = await _all_copied(copies, target, lead, attributes, reread)
+    await _check_sizes(copies, target, lead)
     published = [
         asset.model_copy(update={"uri": uris[name]}) for name, asset in zip(_names(assets), assets, strict=True)
     ]
@@ -135,12 +141,16 @@ def _with_hash(name: str, asset: Asset) -> str:
 async def _all_copied(
     copies: Mapping[str, Asset], target: Storage, lead: str, attributes: Attributes, reread: bool
 ) -> dict[str, str]:
-    """Copy several at once, and say where each lies; when one fails, none is begun any more."""
-    turns = asyncio.Semaphore(settings().max_transfers)
+    """Copy many at once, and say where each lies; when one fails, none is begun any more."""
+    turns = asyncio.Semaphore(COPIES_AT_ONCE)
+    there = await _sizes(target, lead, [lead + name for name in copies])
 
     async def copied(name: str, asset: Asset) -> str:
+        key = lead + name
         async with turns:
-            return await _copied(asset, target, lead + name, attributes, reread)
+            size = there[key] if there is not None else await target.size(key)
+            await _copied(asset, target, key, size, attributes, reread)
+        return target.uri(key)
 
     tasks = [asyncio.ensure_future(copied(name, asset)) for name, asset in copies.items()]
     try:
@@ -151,28 +161,69 @@ async def _all_copied(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _copied(asset: Asset, target: Storage, key: str, attributes: Attributes, reread: bool) -> str:
+async def _sizes(target: Storage, lead: str, keys: Sequence[str]) -> dict[str, int | None] | None:
+    """The size of each key in bytes, None of those that are not there; or nothing where each is to be asked for."""
+    if target.scheme == "file":  # asking for each costs nothing
+        return None
+    sizes = dict[str, int | None].fromkeys(keys)
+    listed = 0
+    async for key, size in target.list(lead):
+        if key in sizes:
+            sizes[key] = size
+        listed += 1
+        if listed > LISTED_MOST + LISTED_FOR_EACH * len(keys):
+            return None
+    return sizes
+
+
+async def _check_sizes(copies: Mapping[str, Asset], target: Storage, lead: str) -> None:
+    """See for all at once that what was published lies there, whatever the server said of each copy.
+
+    Raises:
+        errors.StoreError: One does not.
+    """
+    sizes = await _sizes(target, lead, [lead + name for name in copies])
+    for name, asset in copies.items() if sizes else ():
+        key = lead + name
+        size = sizes[key] if sizes and sizes[key] == asset.size_bytes else await target.size(key)  # lists may be late
+        if size != asset.size_bytes:
+            has = "is not there" if size is None else f"has {size} bytes instead of {asset.size_bytes}"
+            raise StoreError(f"the copy {target.uri(key)} {has}; publish it again")
+
+
+async def _copied(
+    asset: Asset, target: Storage, key: str, size: int | None, attributes: Attributes, reread: bool
+) -> None:
+    """Copy an asset, unless the same is there already.
+
+    Args:
+        asset: What to copy.
+        target: Where to.
+        key: The key of the copy.
+        size: The size in bytes of what is there; None if nothing is.
+        attributes: How the copy is to be served and kept.
+        reread: Whether what is there, or what the server copied, is read and hashed.
+    """
     noted = {"sha256": asset.sha256}
     if attributes.given:
         noted["published_with"] = attributes.fingerprint
-    if not await _is_there(asset, target, key, noted) or (reread and await hash_of(target, key) != asset.sha256):
-        storage, source = storage_of(asset.uri)
-        await storage.copy(
-            source,
-            target,
-            key,
-            content_type=asset.content_type,
-            sha256=asset.sha256,
-            attributes=replace(attributes, metadata=noted),
-            reread=reread,
-        )
-    return target.uri(key)
+    same = size == asset.size_bytes and await _is_same(asset, target, key, noted)
+    if same and (not reread or await hash_of(target, key) == asset.sha256):
+        return
+    storage, source = storage_of(asset.uri)
+    await storage.copy(
+        source,
+        target,
+        key,
+        content_type=asset.content_type,
+        sha256=asset.sha256,
+        attributes=replace(attributes, metadata=noted),
+        reread=reread,
+    )
 
 
-async def _is_there(asset: Asset, target: Storage, key: str, noted: Mapping[str, str]) -> bool:
+async def _is_same(asset: Asset, target: Storage, key: str, noted: Mapping[str, str]) -> bool:
     """Whether the same was published there before: by a note on the object or, in a folder, by reading the file."""
-    if await target.size(key) != asset.size_bytes:
-        return False
     if target.scheme == "file":
         return await hash_of(target, key) == asset.sha256
     found = await target.fetch_metadata(key)

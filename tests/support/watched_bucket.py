@@ -26,7 +26,8 @@ class Asked:
 class WatchedBuckets:
     """The buckets of `s3` (the fixture), by an address of their own: `requests` is what was asked for.
 
-    `meddle` is called with each request after it was answered by the server and before the answer is passed on;
+    `meddle` is called with each request after it was answered by the server and before the answer is passed on, and
+    may return another body of it;
     `refuse` is called before, and answers in the server's place unless it returns None.
     """
 
@@ -53,7 +54,7 @@ class WatchedBuckets:
                 reply = line.getresponse()
                 data = reply.read()
                 line.close()
-                watched.meddle(asked)
+                data = watched.meddle(asked) or data
                 self.send(reply.status, data, reply.getheaders())
                 return None
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -227,14 +228,15 @@ def spoil(watched, size, parts=False):
         if asked.is_copy:
             bucket, _, key = asked.path.lstrip("/").partition("/")
             if not parts:
-                watched.client.put_object(Bucket=bucket, Key=key, Body=b"\xff" * size)
-                return
+                tag = watched.client.put_object(Bucket=bucket, Key=key, Body=b"\xff" * size)["ETag"]
+                return f"<CopyObjectResult><ETag>{tag}</ETag></CopyObjectResult>".encode()
             upload = watched.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             which = {"Bucket": bucket, "Key": key, "UploadId": upload}
             part = watched.client.upload_part(**which, PartNumber=1, Body=b"\xff" * size)
             watched.client.complete_multipart_upload(
                 **which, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
             )
+        return None
 
     watched.meddle = meddle
 
@@ -260,11 +262,38 @@ async def test_a_copy_that_has_no_telling_etag_is_seen_when_it_is_read(watched):
 
 
 async def test_a_copy_of_another_size_is_refused(watched):
+    """Even if the server said that it copied everything, a look at the folder shows it."""
     fox, target = await made(watched.store()), watched.store()
     spoil(watched, len(FILM) - 1, parts=True)
-    with pytest.raises(DownloadCorrupt):
+    with pytest.raises(
+        StoreError, match=rf"fox.mp4 has {len(FILM) - 1} bytes instead of {len(FILM)}; publish it again"
+    ):
         await apublish.fn(fox, target, prefix="a")
-    assert await keys(target) == []
+    assert await keys(target) == ["a/fox.mp4"], "and no manifest, which would call it published"
+
+
+async def test_a_copy_costs_two_requests(watched):
+    """One to the original, one that copies; the folder is listed before and after, the manifest read and written."""
+    films = [await made(watched.store(), f"media/{n}.mp4", FILM + bytes([n])) for n in range(40)]
+    target = watched.store()
+    watched.requests.clear()
+    await apublish.fn(films, target, prefix="a")
+    assert len(watched.requests) <= 2 * len(films) + 4
+    watched.requests.clear()
+    await apublish.fn(films, target, prefix="a")
+    assert len(watched.requests) <= len(films) + 4, "and to see that it is there takes one"
+
+
+async def test_what_lies_beside_is_not_listed_for_ever(watched, monkeypatch):
+    monkeypatch.setattr(sys.modules["prefect_media.tasks.publish"], "LISTED_MOST", 5)
+    target = watched.store()
+    for n in range(20):
+        await target.storage().put(f"a/old-{n}.txt", b"old", content_type="text/plain")
+    fox = await made(watched.store())
+    first = await apublish.fn(fox, target, prefix="a")
+    watched.requests.clear()
+    assert await apublish.fn(fox, target, prefix="a") == first
+    assert not [asked for asked in watched.requests if asked.is_copy]
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])

@@ -13,6 +13,19 @@ Proof = Literal["same", "unknown", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """A copy that a server made.
+
+    Attributes:
+        size_bytes: How large the original is.
+        proof: Whether the copy is the same.
+    """
+
+    size_bytes: int
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
 class StorageOptions:
     """How to reach a place. What is left out comes from the environment, as boto3 finds it."""
 
@@ -73,7 +86,7 @@ class Place(Protocol):
     def copies_to(self, other: Any, attributes: Attributes) -> bool: ...
     async def copy(
         self, key: str, target: Any, target_key: str, content_type: str, attributes: Attributes
-    ) -> Proof: ...
+    ) -> Copied: ...
     async def sign(self, key: str, expires_in: timedelta) -> str | None: ...
     async def delete(self, key: str) -> None: ...
     def list(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:

@@ -19,7 +19,7 @@ from ..errors import StoreError
 from ..runtime.per_loop import shared
 from ..runtime.transfers import BLOCK_BYTES, connections
 from .attributes import NONE, Attributes
-from .base import Proof, StorageOptions
+from .base import Copied, StorageOptions
 from .body import Body
 from .explain import explain, explain_boto3
 from .login import endpoint_of, open_bucket
@@ -200,25 +200,27 @@ class Bucket:
             return self.endpoint == other.endpoint and _login(self.options) == _login(other.options)
         return other is self and not attributes.given  # the copies of obstore are as the originals are
 
-    async def copy(self, key: str, target: Bucket, target_key: str, content_type: str, attributes: Attributes) -> Proof:
+    async def copy(
+        self, key: str, target: Bucket, target_key: str, content_type: str, attributes: Attributes
+    ) -> Copied:
         if self.scheme == "s3":
             return await target.copied_from(self.bucket, key, target_key, content_type, attributes)
-        with self._explained(key):
+        async with self._asking(key):
+            size = (await self.store.head_async(key))["size"]
             await self.store.copy_async(key, target_key)
-        return "unknown"
+        return Copied(size, "unknown")
 
     async def copied_from(
         self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes
-    ) -> Proof:
-        from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
-        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
-
-        try:
-            if self._copier is None:
+    ) -> Copied:
+        if self._copier is None:
+            with self._explained_boto3(self.name, target_key):
                 self._copier = await asyncio.to_thread(S3Copier, self.bucket, self.options, self.endpoint)
-            return await asyncio.to_thread(self._copier.copy, bucket, key, target_key, content_type, attributes)
-        except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise explain_boto3(error, self.name, target_key, self.endpoint, self.profile) from None
+        copier, run = self._copier, asyncio.get_running_loop().run_in_executor
+        with self._explained_boto3(f"s3://{bucket}", key):
+            source = await run(copier.threads, copier.head, bucket, key)
+        with self._explained_boto3(self.name, target_key):
+            return await run(copier.threads, copier.copy, source, bucket, key, target_key, content_type, attributes)
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
         from obstore import sign_async
@@ -289,6 +291,16 @@ class Bucket:
         async with shared("requests to buckets", lambda: asyncio.Semaphore(REQUESTS_AT_ONCE)):
             with self._explained(key):
                 yield
+
+    @contextmanager
+    def _explained_boto3(self, bucket: str, key: str) -> Generator[None]:
+        from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
+        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+        try:
+            yield
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise explain_boto3(error, bucket, key, self.endpoint, self.profile) from None
 
     @contextmanager
     def _explained(self, key: str = "") -> Generator[None]:

@@ -25,7 +25,7 @@ from .body import Body
 from .mounts import find_flaw
 
 if TYPE_CHECKING:
-    from .base import Proof
+    from .base import Copied
 
 PART = ".prefect-media-part-"
 LOCK = ".prefect-media-lock"
@@ -125,7 +125,7 @@ class Folder:
 
     async def copy(
         self, key: str, target: object, target_key: str, content_type: str, attributes: Attributes
-    ) -> "Proof":
+    ) -> "Copied":
         raise NotImplementedError  # `copies_to` says so
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:

@@ -102,7 +102,7 @@ def _open_s3(
     return S3Store(name, config=config, client_options=client, retry_config=retry, credential_provider=credentials)
 
 
-def boto3_client(options: "StorageOptions", endpoint: str | None) -> "tuple[Any, datetime | None]":
+def boto3_client(options: "StorageOptions", endpoint: str | None, *, connections: int) -> "tuple[Any, datetime | None]":
     """An S3 client of boto3 with the same login, for what obstore can't do; and until when it works, if not always."""
     from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 
@@ -118,6 +118,7 @@ def boto3_client(options: "StorageOptions", endpoint: str | None) -> "tuple[Any,
     config = Config(
         s3={"addressing_style": "virtual" if options.path_style is False else "path"},
         retries={"mode": "standard", "max_attempts": 4},
+        max_pool_connections=connections,
         connect_timeout=5,
         read_timeout=300,  # a copy of a gigabyte answers when it is made
     )

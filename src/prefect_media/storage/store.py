@@ -3,10 +3,9 @@
     store = storage_at("s3://bucket/prefix")
     stored = await store.put("pictures/a.png", data, content_type="image/png")
 
-A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked
-for leaves nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and
-machines. Folders are served by `folder`, buckets by `bucket`; `places`
-opens them.
+A key exists only when its content is whole: a body that breaks off, is too short or is not what was asked for leaves
+nothing behind. `create`, `replace` and `fetch` are compare-and-swap between processes and machines. Folders are served
+by `folder`, buckets by `bucket`.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from ..runtime.transfers import Block, run_transfer
 from ..settings import settings
 from .address import address_of, parse_address, shown
 from .attributes import NONE, Attributes
-from .base import Place, StorageOptions, Stored, Versioned
+from .base import Copied, Place, StorageOptions, Stored, Versioned
 from .body import Body, Given, Source
 from .places import place_at
 from .probe import probe
@@ -202,31 +201,32 @@ class Storage:
             target: The store to copy to.
             target_key: Where to, there.
             content_type: What it is.
-            sha256: The hash on record. A streamed copy must match it; for a copy inside the server, where no
-                byte passes here, it saves reading the copy back to hash it.
+            sha256: The hash on record. A streamed copy must match it; it saves reading back what the server copied.
             attributes: How the copy is to be served and kept. A copy inside the server keeps what is left out.
             reread: Whether a copy inside the server is read back and hashed all the same.
         """
         full, target_full = self._full(key), target._full(target_key)
         place, target_place = await self._place(), await target._place()
-        size = await place.size(full)
-        if size is None:
-            raise _missing(self.uri(key))
         same = place is target_place and full == target_full
-        inside, proof = place.copies_to(target_place, attributes), "unknown"
-        if inside and not (same and attributes == NONE):
+        copied: Copied | None = None
+        if same and attributes == NONE:
+            copied = Copied(await self._size_of(key), "unknown")
+        elif place.copies_to(target_place, attributes):
             try:
-                proof = await place.copy(full, target_place, target_full, content_type, attributes)
+                copied = await place.copy(full, target_place, target_full, content_type, attributes)
             except StoreError as refusal:
+                if refusal.details.get("missing"):
+                    raise _missing(self.uri(key)) from None
                 if refusal.transient or place is target_place:
-                    raise
-                inside = False  # a login may read here and write there, and still not do both in one request
-        if not inside:
+                    raise  # else: a login may read here and write there, and still not do both in one request
+        if copied is None:
+            size = await self._size_of(key)
             # obstore can't read inside of a write, so what is read from one bucket for another is read elsewhere
             source = Given(read_elsewhere(place.blocks(full)), size, sha256)
             stored = await target.upload(lambda _: (target_key, content_type), source, attributes=attributes)
         else:
-            known = sha256 if proof != "differs" and not reread else None
+            size = copied.size_bytes
+            known = sha256 if copied.proof != "differs" and not reread else None
             found = known or await self._hash(target_place, target_full)
             if sha256 not in (None, found):
                 if not same:
@@ -235,10 +235,15 @@ class Storage:
                     f"the copy {target.uri(target_key)} does not match its SHA-256 and was not kept; copy it again"
                 )
             stored = Stored(target.uri(target_key), size, found)
-        landed = await target_place.size(target_full)
-        if landed != size:
+        proven = copied is not None and copied.proof == "same"
+        if not proven and (landed := await target_place.size(target_full)) != size:
             raise StoreError(f"the copy {stored.uri} has {landed} bytes instead of {size}; copy it again")
         return stored
+
+    async def _size_of(self, key: str) -> int:
+        if (size := await self.size(key)) is None:
+            raise _missing(self.uri(key))
+        return size
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
         """A link that lets anybody read `key` for that long; None for folders, which have no links."""
@@ -334,8 +339,7 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     """
     with _lock:
         known = list(_storages.values())
-    found = [(storage, key) for storage in known if (key := storage.key_of(uri)) is not None]
-    if found:
+    if found := [(storage, key) for storage in known if (key := storage.key_of(uri)) is not None]:
         return max(reversed(found), key=lambda hit: (len(hit[0].url), hit[0].options != StorageOptions()))
     scheme, root, _ = parse_address(uri)
     parent = Path(root).parent.as_uri() if scheme == "file" else address_of(scheme, root, "")

@@ -1,5 +1,6 @@
 """Settings of a machine or deployment: environment variables that begin with `PREFECT_MEDIA_`."""
 
+import re
 from functools import lru_cache
 from typing import Literal
 
@@ -7,6 +8,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .key_template import DEFAULT_TEMPLATE, checked_template
+
+CALLBACK_URL = re.compile(r"(https://[^\s/:@?#]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?([/?]\S*)?")
+"""HTTPS, as servers demand; or this machine, for tests."""
 
 
 class Settings(BaseSettings):
@@ -55,6 +59,11 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=600.0, gt=0, description="Seconds without a change of a job after which a warning is logged."
     )
+    callback_url: str | None = Field(
+        default=None,
+        description="Public HTTPS address of prefect-media receive, its path included, sent along with video jobs to "
+        "servers that call when a job ends, such as https://example.com/openrouter.",
+    )
     allow_private_urls: bool = Field(
         default=False,
         description="Whether reference URLs, and links in answers, may lead to private and loopback addresses.",
@@ -71,6 +80,13 @@ class Settings(BaseSettings):
     max_video_bytes: int = Field(
         default=8 * 1024**3, ge=1, description="Largest video that is downloaded, in bytes; 8 GiB by default."
     )
+
+    @field_validator("callback_url")
+    @classmethod
+    def _check_callback_url(cls, url: str | None) -> str | None:
+        if url is not None and not CALLBACK_URL.fullmatch(url):
+            raise ValueError("PREFECT_MEDIA_CALLBACK_URL is no public address; use one that begins with https://")
+        return url
 
     @field_validator("key_template")
     @classmethod

@@ -16,19 +16,22 @@ from deployed import Deployed
 from prefect import flow
 from prefect_media.blocks import MediaStore
 from prefect_media.tasks.waiting import auntil_finished
-from webhooks import event, signed
+from webhooks import event, signed, signed_by_openrouter
 
 from prefect_media import ImageRequest, VideoRequest, asubmit_image_batch, asubmit_video
+from prefect_media.simulator import Simulator
 from prefect_media.waiting import records
 
 NAME = "called"
-SECRET, OWN = "a secret that OpenAI made", "a secret of my own servers"
+ROUTED = "called-by-openrouter"
+SECRET, ROUTING, OWN = "a secret that OpenAI made", "a secret of the workspace", "a secret of my own servers"
 
 
 @contextmanager
 def receiver(store, env, **secrets):
     command = [sys.executable, "-m", "prefect_media", "receive", "--port", "0", "--store", str(store)]
-    environment = {**os.environ, **env, "OPENAI_WEBHOOK_SECRET": SECRET, "PREFECT_MEDIA_WEBHOOK_SECRET": OWN, **secrets}
+    ours = {"OPENAI_WEBHOOK_SECRET": SECRET, "OPENROUTER_WEBHOOK_SECRET": ROUTING, "PREFECT_MEDIA_WEBHOOK_SECRET": OWN}
+    environment = {**os.environ, **env, **ours, **secrets}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         address = re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+), until Ctrl-C\n", process.stderr.readline())
@@ -39,7 +42,7 @@ def receiver(store, env, **secrets):
         said = process.communicate(timeout=30)[1]
         assert process.returncode == 0, said
         assert said.endswith("Stopped\n")
-        assert SECRET not in said and OWN not in said
+        assert not [secret for secret in (SECRET, ROUTING, OWN) if secret in said]
     finally:
         process.kill()
 
@@ -100,6 +103,46 @@ async def test_signed_calls_wake_a_flow_run_and_others_change_nothing(prefect, m
         assert codes == {401, 429}
     assert await run.records() == []
     assert (len(media_simulator.jobs), len(media_simulator.batches)) == (1, 1)
+
+
+@flow(persist_result=False)
+async def asleep_at_two(store: str):
+    batch = await asubmit_image_batch(NAME, [ImageRequest(prompt="a", model="gpt-image-1")], store=store)
+    job = await asubmit_video(ROUTED, VideoRequest(prompt="b", model="boats-1", seconds=1, size="64x64"), store=store)
+    await auntil_finished([batch, job], suspend_after=0, store=store)
+
+
+async def test_what_providers_say_by_themselves_wakes_a_flow_run(prefect, tmp_path, monkeypatch, configure):
+    """OpenAI's `batch.completed` and OpenRouter's callback, signed and posted by the simulators; no waker is there."""
+    from prefect.settings import PREFECT_API_URL
+
+    monkeypatch.setattr("prefect_media.tasks.waiting.AWAKE", 1.0)
+    run = Deployed(asleep_at_two, MediaStore(url=str(tmp_path)), store=str(tmp_path))
+    await records.beat(run.storage, 60)
+    with (
+        receiver(tmp_path, {"PREFECT_API_URL": PREFECT_API_URL.value()}) as client,
+        Simulator(latency=3600, webhook_url=str(client.base_url.join("/openai")), webhook_secret=SECRET) as openai,
+        Simulator(latency=3600, profile="openrouter", webhook_secret=ROUTING) as openrouter,
+    ):
+        configure(callback_url=client.base_url.join("/openrouter"))
+        await openai.credentials.asave(NAME, overwrite=True)
+        await openrouter.credentials.asave(ROUTED, overwrite=True)
+        assert (await run.execute()).name == "Suspended"
+        openrouter.jobs[0].latency = 0
+        for _ in range(600):  # the receiver looks at the video
+            if any("/videos/" in request.path and request.status == 200 for request in openrouter.requests[2:]):
+                break
+            await asyncio.sleep(0.1)
+        assert (await run.state()).name == "Suspended", "the batch goes on"
+        forged = event("batch.completed", openai.batches[0].id)
+        assert client.post("/openrouter", content=forged, headers=signed(forged, ROUTING)).status_code == 401
+        old = signed_by_openrouter(forged, ROUTING, age=600)
+        assert client.post("/openrouter", content=forged, headers=old).status_code == 401
+        openai.batches[0].latency = 0
+        assert await woken(run) is not None
+        assert (await run.execute()).is_completed()
+    assert await run.records() == []
+    assert (len(openai.batches), len(openrouter.jobs)) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -21,14 +21,14 @@ from starlette.routing import Route
 from prefect_media.tasks.wake import make_round
 
 from ..errors import MediaError
-from ..providers.callbacks import Callbacks, Refused
+from ..providers.callbacks import Callbacks, Events, OpenRouterCallbacks, Refused
 from ..runtime import clock
 from ..storage.store import Storage
 from .options import StoreOption
 from .signals import end_of_command
 from .targets import storage_of_name
 
-OPENAI_SECRET, OWN_SECRET = "OPENAI_WEBHOOK_SECRET", "PREFECT_MEDIA_WEBHOOK_SECRET"
+SECRETS = ("OPENAI_WEBHOOK_SECRET", "OPENROUTER_WEBHOOK_SECRET", "PREFECT_MEDIA_WEBHOOK_SECRET")
 SHORTEST_SECRET = 16
 
 LARGEST_BODY = 64 * 1024
@@ -60,24 +60,30 @@ def receive(
     Raises:
         errors.MediaError: No secret is set, or one is too short, or the port is taken.
     """
-    asyncio.run(_listen(host, port, _callbacks(OPENAI_SECRET), _callbacks(OWN_SECRET), store))
+    openai, openrouter, own = map(_secret, SECRETS)
+    if not (openai or openrouter or own):
+        raise MediaError(
+            "nobody could prove who calls: set {} (OpenAI shows it when the webhook is created), {} (from the settings "
+            "of the workspace at OpenRouter), or {} for servers of your own".format(*SECRETS)
+        )
+    receiver = Receiver(
+        openai=Callbacks(openai) if openai else None,
+        openrouter=OpenRouterCallbacks(openrouter) if openrouter else None,
+        own=Callbacks(own) if own else None,
+    )
+    asyncio.run(_listen(host, port, receiver, store))
 
 
-def _callbacks(variable: str) -> Callbacks | None:
+def _secret(variable: str) -> str | None:
     secret = os.environ.get(variable)
     if secret is not None and len(secret) < SHORTEST_SECRET:
         raise MediaError(f"{variable} has {len(secret)} characters; use a random one of at least {SHORTEST_SECRET}")
-    return Callbacks(secret) if secret else None
+    return secret
 
 
-async def _listen(host: str, port: int, openai: Callbacks | None, own: Callbacks | None, store: str | None) -> None:
-    if not (openai or own):
-        raise MediaError(
-            f"nobody could prove who calls: set {OPENAI_SECRET} (OpenAI shows it when the webhook is created), or "
-            f"{OWN_SECRET} for servers of your own, or both"
-        )
+async def _listen(host: str, port: int, receiver: Receiver, store: str | None) -> None:
     storage = await storage_of_name(store)
-    receiver, ended = Receiver(openai, own), end_of_command()
+    ended = end_of_command()
     with _listener(host, port) as listener:
         config = uvicorn.Config(receiver.app(), log_config=None, access_log=False, limit_concurrency=MOST_CALLERS)
         server = _Server(config)
@@ -110,11 +116,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Receiver:
     """Takes calls, and wakes whoever waits for the jobs that they are about. A call is a hint: the job is looked at."""
 
     openai: Callbacks | None
+    openrouter: OpenRouterCallbacks | None
     own: Callbacks | None
     _jobs: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
     _lately: deque[float] = field(default_factory=deque[float])
@@ -123,7 +130,8 @@ class Receiver:
         """The application to be served."""
         return Starlette(
             routes=[
-                Route("/openai", self._event, methods=["POST"]),
+                Route("/openai", self._openai, methods=["POST"]),
+                Route("/openrouter", self._openrouter, methods=["POST"]),
                 Route("/done/{job_id}", self._done, methods=["POST"]),
             ]
         )
@@ -142,17 +150,24 @@ class Receiver:
             else:
                 typer.echo(f"Called for {job_id}: {len(done.woken)} resumed", err=True)
 
-    async def _event(self, request: Request) -> Response:
-        if self.openai is None:
+    async def _openai(self, request: Request) -> Response:
+        return await self._take_event(self.openai, request)
+
+    async def _openrouter(self, request: Request) -> Response:
+        return await self._take_event(self.openrouter, request)
+
+    async def _take_event(self, events: Events | None, request: Request) -> Response:
+        if events is None:
             return Response(status_code=404)
-        return await self._take(self.openai, request, None)
+        return await self._take(events, request, lambda body: events.job_of_event(request.headers, body))
 
     async def _done(self, request: Request) -> Response:
-        if self.own is None:
+        own, job_id = self.own, request.path_params["job_id"]
+        if own is None:
             return Response(status_code=404)
-        return await self._take(self.own, request, request.path_params["job_id"])
+        return await self._take(own, request, lambda body: own.job_of_call(job_id, request.headers, body))
 
-    async def _take(self, callbacks: Callbacks, request: Request, called: str | None) -> Response:
+    async def _take(self, events: Events, request: Request, job_of: Callable[[bytes], str | None]) -> Response:
         now = clock.monotonic()
         while self._lately and self._lately[0] < now - 1:
             self._lately.popleft()
@@ -167,17 +182,14 @@ class Receiver:
         if body is None:
             return Response(status_code=413)
         try:
-            if called is None:
-                job_id = callbacks.job_of_event(request.headers, body)
-            else:
-                job_id = callbacks.job_of_call(called, request.headers, body)
+            job_id = job_of(body)
         except Refused:
             return Response(status_code=401)
         if job_id is not None:
             try:
                 self._jobs.put_nowait(job_id)
             except asyncio.QueueFull:
-                callbacks.forget(request.headers)
+                events.forget(request.headers)
                 return Response(status_code=503, headers={"retry-after": "60"})
         return Response(status_code=202)
 

@@ -62,6 +62,7 @@ class Dialect:
     copies: Sequence[str] = ()
     copies_within: Sequence[str] = ()
     variations_need: str = ""
+    callback: str = ""
     poll_hint: str = ""
     conflict_remedy: str = ""
     known_by: KnownBy = field(default_factory=KnownBy)

@@ -15,6 +15,7 @@ from ..jobs import JobState, VideoJob
 from ..media.upload import Upload
 from ..requests import VideoExtendRequest, VideoRequest, VideoVariation
 from ..runtime import clock
+from ..settings import settings
 from ..user_input import brief_repr
 from .address import base_url_at, id_problem, segment
 from .connection import Connection
@@ -58,6 +59,8 @@ async def submit(
     dialect.refuse_several(request.extra)
     if isinstance(request, VideoRequest):
         fields = {name: getattr(request, name) for name in ("model", "prompt", "seconds", "size")}
+        if dialect.callback and dialect.callback not in request.extra:
+            fields[dialect.callback] = settings().callback_url
         method, path = dialect.route("create")
         answer = await ask(
             connection,

@@ -49,9 +49,10 @@ class Profile:
         variants: Whether content has each of them, by its number.
         image_links: Whether images come as links without a host, unless `response_format` says otherwise.
         no_cluster: Whether it refuses all that has to do with videos where several processes answer.
-        batches: Whether it has the Batch API.
+        batches: Whether it has the Batch API, and posts an event when a batch has ended.
         models: Further fields of a model in its list.
         headers: Headers of all its answers.
+        callbacks: Whether it posts an event when a video has ended, as OpenRouter does.
     """
 
     version: str
@@ -84,6 +85,7 @@ class Profile:
     batches: bool = False
     models: Mapping[str, Any] = field(default_factory=dict[str, Any])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    callbacks: bool = False
 
 
 def _form_only(fields: Fields, form: bool) -> Fields:
@@ -152,6 +154,9 @@ def _openrouter(fields: Fields, form: bool) -> Fields:
     if form:
         raise ApiError(400, "Invalid request body: expected application/json")
     heard = {name: value for name, value in fields.items() if name not in ("duration", "seconds", "frame_images")}
+    # OpenRouter takes public HTTPS addresses only; this machine's own are for tests.
+    if not str(fields.get("callback_url", "https://")).startswith(("https://", "http://127.0.0.1:")):
+        raise ApiError(400, "callback_url: must be an HTTPS URL")
     if "duration" in fields:
         if not isinstance(fields["duration"], int):
             raise ApiError(400, "duration: Invalid input: expected number, received string")
@@ -298,6 +303,7 @@ PROFILES: dict[str, Profile] = {
         accepted=202,
         not_ready=400,
         models={"canonical_slug": "simulated", "supported_sizes": ["1280x720"]},
+        callbacks=True,
     ),
 }
 

@@ -57,6 +57,7 @@ class Job:
         source_id: The job that was remixed, edited or extended, if it was one of this server's.
         outputs: How many videos it renders and bills.
         in_cloud: Whether its content is kept in cloud storage.
+        callback_url: Where its buyer wants to be told of its end.
         deleted: Whether the server has forgotten it; unless it is cancelled, too, it goes on and is billed.
     """
 
@@ -72,6 +73,7 @@ class Job:
     source_id: str | None = None
     outputs: int = 1
     in_cloud: bool = False
+    callback_url: str | None = None
     id: str = field(default_factory=lambda: f"video_{uuid.uuid4().hex}")
     deleted: bool = False
     cancelled: bool = False

@@ -18,6 +18,7 @@ from .profiles import profile_of
 from .records import Batch, ImagePurchase, Job, SeenRequest
 from .server_thread import Switchboard
 from .state import State
+from .webhooks import Messenger
 
 P = ParamSpec("P")
 
@@ -50,6 +51,9 @@ class Simulator:
         api_servers: How many processes answer; with more than one vLLM-Omni refuses all that has to do with videos.
         profile: Which server to imitate: a name of `simulator.profiles.PROFILES`, which are those of the dialects.
         version: An older version of it, where that differs: "00ae37c" of SGLang, "1.106.2" of LiteLLM.
+        webhook_url: Where an event is posted when something has ended: a batch at "openai"; at "openrouter" a video
+            whose request has no `callback_url` of its own. It may be set later, too.
+        webhook_secret: What such events are signed with; without it none are posted.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Simulator:
         api_servers: int = 1,
         profile: str = "openai",
         version: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -86,9 +92,12 @@ class Simulator:
             cloud_content=cloud_content,
             api_servers=api_servers,
             profile=profile_of(profile, version),
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
         )
         self._profile = profile
         self._switchboard: Switchboard | None = None
+        self._messenger: Messenger | None = None
 
     def start(self) -> None:
         """Listen; returns once requests are answered. Does nothing while it is running."""
@@ -98,9 +107,16 @@ class Simulator:
         self._port = listener.getsockname()[1]  # a restart keeps the port, and with it every URL
         self._switchboard = Switchboard(build_app(self._state), listener)
         self._switchboard.open()
+        self._state.root = self.azure_url
+        if self._state.webhook_secret:
+            self._messenger = Messenger(self._state)
+            self._messenger.start()
 
     def stop(self) -> None:
         """Cut every connection and stop listening. Does nothing while it is stopped."""
+        if self._messenger:
+            self._messenger.stop()
+            self._messenger = None
         if self._switchboard:
             self._switchboard.close()
             self._switchboard = None
@@ -160,6 +176,15 @@ class Simulator:
     @latency.setter
     def latency(self, seconds: float) -> None:
         self._state.latency = seconds
+
+    @property
+    def webhook_url(self) -> str | None:
+        """Where events are posted when something has ended."""
+        return self._state.webhook_url
+
+    @webhook_url.setter
+    def webhook_url(self, url: str | None) -> None:
+        self._state.webhook_url = url
 
     @property
     def credentials(self) -> prefect_media.OpenAICredentials:

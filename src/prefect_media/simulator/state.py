@@ -29,6 +29,9 @@ class State:
     cloud_content: bool
     api_servers: int
     profile: "Profile"
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    root: str = ""
     jobs: list[Job] = field(default_factory=list[Job])
     images: list[ImagePurchase] = field(default_factory=list[ImagePurchase])
     requests: list[SeenRequest] = field(default_factory=list[SeenRequest])

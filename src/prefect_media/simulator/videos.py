@@ -36,6 +36,7 @@ class Videos:
         form = not request.headers.get("content-type", "").startswith("application/json")
         body = Body(self._state.profile.heard(heard, form))
         outputs = self._state.profile.outputs(body.fields)
+        callback = body.get("callback_url") if self._state.profile.callbacks else None
         model = body.get("model", "sora-2")
         if not isinstance(model, str) or not model:
             raise invalid("model", "Invalid type for 'model': expected a name.", code="invalid_type")
@@ -52,7 +53,7 @@ class Videos:
             if (await asyncio.to_thread(open_picture, reference, "input_reference")).size != size:
                 raise reference_size_mismatch()
         film = Film(prompt, model, size, seconds, seed=str(body.get("seed", "")), reference=reference)
-        return self._accept(request, "generate", film, outputs=outputs)
+        return self._accept(request, "generate", film, outputs=outputs, callback=callback)
 
     async def remix(self, request: Request) -> Response:
         if not self._state.can_remix:
@@ -177,7 +178,13 @@ class Videos:
         )
 
     def _accept(
-        self, request: Request, operation: Operation, film: Film, source: Job | None = None, outputs: int = 1
+        self,
+        request: Request,
+        operation: Operation,
+        film: Film,
+        source: Job | None = None,
+        outputs: int = 1,
+        callback: str | None = None,
     ) -> Response:
         """The moment of purchase."""
         failure: dict[str, str] | None = None
@@ -198,6 +205,7 @@ class Videos:
             source.id if source else None,
             outputs,
             self._state.cloud_content,
+            callback,
             id=self._state.profile.id(uuid.uuid4().hex, operation),
         )
         self._state.jobs.append(job)

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from prefect_media.assets import Asset
-from prefect_media.errors import StoreError
 from prefect_media.runtime import clock
 from prefect_media.storage.store import storage_of
 
 from .markup import html, narrow_html
-from .posters import HEIGHT, WIDTH, poster_of, sign
+from .posters import HEIGHT, PATIENCE, WIDTH, poster_of, sign
 from .shots import LONGEST_PROMPT, Shot, by_lineage, role_of
 
 IN_A_ROW = 3
@@ -77,14 +76,18 @@ async def picture_of(shot: Shot, links: timedelta, *, drawn: bool = True) -> Pic
 
 
 async def link_of(asset: Asset, links: timedelta) -> Link | None:
-    """The link to an asset: one that lasts where the store has a public address, else a signed one, else none."""
+    """The link to an asset: one that lasts where the store has a public address, else a signed one, else none.
+
+    Raises nothing.
+    """
     try:
         storage, key = storage_of(asset.uri)
         if url := storage.public_url(key):
             return Link(url)
-        url = await storage.sign(key, links)
+        async with asyncio.timeout(PATIENCE):
+            url = await storage.sign(key, links)
         return Link(url, clock.now() + links) if url else None
-    except StoreError:
+    except Exception:  # a card without a link is better than no card
         return None
 
 
@@ -151,7 +154,7 @@ def _card(shot: Shot, picture: Picture, heading: str) -> str:
     parts.append(f"<b>{narrow_html(title, SHORT_PROMPT)}</b><br>")
     if shot.error:
         billed = {True: " Billed.", False: " Not billed.", None: ""}[shot.billed]
-        parts.append(f"<i>{narrow_html(_reason(shot.error), LONGEST_REASON)}</i>{billed}<br>")
+        parts.append(f"<i>{narrow_html(shot.reason or _reason(shot.error), LONGEST_REASON)}</i>{billed}<br>")
     facts = [*_facts(shot), *(f"<kbd>{narrow_html(label, 40)}</kbd>" for label in shot.origin.labels)]
     parts.append(f'<span class="text-sm">{"<br>".join(facts)}</span>')
     if asset and asset.kind == "video" and link:

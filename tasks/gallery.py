@@ -20,7 +20,7 @@ from .context import a_kind, in_run, run_logger
 from .gallery_page import LINKS, ON_A_PAGE, page, summary
 from .generation import Generation
 from .markup import markdown
-from .shots import Shot, failed_shot, origin_of, shot_of
+from .shots import Shot, failed_shot, known_origin_of, origin_of, shot_of
 
 
 async def ashow_gallery(
@@ -115,7 +115,7 @@ async def _shots_of(given: Sequence[Asset | Generation]) -> list[Shot]:
             async with turns:
                 return [await shot_of(each)]
         origin, model = origin_of(each.request), getattr(each.request, "model", None)
-        made = [Shot(origin, asset, model) for asset in each.assets]
+        made = [Shot(known_origin_of(asset) or origin, asset, model) for asset in each.assets]
         return [*made, failed_shot(origin, model, each.error)] if each.error is not None else made
 
     found = await asyncio.gather(*map(shots, given))

@@ -42,7 +42,7 @@ class Job:
     step: Step
     began: float
     progress: float | None = None
-    state: str = "ordering"
+    state: str = "running"
 
 
 @dataclass
@@ -62,6 +62,7 @@ class LivePage:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _jobs: dict[str, Job] = field(default_factory=dict[str, Job])
     _ended: OrderedDict[str, str] = field(default_factory=OrderedDict[str, str])
+    _cancelled: set[str] = field(default_factory=set[str])
     _counts: dict[str, int] = field(default_factory=dict[str, int])
     _shots: OrderedDict[str, list[Shot]] = field(default_factory=OrderedDict[str, list[Shot]])
     _latest: deque[Shot] = field(default_factory=lambda: deque[Shot](maxlen=LATEST))
@@ -69,7 +70,6 @@ class LivePage:
     _usd: float = 0.0
     _unpriced: int = 0
     _limit_usd: float | None = None
-    _pages: int = 0
 
     def report(self, step: Step, origin: Origin) -> None:
         """Take note of a step of a purchase of this run."""
@@ -78,7 +78,16 @@ class LivePage:
             self.changes += 1
             if step.budget and step.budget.limit_usd is not None:
                 self._limit_usd = step.budget.limit_usd
-            if step.kind in ENDS:
+            if step.kind == "reserved":
+                return  # nothing is ordered yet, and of a batch nothing ever is under this key
+            if step.kind == "cancelled":
+                if self._jobs.pop(key, None):
+                    self._cancelled.add(key)
+                return
+            if step.kind == "finished" and step.operation == "batch":
+                self._jobs.pop(key, None)  # its images follow, each as a purchase of its own
+                return
+            if step.kind in ENDS and not (step.kind == "reused" and not step.assets):
                 self._end(key, step, origin)
                 return
             self._reopen(key)
@@ -91,7 +100,7 @@ class LivePage:
     def expect(self, jobs: int) -> None:
         """Take note that this many more jobs are to come."""
         with self._lock:
-            self._expected = max(self._expected, len(self._ended) + len(self._jobs)) + jobs
+            self._expected = self._total() + jobs
             self.changes += 1
 
     def publish(self, assets: Sequence[Asset]) -> None:
@@ -114,7 +123,7 @@ class LivePage:
     def progress(self) -> float:
         """How much is done, in per cent; failures count as done."""
         with self._lock:
-            total = max(self._expected, len(self._ended) + len(self._jobs))
+            total = self._total()
             done = len(self._ended) + sum((job.progress or 0.0) / 100 for job in self._jobs.values())
             return round(100 * done / total, 1) if total else 0.0
 
@@ -143,8 +152,12 @@ class LivePage:
                 parts.append(f"The first {shown} of them are below; show_gallery shows all.")
         return "\n\n".join(filter(None, (*parts, cards)))
 
+    def _total(self) -> int:
+        return max(self._expected, len(self._ended) + len(self._jobs) + len(self._cancelled))
+
     def _end(self, key: str, step: Step, origin: Origin) -> None:
         self._jobs.pop(key, None)
+        self._cancelled.discard(key)
         if key in self._ended:
             if self._ended[key] == "made":
                 return  # another task met the same purchase
@@ -165,7 +178,8 @@ class LivePage:
                 self._shots.popitem(last=False)
 
     def _reopen(self, key: str) -> None:
-        """A purchase that failed goes on: by a retry of the task, or of the run."""
+        """A purchase that failed or was cancelled goes on: by a retry of the task, or of the run."""
+        self._cancelled.discard(key)
         if self._ended.get(key) == "failed":
             del self._ended[key]
             self._shots.pop(key, None)
@@ -173,11 +187,12 @@ class LivePage:
 
     def _headline(self) -> str:
         made, failed = self._counts.get("made", 0), self._counts.get("failed", 0)
-        total = max(self._expected, len(self._ended) + len(self._jobs))
+        total = self._total()
         facts = [
             f"{made} of {total} made" if total > made else f"{made} made",
             f"{len(self._jobs)} running" if self._jobs else "",
             f"{failed} failed" if failed else "",
+            f"{len(self._cancelled)} cancelled" if self._cancelled else "",
             self._cost(),
             self._time_left(total),
         ]
@@ -221,8 +236,8 @@ def bar(progress: float | None) -> str:
 
 
 _STATES = {
-    "reserved": "ordering",
     "submitted": "ordered",
+    "reused": "ordered",
     "queued": "queued",
     "started": "running",
     "progress": "running",

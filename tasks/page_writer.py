@@ -2,18 +2,19 @@
 
 It waits for nothing that is paid for, and nothing that is paid for waits for it: a step costs the caller a lock and a
 few assignments. There is at most one request in two seconds, whatever the number of jobs and flow runs. The thread
-begins with the first step and ends when all pages are written and nothing is under way; at the end of the process it
-writes what has changed since, once.
+begins with a step and ends when all that it shows is written; the next step begins another. At the end of the process
+what has changed since is written once. The thread logs nothing, for it may outlive the streams that a log goes to: the
+next step of the flow run tells of its troubles.
 """
 
 from __future__ import annotations
 
 import contextvars
-import logging
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -46,6 +47,9 @@ TICK = 0.1
 PATIENCE = 5.0
 """Seconds that one request may take."""
 
+PATIENCE_AT_END = 2.0
+"""Seconds that one request may take at the end of the process; after the first that fails none follows."""
+
 LONGEST_PAUSE = 60.0
 """Seconds until the next try after several failures in a row."""
 
@@ -53,7 +57,10 @@ LINGER = 10.0
 """Seconds that the thread waits for more to do before it ends."""
 
 WARNED_FAILURE = 2
-"""Which failure in a row is warned of."""
+"""Which failure in a row is warned of: a server that is busy for a moment is no news."""
+
+MOST_FAILURES = 10
+"""After so many in a row a page is left alone until it changes again."""
 
 DRAWN_MEANWHILE = 1
 """Pictures drawn per update while jobs are under way; at the end, those that are missing are drawn."""
@@ -71,24 +78,28 @@ class _Written:
         run_id: Its flow run.
         key: The key of its artifact.
         context: Prefect's settings and runs, as the first step saw them.
-        logger: Where a failure is logged, once.
+        failures: How many tries in a row failed; `tried` is what the page was at the last one.
+        trouble: Why, until somebody is told.
     """
 
     page: LivePage
     run_id: UUID
     key: str
     context: contextvars.Context
-    logger: logging.Logger | logging.LoggerAdapter[Any]
     ids: dict[str, UUID] = field(default_factory=dict[str, UUID])
     written: dict[str, Any] = field(default_factory=dict[str, Any])
     pictures: dict[str, Picture] = field(default_factory=dict[str, Picture])
     failures: int = 0
+    tried: int = -1
     next_try: float = 0.0
+    trouble: str | None = None
 
     @property
     def pending(self) -> list[str]:
         """What has changed since it was written: the page, and the plain number."""
         changes, progress = self.page.changes, self.page.progress
+        if self.failures >= MOST_FAILURES and changes == self.tried:
+            return []
         stale = ["page"] if self.written.get("page") != changes else []
         before = self.written.get("progress")
         # The number takes turns with the page, and is for round figures.
@@ -96,13 +107,19 @@ class _Written:
             stale.append("progress")
         return stale if self.written.get("turn") == "progress" else stale[::-1]
 
+    def tell_trouble(self) -> None:
+        """Log once that the page can't be written, where the run that it belongs to logs."""
+        trouble, self.trouble = self.trouble, None
+        if trouble:
+            run_logger().warning("The page %s could not be written and is tried again: %s", self.key, trouble)
+
 
 _pages: OrderedDict[str, _Written] = OrderedDict()
 _lock = threading.Lock()
 _thread: threading.Thread | None = None
 
 
-def page_of_run() -> LivePage | None:
+def _page_of_run() -> _Written | None:
     """The live page of the flow run that is going on here; None outside of runs, and where pages are turned off."""
     if not settings().show:
         return None
@@ -111,18 +128,18 @@ def page_of_run() -> LivePage | None:
         return None
     with _lock:
         if (known := _pages.get(run_id)) is not None:
-            return known.page
+            return known
     context = FlowRunContext.get()
     name = context.flow.name if context and context.flow else "run"
     run_name = context.flow_run.name if context and context.flow_run else ""
     title = f"{name}: {run_name}" if run_name else name
     key = f"media-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'run'}"
-    new = _Written(LivePage(title), UUID(run_id), key, contextvars.copy_context(), run_logger())
+    new = _Written(LivePage(title), UUID(run_id), key, contextvars.copy_context())
     with _lock:
         kept = _pages.setdefault(run_id, new)
         while len(_pages) > MOST_PAGES:
             _pages.popitem(last=False)
-    return kept.page
+    return kept
 
 
 def show_on_page(origin: Origin | None) -> OnStep | None:
@@ -131,21 +148,22 @@ def show_on_page(origin: Origin | None) -> OnStep | None:
     Args:
         origin: What was ordered, where the task knows it.
     """
-    page = page_of_run()
-    if page is None:
+    each = _page_of_run()
+    if each is None:
         return None
 
     def show(step: Step) -> None:
         known = origin or Origin(shown_prompt(step.prompt))
         if step.purchase and origin:
             remember(step.purchase, origin)
-        page.report(step, known)
-        wake()
+        each.page.report(step, known)
+        _wake()
+        each.tell_trouble()
 
     return show
 
 
-def wake() -> None:
+def _wake() -> None:
     """Have changes written soon."""
     global _thread
     if _thread is None or not _thread.is_alive():
@@ -159,8 +177,8 @@ def wake() -> None:
 def expect_on_page(jobs: int) -> None:
     """Have the page say how many are to come, if this run has a page. Raises nothing."""
     try:
-        if page := page_of_run():
-            page.expect(jobs)
+        if each := _page_of_run():
+            each.page.expect(jobs)
     except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The live page could not be changed: %s", error)
 
@@ -168,14 +186,15 @@ def expect_on_page(jobs: int) -> None:
 def publish_on_page(assets: Sequence[Asset]) -> None:
     """Show published assets where they lie now, if this run has a page. Raises nothing."""
     try:
-        if page := page_of_run():
-            page.publish(assets)
-            wake()
+        if each := _page_of_run():
+            each.page.publish(assets)
+            _wake()
     except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The live page could not be changed: %s", error)
 
 
 def _write_pages() -> None:
+    global _thread
     busy_until = clock.monotonic() + LINGER
     next_request = 0.0
     while threading.main_thread().is_alive():
@@ -190,50 +209,59 @@ def _write_pages() -> None:
             each, what = due[0]
             each.context.run(_write, each, what)
             next_request = clock.monotonic() + INTERVAL
-        if any(each.pending or not each.page.is_idle for each in pages):
-            busy_until = clock.monotonic() + LINGER
-        elif clock.monotonic() > busy_until:
-            return
+        with _lock:  # whoever changes a page from here on finds no thread, and starts one
+            if any(each.pending for each in _pages.values()):
+                busy_until = clock.monotonic() + LINGER
+            elif clock.monotonic() > busy_until:
+                _thread = None
+                return
         clock.block(TICK)
-    with _lock:
-        pages = list(_pages.values())
-    for each in pages:
+    _write_the_last()
+
+
+def _write_the_last() -> None:
+    """Write what has changed since; the process waits for it, so a server that is gone is asked once."""
+    for each in list(_pages.values()):
         for what in each.pending:
-            each.context.run(_write, each, what, at_end=True)
+            if not each.context.run(_write, each, what, at_end=True):
+                return
 
 
-def _write(each: _Written, what: str, *, at_end: bool = False) -> None:
-    """Bring one artifact up to date, and take note of it. Raises nothing."""
+def _write(each: _Written, what: str, *, at_end: bool = False) -> bool:
+    """Bring one artifact up to date, take note of it, and say whether it is. Raises nothing."""
     changes, progress = each.page.changes, each.page.progress
+    each.tried = changes
     try:
         if what == "page" and not at_end:
             _draw(each, DRAWN_MEANWHILE)
         data = _text(each) if what == "page" else progress
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            _send(each, what, data)
-        each.written |= {what: changes if what == "page" else progress, "turn": what}
-        each.failures = 0
-        each.next_try = 0.0
+            _send(each, what, data, PATIENCE_AT_END if at_end else PATIENCE)
     except Exception as error:  # no flow run fails because of what it shows
         each.failures += 1
         each.next_try = clock.monotonic() + min(LONGEST_PAUSE, INTERVAL * 2**each.failures)
         if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 413:
             each.page.most_pictures //= 2
-        # Not of the first failure, nor of a page that only lacks its end: at the end of a process or a test the server
-        # often goes before the last update, and so does the stream that the warning would be written to.
-        lost = not (each.written and each.page.is_idle)
-        if each.failures == WARNED_FAILURE and lost and not at_end:
-            each.logger.warning("The page %s could not be written and is tried again: %s", each.key, error)
+        if each.failures == WARNED_FAILURE:
+            each.trouble = str(error) or type(error).__name__
+        return False
+    each.written |= {what: changes if what == "page" else progress, "turn": what}
+    each.failures = 0
+    each.next_try = 0.0
+    each.trouble = None
+    return True
 
 
 def _draw(each: _Written, most: int) -> None:
-    """Draw pictures that are missing, at most so many. Raises nothing."""
+    """Draw pictures that are missing, at most so many, while the process goes on. Raises nothing."""
     for shot in each.page.shots():
         name = _name(shot)
-        if name not in each.pictures:
-            if most == 0:
-                return
-            most -= 1
+        if name in each.pictures:
+            continue
+        if most == 0 or not threading.main_thread().is_alive():
+            return
+        most -= 1
+        with suppress(RuntimeError):  # the process ended meanwhile, and its event loops with it
             each.pictures[name] = run_sync(picture_of(shot, LINKS))
 
 
@@ -251,8 +279,8 @@ def _name(shot: Shot) -> str:
     return shot.asset.uri if shot.asset else "rejected" if shot.rejected else "failed"
 
 
-def _send(each: _Written, what: str, data: str | float) -> None:
-    with get_client(sync_client=True, httpx_settings={"timeout": PATIENCE}) as client:
+def _send(each: _Written, what: str, data: str | float, patience: float) -> None:
+    with get_client(sync_client=True, httpx_settings={"timeout": patience}) as client:
         if artifact_id := each.ids.get(what):
             # Not client.update_artifact: it would send the whole page a second time, as an event.
             update = ArtifactUpdate(data=data).model_dump(mode="json", exclude_unset=True)

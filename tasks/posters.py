@@ -25,6 +25,9 @@ QUALITY = 78
 LARGEST = 256 * 1024**2
 """Bytes of a file that is opened for its picture."""
 
+PATIENCE = 5.0
+"""Seconds that a store may take for a picture, or for a link."""
+
 
 async def poster_of(asset: Asset) -> str:
     """A picture of an asset as a data URI; a drawn sign for what can't be read or decoded. Raises nothing."""
@@ -32,8 +35,9 @@ async def poster_of(asset: Asset) -> str:
         if asset.size_bytes > LARGEST and asset.kind == "image":
             return sign(asset.content_type)
         storage, key = storage_of(asset.uri)
-        with await storage.open(key) as file:
-            return await asyncio.to_thread(_poster, asset.kind, file)
+        async with asyncio.timeout(PATIENCE):
+            with await storage.open(key) as file:
+                return await asyncio.to_thread(_poster, asset.kind, file)
     except DownloadCorrupt:
         return sign(asset.content_type)
     except StoreError as error:

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prefect.runtime import task_run
+
 from prefect_media.assets import Asset
 from prefect_media.errors import StoreError
 from prefect_media.jobs import VideoJob
@@ -17,6 +19,9 @@ from prefect_media.storage.store import storage_of
 
 MOST_KNOWN = 4096
 """Purchases whose prompt this process remembers; the oldest make room."""
+
+MOST_LABELS = 6
+"""Tags of a task run that a card shows."""
 
 LONGEST_PROMPT = 5_000
 """Characters of a prompt that a page shows."""
@@ -32,7 +37,7 @@ class Origin:
     Attributes:
         prompt: The prompt; None where prompts are private.
         parents: What it was made from: SHA-256 hashes of assets, and ids of jobs.
-        labels: Names that the user gave it.
+        labels: Tags of the task run that ordered it.
     """
 
     prompt: str | None = None
@@ -48,7 +53,8 @@ class Shot:
         origin: What it was ordered with.
         asset: What was made; None for a failure.
         model: The model, where it is known.
-        error: Why there is nothing, as the provider or this package says it.
+        error: Why there is nothing, and what to do.
+        reason: What the provider says of that, if it says anything.
         rejected: Whether moderation refused it.
         billed: Whether a failure was billed, where the provider tells.
     """
@@ -57,6 +63,7 @@ class Shot:
     asset: Asset | None = None
     model: str | None = None
     error: str | None = None
+    reason: str | None = None
     rejected: bool = False
     billed: bool | None = None
 
@@ -85,7 +92,8 @@ def origin_of(request: MediaRequest) -> Origin:
             sources = list(request.images)
         case _:
             pass
-    return Origin(shown_prompt(request.prompt), tuple(name for source in sources if (name := _name_of(source))))
+    parents = tuple(name for source in sources if (name := _name_of(source)))
+    return Origin(shown_prompt(request.prompt), parents, tuple(sorted(task_run.tags or ())[:MOST_LABELS]))
 
 
 def remember(purchase: str, origin: Origin) -> None:
@@ -97,10 +105,10 @@ def remember(purchase: str, origin: Origin) -> None:
             _origins.popitem(last=False)
 
 
-def known_origin(purchase: str) -> Origin | None:
-    """The origin of a purchase that this process made or met."""
+def known_origin_of(asset: Asset) -> Origin | None:
+    """The origin of an asset whose purchase this process made or met."""
     with _lock:
-        return _origins.get(purchase)
+        return _origins.get(asset.source.purchase) if asset.source else None
 
 
 async def shot_of(asset: Asset) -> Shot:
@@ -117,6 +125,7 @@ def failed_shot(origin: Origin, model: str | None, error: Exception) -> Shot:
         origin,
         model=model,
         error=str(error) or type(error).__name__,
+        reason=getattr(error, "provider_message", None),
         rejected=type(error).__name__ == "ContentRejected",
         billed=getattr(error, "billed", None),
     )
@@ -190,7 +199,7 @@ def _name_of(source: object) -> str | None:
 
 
 async def _origin_of_asset(asset: Asset) -> Origin:
-    if asset.source and (known := known_origin(asset.source.purchase)):
+    if known := known_origin_of(asset):
         return known
     try:
         storage, key = storage_of(asset.uri)

@@ -129,7 +129,7 @@ def prefect():
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=60):
+    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
         yield
 
 

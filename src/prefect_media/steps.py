@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ StepKind = Literal[
     "failed",
     "rejected",
     "doubt",
+    "cancelled",
 ]
 
 
@@ -42,7 +44,8 @@ class Step:
     further look), "stalled" (a job has not changed for a while, once for each such while), "interrupted" (the wait for
     a job was cancelled; the job goes on and stays on record), "finished" (the provider is done with a job), "stored"
     (the assets are on record). It ends early with "over_budget", "rejected" (moderation), "doubt" (a reply was lost) or
-    "failed" (any other error, also one that the next attempt may cure: see `error.transient`).
+    "failed" (any other error, also one that the next attempt may cure: see `error.transient`), and with "cancelled"
+    where the task was: a job that goes on was "interrupted" before.
 
     Attributes:
         kind: What happened.
@@ -145,9 +148,21 @@ class StepReporter:
 
     @contextmanager
     def report_errors(self) -> Generator[None]:
-        """Report the error that ends what happens in this context, and raise it on."""
+        """Report the error, or the cancellation, that ends what happens in this context, and raise it on."""
         try:
             yield
         except MediaError as error:
             self.report_error(error)
+            raise
+        except asyncio.CancelledError:
+            self.report("cancelled")
+            raise
+
+    @contextmanager
+    def report_interruption(self, job_id: str | None) -> Generator[None]:
+        """Report a job that goes on although nobody waits for it any more."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.report("interrupted", job_id=job_id)
             raise

@@ -196,6 +196,34 @@ async def test_a_batch_reports_itself_and_each_of_its_purchases(simulator, stora
     assert others["one"].assets == made.assets
 
 
+@pytest.mark.parametrize("what", ["video", "fetched video", "batch"])
+async def test_a_cancelled_wait_says_which_job_goes_on_and_comes_last(storage, steps, what):
+    """Also while a finished video is downloaded: `jobs_left.py` tells of the job at the end of the process."""
+    looked = asyncio.Event()
+
+    def show(step):
+        steps.append(step)
+        if step.kind in (*LOOKS, "finished"):
+            looked.set()
+
+    with Simulator(latency=0 if what == "fetched video" else 3600) as simulator:
+        line, options = connection(simulator), terms(on_step=show)
+        if what == "fetched video":
+            simulator.faults.append(Fault("GET", "/content", "hold", seconds=5))
+        if what == "batch":
+            batch = await batch_submit.submit(line, [still()], storage, options)
+            work = asyncio.create_task(batch_fetch.fetch(line, batch, storage, options))
+        else:
+            work = asyncio.create_task(buy_video(line, clip(), storage, options))
+        await asyncio.wait_for(looked.wait(), 60)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        job_id = batch.id if what == "batch" else simulator.jobs[0].id
+    assert [step.kind for step in steps[-2:]] == ["interrupted", "cancelled"]
+    assert steps[-2].job_id == job_id
+
+
 async def test_what_on_step_raises_changes_nothing(simulator, storage, caplog):
     def broken(step):
         raise RuntimeError("nobody listens")

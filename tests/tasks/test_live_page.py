@@ -1,19 +1,27 @@
 """The page, the names and the log that a flow run leaves by itself."""
 
 import asyncio
+import os
 import re
+import struct
+import subprocess
+import sys
+import threading
+import zlib
 from collections import OrderedDict
+from urllib.parse import urlsplit
 
 import pytest
-from prefect import flow
+from outage import Door
+from prefect import flow, tags
 from prefect.artifacts import Artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_media.tasks import agather, agenerate_video, run_names
+from prefect_media.tasks import agather, agenerate_images, agenerate_video, page_writer, posters, run_names
 from prefect_media.tasks.live_page import LivePage, bar, duration
 from prefect_media.tasks.run_names import name_of_run
 from prefect_media.tasks.shots import Origin
 
-from prefect_media import ImageRequest, VideoRequest
+from prefect_media import Asset, ImageRequest, VideoRequest
 from prefect_media.budget import BudgetState
 from prefect_media.errors import JobFailed
 from prefect_media.runtime import clock
@@ -23,13 +31,21 @@ from prefect_media.steps import Step
 
 def step(kind, purchase="p", **more):
     fields = {"operation": "generate", "media": "video", "model": "boats-1", "host": "h", "prompt": "a | <b>boat</b>"}
-    return Step(kind=kind, at=clock.now(), purchase=purchase, **fields, **more)
+    return Step(kind=kind, at=clock.now(), purchase=purchase, **fields | more)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A thread that writes sooner, and ends sooner."""
+    monkeypatch.setattr(page_writer, "INTERVAL", 0.1)
+    monkeypatch.setattr(page_writer, "LINGER", 0.5)
 
 
 def test_the_headline_counts_what_is_made_running_and_failed():
     page = LivePage("Boats")
     page.expect(40)
-    page.report(step("reserved", "1", budget=BudgetState("b", 20.0, 0.0, 1.0)), Origin())
+    page.report(step("reserved", "never ordered", budget=BudgetState("b", 20.0, 0.0, 1.0)), Origin())
+    page.report(step("submitted", "1"), Origin())
     page.report(step("progress", "2", progress=50.0), Origin())
     for index in range(12):
         page.report(step("stored", f"made-{index}", cost_usd=0.25), Origin("a boat"))
@@ -45,9 +61,30 @@ def test_a_retry_is_no_second_failure_and_a_purchase_is_counted_once():
     page.report(step("failed", error=JobFailed("no GPU")), Origin())
     page.report(step("submitted"), Origin())
     assert "1 running" in page.markdown("") and "failed" not in page.markdown("")
+    film = Asset(uri="file:///boat.mp4", kind="video", content_type="video/mp4", size_bytes=1, sha256="a" * 64)
     for kind in ("stored", "reused"):
-        page.report(step(kind, cost_usd=1.0), Origin())
+        page.report(step(kind, cost_usd=1.0, assets=(film,)), Origin())
     assert "**1 made · 1.00 USD**" in page.markdown("")
+
+
+def test_what_is_cancelled_is_under_way_no_more_and_may_go_on():
+    page = LivePage("Boats")
+    for kind in ("submitted", "progress", "interrupted", "cancelled"):
+        page.report(step(kind, job_id="video_1"), Origin())
+    assert page.is_idle and "1 cancelled" in page.markdown("")
+    page.report(step("reused", job_id="video_1"), Origin())
+    assert not page.is_idle and "1 running" in page.markdown("") and "cancelled" not in page.markdown("")
+    page.report(step("stored", cost_usd=0.5), Origin())
+    assert page.is_idle and "**1 made · 0.50 USD**" in page.markdown("")
+
+
+def test_a_batch_is_no_shot_and_is_over_when_it_is_finished():
+    page = LivePage("Boats")
+    for kind in ("submitted", "reused", "started", "finished"):
+        page.report(step(kind, "batch", operation="batch"), Origin())
+        assert page.is_idle == (kind == "finished")
+    page.report(step("stored", "image", cost_usd=0.5), Origin())
+    assert "**1 made · 0.50 USD**" in page.markdown("") and page.progress == 100
 
 
 def test_bars_and_lengths_of_time():
@@ -88,39 +125,127 @@ async def test_a_flow_run_leaves_its_page_without_being_asked(prefect, tmp_path,
             requests.append(VideoRequest(prompt="explode", model="boats-1", seconds=4, size="64x64"))
             return [made async for made in agather(simulator.credentials, requests, store=str(tmp_path))]
 
-        assert len(await boats()) == 3
+        with tags("autumn"):
+            assert len(await boats()) == 3
     page = await _written("media-boats-without-asking", "2 of 3 made · 1 failed")
     assert page.task_run_id is None and page.data.count("data:image/jpeg") == 2
+    assert page.data.count("<kbd>autumn</kbd>") == 3
     await _written("media-boats-without-asking-progress", "100")
     assert "Ordered video 'boat 1' (boats-1, 64x64, 4 s) as video_" in caplog.text
     assert "Made video 'boat 1'" in caplog.text and "Failed video 'explode'" in caplog.text
 
 
+async def _until(condition, within=60.0):
+    deadline = clock.monotonic() + within
+    while not condition() and clock.monotonic() < deadline:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.05)
+    assert condition()
+
+
 async def test_a_page_that_can_not_be_written_fails_nothing(prefect, tmp_path, monkeypatch, caplog):
-    """The purchase is made, and what is wrong is logged once."""
-    from prefect_media.tasks import page_writer
+    """The purchase is made; what is wrong is logged once, by a step of the run and never by the thread that writes."""
+    tries = []
 
     def broken(*_):
+        tries.append(threading.current_thread())
         raise ConnectionError("the API is down")
 
     monkeypatch.setattr(page_writer, "_send", broken)
-    with Simulator(latency=0.1) as simulator:
+    with Simulator(latency=3600) as simulator:
 
         @flow(name="boats unseen")
         async def boats():
             request = VideoRequest(prompt="boat", model="boats-1", seconds=4, size="64x64")
-            return await agenerate_video(simulator.credentials, request, store=str(tmp_path))
+            film = asyncio.ensure_future(agenerate_video(simulator.credentials, request, store=str(tmp_path)))
+            await _until(lambda: len(tries) > 2)
+            simulator.jobs[0].latency = 0
+            return await film
 
         assert (await boats()).size_bytes > 0
-    await asyncio.sleep(12)  # for three tries
-    assert caplog.text.count("could not be written") == 1
+    assert threading.main_thread() not in tries
+    [complaint] = [each for each in caplog.records if "could not be written" in each.getMessage()]
+    assert "the API is down" in complaint.getMessage() and complaint.threadName != tries[0].name
+
+
+async def test_the_page_of_a_cancelled_task_comes_to_rest_and_so_does_its_thread(prefect, tmp_path):
+    with Simulator(latency=3600) as simulator:
+
+        @flow(name="boats called back")
+        async def boats():
+            request = VideoRequest(prompt="boat", model="boats-1", seconds=4, size="64x64")
+            film = asyncio.ensure_future(agenerate_video(simulator.credentials, request, store=str(tmp_path)))
+            await _until(lambda: simulator.jobs)
+            await _written("media-boats-called-back", "1 running")
+            film.cancel()
+            await asyncio.wait([film])
+
+        await boats()
+    await _written("media-boats-called-back", "1 cancelled")
+    await _until(lambda: page_writer._thread is None)
+
+
+BOMB = zlib.compress(b"\0" * (30_000 * 30_001 // 8), 9)
+
+
+def _png(header, data):
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+
+
+BAD_PICTURES = {
+    "no picture": b"not a picture at all " * 50,
+    "cut": _png(struct.pack(">IIBBBBB", 640, 640, 8, 2, 0, 0, 0), b"\x78\x9c\x03"),
+    "900 megapixels": _png(struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0), BOMB),
+    "gone": None,
+    "hangs": None,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_PICTURES)
+async def test_a_bad_picture_neither_fails_nor_delays_what_is_paid(prefect, tmp_path, monkeypatch, bad):
+    """The page shows a sign in its place, and the good picture beside it."""
+    monkeypatch.setattr(posters, "PATIENCE", 0.3)
+    spoilt, stuck = threading.Event(), threading.Event()
+    opened = posters.storage_of
+
+    def storage_of(uri):
+        """Spoils the first picture just before it is drawn, as whoever else may write to the store could."""
+        storage, key = opened(uri)
+        if not spoilt.is_set():
+            spoilt.set()
+            if bad == "hangs":
+                return _Hanging(), key
+            path = tmp_path / "store" / key
+            path.unlink() if bad == "gone" else path.write_bytes(BAD_PICTURES[bad])
+        return storage, key
+
+    class _Hanging:
+        async def open(self, key):
+            stuck.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(posters, "storage_of", storage_of)
+    name = f"boats with {bad}"
+    with Simulator() as simulator:
+
+        @flow(name=name)
+        async def boats():
+            still = ImageRequest(prompt="a boat", model="gpt-image-2", n=2)
+            return await agenerate_images(simulator.credentials, still, store=str(tmp_path / "store"))
+
+        assert len(await boats()) == 2
+    page = await _written(f"media-{name.replace(' ', '-')}", "1 made")
+    await _until(lambda: page_writer._thread is None)
+    page = await Artifact.aget(page.key)
+    assert (page.data.count("data:image/jpeg"), page.data.count("data:image/svg")) == (1, 1)
+    assert spoilt.is_set() and stuck.is_set() == (bad == "hangs")
 
 
 @pytest.mark.parametrize("fault", ["down", "slow", "413"])
 async def test_a_broken_api_neither_fails_nor_delays_what_is_paid(prefect, tmp_path, monkeypatch, fault):
     """The API that pages go to is not there, never answers, or refuses the size."""
-    from prefect_media.tasks import page_writer
-
     requests = 0
 
     async def answer(reader, writer):
@@ -161,3 +286,63 @@ async def test_a_broken_api_neither_fails_nor_delays_what_is_paid(prefect, tmp_p
     assert len(tries) >= 2  # it was tried, and is tried again later
     assert bool(requests) == (fault != "down")
     server.close()
+
+
+SCRIPT = """
+import sys, time
+from prefect import flow
+from prefect_media import ImageRequest, OpenAICredentials, generate_images
+from prefect_media.tasks import page_writer
+
+page_writer.INTERVAL = 3600  # what follows the first request is left for the end
+write_the_last = page_writer._write_the_last
+
+def timed():
+    began = time.monotonic()
+    write_the_last()
+    print(f"waited {time.monotonic() - began:.2f}", flush=True)
+
+page_writer._write_the_last = timed
+
+@flow
+def boats():
+    generate_images(OpenAICredentials(base_url=sys.argv[1], api_key="k"), still, store=sys.argv[2])
+
+still = ImageRequest(prompt="a boat", model="gpt-image-2")
+boats()
+print("over", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("outage", ["shut", "fall_silent"])
+def test_a_server_that_is_gone_at_the_end_of_the_process_is_no_traceback_and_hardly_waited_for(
+    prefect, tmp_path, outage
+):
+    server = urlsplit(PREFECT_API_URL.value()).port
+    with Simulator() as simulator, Door(server) as door:
+        env = os.environ | {
+            "PREFECT_API_URL": f"http://127.0.0.1:{door.port}/api",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, simulator.url, str(tmp_path)],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            said = process.stdout.readline()
+            getattr(door, outage)()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            told = process.stdout.readline()
+            if outage == "fall_silent":
+                process.kill()  # Prefect waits 10 s more for its own events
+            _, complaints = process.communicate(timeout=120)
+    assert (said, process.returncode) == ("over\n", -9 if outage == "fall_silent" else 0), complaints
+    seconds = float(told.removeprefix("waited "))
+    assert seconds < 2 * page_writer.PATIENCE_AT_END, "one request is tried, and none after it"
+    for word in ("Traceback", "Logging error", "prefect_media", "could not be written"):
+        assert word not in complaints

@@ -86,7 +86,8 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, opt
     requests = await kept(storage, batch.key)
     troubles: dict[str, MediaError] = {}
     if record.state == "submitted":
-        with reporter_of(record, options).report_errors():
+        steps = reporter_of(record, options)
+        with steps.report_errors(), steps.report_interruption(record.batch and record.batch.id):
             troubles = await _Collection(at, record, requests, ledger, options).run()
 
     async def assets_of(key: str) -> list[Asset]:

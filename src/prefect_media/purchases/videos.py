@@ -222,14 +222,17 @@ async def finish_video(
                 await write_sidecars(ledger.storage, claim.record, [asset], options.logger)
                 storing.set(bytes=asset.size_bytes, cost_usd=asset.source.cost_usd if asset.source else None)
     except asyncio.CancelledError:
+        goes_on = True
         if options.cancel_remote:
             try:
                 await asyncio.shield(cancel_purchase(at, job, ledger, claim))
+                goes_on = False
             except MediaError as error:
-                steps.report("interrupted", **job_details(job))
                 options.logger.warning(
                     "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
                 )
+        if goes_on:
+            steps.report("interrupted", **job_details(job))
         raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     steps.report_stored(record.assets, record.cost_usd, **job_details(job))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,7 +44,7 @@ async def watch(
     wait = Watch(job.id, patience, now=clock.monotonic())
     earlier: set[StepKind] = set()
     waiting = span("wait", media="video", model=job.model, host=connection.host, job=job.id)
-    with _report_interruption(steps, job, options), waiting, poller_of(connection).following(job, wait) as follower:
+    with waiting, poller_of(connection).following(job, wait) as follower:
         while True:
             try:
                 async with asyncio.timeout_at(wait.deadline + LAST_LOOK):
@@ -59,17 +57,6 @@ async def watch(
                 return verdict.state
             if isinstance(verdict, Exception):
                 raise verdict
-
-
-@contextmanager
-def _report_interruption(steps: StepReporter, job: VideoJob, options: PurchaseOptions) -> Generator[None]:
-    """Report a job that goes on although nobody waits for it any more."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not options.cancel_remote:
-            steps.report("interrupted", job_id=job.id)
-        raise
 
 
 def _report_look(

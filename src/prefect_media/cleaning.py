@@ -31,6 +31,9 @@ DEEPEST = 100
 LONGEST = 10_000
 """Most characters of a text in an answer; a longer one is cut."""
 
+QUOTED = 300
+"""Most characters of a provider's words in the message of an error."""
+
 WHOLE = {"prompt", "revised_prompt", "url"}
 """Fields that are not cut: a prompt is compared with the request's, and a cut link does not work."""
 
@@ -148,6 +151,11 @@ def sentence(text: str, most: int = 1000) -> str:
     """A text for a message: on one line, without control characters, and cut where it is long."""
     text = _CONTROLS.sub(" ", text[: 2 * most]).strip()
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def quote_provider(text: str | None) -> str:
+    """What a provider says, shortened, for the end of an error's message; `provider_message` has it whole."""
+    return f"; the provider says: {sentence(text, QUOTED)}" if text else ""
 
 
 def _forms(secret: str) -> set[str]:

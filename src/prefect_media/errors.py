@@ -18,8 +18,9 @@ MediaError
 ├── DownloadCorrupt     ↻     the content arrived incomplete or is not a video or image
 └── StoreError          ↻     the store could not be read or written
 
-↻ marks what tasks retry; everything else is raised at once. The message of every error is one sentence that ends
-with what to do; its attributes are for programs. All errors survive pickling.
+↻ marks what tasks retry; everything else is raised at once. The message of every error is one sentence: what
+is wrong, what to do, and at its end what the provider says, shortened. Its attributes are for programs. All errors
+survive pickling.
 """
 
 from typing import Any
@@ -36,6 +37,8 @@ class MediaError(Exception):
         request_id: The provider's id of the HTTP request, for its support desk.
         status_code: The HTTP status the provider answered with.
         code: The provider's error code.
+        provider_message: What the provider says, of which the message has the beginning at its end; 10,000 characters
+            at most.
         details: Everything else, by name; also readable as attributes.
     """
 
@@ -46,6 +49,7 @@ class MediaError(Exception):
     request_id: str | None = None
     status_code: int | None = None
     code: str | None = None
+    provider_message: str | None = None
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

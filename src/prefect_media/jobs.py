@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import display
-from .cleaning import sentence
+from .cleaning import LONGEST, quote_provider, sentence
 from .errors import JobExpired, NotFound
 from .figures import amount, finite
 
@@ -130,7 +130,7 @@ class JobState:
             status=status,
             progress=_per_cent(row.get("progress")),
             error_code=None if code is None else sentence(str(code), 200),
-            error_message=None if message is None else sentence(str(message)),
+            error_message=None if message is None else sentence(str(message), LONGEST),
             model=_text(row.get("model")),
             prompt=_text(row.get("prompt")),
             size=_text(row.get("size")),
@@ -150,7 +150,9 @@ def expiry_error(job_id: str, error: NotFound) -> JobExpired:
         job_id: The provider's id of the job.
         error: The server's answer.
     """
-    return JobExpired(f"job {job_id} is gone at the provider: {error.message}", **{**error.details, "job_id": job_id})
+    what, words = error.message.partition(";")[0], quote_provider(error.provider_message)
+    message = f"job {job_id} is gone at the provider: {what}; pass retry_failed=True to buy it again{words}"
+    return JobExpired(message, **{**error.details, "job_id": job_id})
 
 
 def _per_cent(value: object) -> float | None:

@@ -10,8 +10,11 @@ import pytest
 import prefect_media
 from prefect_media import errors
 from prefect_media.errors import MediaError
+from prefect_media.jobs import JobState
+from prefect_media.ledger.record import failure_of, remembered
 from prefect_media.providers import videos, wire
 from prefect_media.simulator import Fault, Simulator
+from prefect_media.waiting.deadlines import failure_error
 
 ROOT = Path(__file__).parents[2]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MediaError)]
@@ -173,6 +176,37 @@ async def test_what_an_answer_means(media_simulator, status, body, headers, when
             await videos.look(connection, "video_1")
         assert type(caught.value) is when_looked
     assert not media_simulator.jobs
+
+
+@pytest.mark.parametrize("paid", [True, False])
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 429, 500, 503])
+async def test_what_to_do_comes_first_and_the_providers_words_last_and_shortened(media_simulator, status, paid):
+    """A provider that talks much hides nothing, and what it says is kept whole for programs."""
+    talk = "out of memory; CUDA " * 100
+    connection = media_simulator.credentials.connection()
+    body = {"error": {"message": talk}}
+    headers = {"retry-after": "900"}
+    media_simulator.faults.append(Fault("*", "/videos", "answer", status=status, body=body, headers=headers))
+    with pytest.raises(MediaError) as caught:
+        await (
+            wire.ask(connection, "post", connection.url("/videos"), form={}, paid=True)
+            if paid
+            else videos.look(connection, "video_1")
+        )
+    error = pickle.loads(pickle.dumps(caught.value))
+    what, _, words = str(error).partition("; the provider says: ")
+    assert words == talk[:300] + "..." and error.provider_message == talk.strip()
+    assert what.count(";") >= (status != 500 or not paid), "it says what to do, or what it is certain of"
+    assert f"(HTTP {status}" in what
+
+
+async def test_a_failed_job_keeps_what_the_provider_says_of_it():
+    state = JobState("video_1", "failed", error_message="no GPU; " * 100, cost_usd=0.4)
+    error = failure_error("video_1", state)
+    assert str(error).startswith("job video_1 failed (billed 0.4 USD); pass retry_failed=True to buy it again; ")
+    assert len(str(error)) < 420 and error.provider_message == "no GPU; " * 100
+    again = remembered(failure_of(error))
+    assert (type(again), str(again), again.provider_message) == (type(error), str(error), error.provider_message)
 
 
 async def test_moderation_says_what_it_objected_to(media_simulator):

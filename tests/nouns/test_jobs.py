@@ -288,8 +288,16 @@ def test_a_status_nobody_knows_is_told_of_once():
     [
         (seen("failed", error_message="no", cost_usd=0.16), JobFailed, "(billed 0.16 USD)"),
         (seen("failed", error_message="no", cost_usd=0), JobFailed, "(not billed)"),
-        (seen("failed", error_code="moderation_blocked", error_message="no"), ContentRejected, "moderation: no"),
-        (seen("failed", error_code="oom", error_message="out of memory"), JobFailed, "failed: out of memory"),
+        (
+            seen("failed", error_code="moderation_blocked", error_message="no"),
+            ContentRejected,
+            "moderation; change the prompt; the provider says: no",
+        ),
+        (
+            seen("failed", error_code="oom", error_message="out of memory"),
+            JobFailed,
+            "failed; pass retry_failed=True to buy it again; the provider says: out of memory",
+        ),
         (seen("expired"), JobExpired, "expired"),
         (seen("cancelled"), JobFailed, "'cancelled'"),
     ],

@@ -42,7 +42,8 @@ async def test_after_it_was_made(store):
     with Simulator(profile="openrouter", latency=0.05) as simulator:
         error = await twice(simulator, REQUEST.model_copy(update={"prompt": "filtered"}), store)
     assert isinstance(error, ContentRejected)
-    assert "filter removed it (billed 0.4 USD)" in str(error)
+    assert " was stopped by moderation (billed 0.4 USD); change the prompt; the provider says: " in str(error)
+    assert "filter removed it" in error.provider_message
     assert error.billed is True
 
 

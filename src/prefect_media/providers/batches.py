@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from ..cleaning import cleaner_of, sentence
+from ..cleaning import LONGEST, cleaner_of, quote_provider, sentence
 from ..errors import (
     ContentRejected,
     InvalidRequest,
@@ -250,8 +250,9 @@ def _refusal(
     if error := fields_of(row.get("error")):
         code = str(error["code"]) if error.get("code") else None
         kind = JobExpired if code == "batch_expired" else JobFailed
-        message = sentence(str(error.get("message") or code or "no explanation"))
-        return kind(f"batch {batch_id} did not make it: {message}; {FREE}", job_id=batch_id, code=code)
+        said = sentence(str(error.get("message") or code or "no explanation"), LONGEST)
+        message = f"batch {batch_id} did not make it; {FREE}{quote_provider(said)}"
+        return kind(message, job_id=batch_id, code=code, provider_message=said)
     status = response.get("status_code")
     if status == 200:
         return None

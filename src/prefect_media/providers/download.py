@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from ..cleaning import quote_provider
 from ..errors import DownloadCorrupt, InvalidRequest, JobExpired, JobFailed, MediaError, NotFound, ProviderUnavailable
 from ..media.reach import Home, Refused
 from ..runtime import clock
@@ -197,7 +198,11 @@ class Content:
             if self._link and error.status_code == 400 and self._hops.ended_at_home:
                 self._url, self._link = urljoin(self._url, self._link), None
                 continue
-            if self._elsewhere and error.status_code == 400 and self._elsewhere in error.message.lower():
+            if (
+                self._elsewhere
+                and error.status_code == 400
+                and self._elsewhere in (error.provider_message or "").lower()
+            ):
                 raise DownloadCorrupt(
                     f"the video of job {self._job_id} is in cloud storage, and {self._host} gives no link to it; "
                     "it is paid for and can be fetched again",
@@ -289,6 +294,7 @@ class Content:
 def _content_error(host: str, job_id: str, error: MediaError) -> MediaError:
     """The error of a content request, as the error of its job."""
     about = {**error.details, "job_id": job_id}
+    what, words = error.message.partition(";")[0], quote_provider(error.provider_message)
     if isinstance(error, DownloadCorrupt):
         return DownloadCorrupt(
             f"the content of job {job_id} can't be fetched: {error.message}; it is paid for and can be fetched again",
@@ -297,12 +303,13 @@ def _content_error(host: str, job_id: str, error: MediaError) -> MediaError:
     if not isinstance(error, NotFound | InvalidRequest):
         return error
     if error.status_code in (404, 410):
-        return JobExpired(
-            f"the content of job {job_id} is gone: {error.message}; pass retry_failed=True to buy it again", **about
-        )
+        message = f"the content of job {job_id} is gone: {what}; pass retry_failed=True to buy it again{words}"
+        return JobExpired(message, **about)
     if error.status_code == 422:
-        return JobFailed(f"job {job_id} has no content: {error.message}", **about)
-    return ProviderUnavailable(f"the content of job {job_id} can't be fetched from {host} yet: {error}", **about)
+        message = f"job {job_id} has no content: {what}; pass retry_failed=True to buy it again{words}"
+        return JobFailed(message, **about)
+    message = f"the content of job {job_id} can't be fetched from {host} yet: {what}; try again later{words}"
+    return ProviderUnavailable(message, **about)
 
 
 def _error_name(error: Exception) -> str:

@@ -51,7 +51,7 @@ def error_fields(body: object, text: str, cleaner: Cleaner) -> Mapping[str, Any]
             return {**row, "message": detail if isinstance(detail, str) else json.dumps(detail)}
         return row
     text = re.sub(r"<[^<>]*>|\s+", " ", cleaner.excerpt(text, LONGEST)).strip()
-    return {"message": text[:300]} if text else {}
+    return {"message": text} if text else {}
 
 
 def _unwrap(row: Mapping[str, Any]) -> Mapping[str, Any]:

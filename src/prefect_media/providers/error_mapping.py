@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 
-from ..cleaning import LONGEST, Cleaner, cleaner_of, sentence
+from ..cleaning import LONGEST, Cleaner, cleaner_of, quote_provider, sentence
 from ..errors import (
     AuthenticationFailed,
     ContentRejected,
@@ -122,40 +122,45 @@ def _fields_of(body: object, response: httpx2.Response) -> Mapping[str, Any]:
 def _error_of(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
     status, headers, host = response.status_code, response.headers, _place(response.request)
     code = string_of(fields.get("code")) or string_of(fields.get("type"))
-    text = sentence(string_of(fields.get("message")) or "no explanation")
+    said = string_of(fields.get("message"))
     request_id = request_id_of(headers)
     about: dict[str, Any] = {"status_code": status, "code": code, "request_id": request_id}
+    if said:
+        about["provider_message"] = sentence(said, LONGEST)
     reference = f" (HTTP {status}, request id {request_id})" if request_id else f" (HTTP {status})"
+    words = quote_provider(said)
 
-    if (moderation := moderation_details(fields, text, code)) is not None:
-        message = f"{host} rejected the content: {text}{reference}; change the prompt"
+    if (moderation := moderation_details(fields, said or "", code)) is not None:
+        message = f"{host} rejected the content{reference}; change the prompt{words}"
         return ContentRejected(message, **about, **moderation)
     if status in (401, 403):
-        return AuthenticationFailed(f"{host} refused the credentials: {text}{reference}; check the key", **about)
+        return AuthenticationFailed(f"{host} refused the credentials{reference}; check the key{words}", **about)
     if status == 429:
         if code == "insufficient_quota":
-            return QuotaExceeded(f"the account at {host} has no quota left: {text}{reference}", **about)
-        wait = retry_after(headers)
-        return RateLimited(f"{host} takes no more requests now: {text}{reference}", retry_after=wait, **about)
+            message = f"the account at {host} has no quota left{reference}; add credit{words}"
+            return QuotaExceeded(message, **about)
+        message = f"{host} takes no more requests now{reference}; try again later{words}"
+        return RateLimited(message, retry_after=retry_after(headers), **about)
     if 300 <= status < 400:
         return _redirect_error(response, paid, about)
     if status == 410:
-        return ModelRetired(f"{host} no longer serves this model: {text}{reference}", **about)
+        return ModelRetired(f"{host} no longer serves this model{reference}; use another{words}", **about)
     if status == 404 and not paid:
-        return NotFound(f"{host}: not found: {text}{reference}", **about)
+        return NotFound(f"{host}: not found{reference}; check the id and base_url{words}", **about)
     if status == 404:
         url = str(response.request.url).partition("?")[0]
         hint = "check base_url, and the model that the server serves"
         if code == "DeploymentNotFound":
             hint = "model has to be the name of a deployment; a new one takes some minutes to appear"
-        return InvalidRequest(f"nothing answers at {url}: {text}{reference}; {hint}; nothing was bought", **about)
+        return InvalidRequest(f"nothing answers at {url}{reference}; {hint}; nothing was bought{words}", **about)
     if status == 503 and (wait := retry_after(headers)) is not None:
-        return ProviderUnavailable(f"{host} is overloaded: {text}{reference}", retry_after=wait, **about)
+        message = f"{host} is overloaded{reference}; try again later{words}"
+        return ProviderUnavailable(message, retry_after=wait, **about)
     if status >= 500 or status < 400 or status == 408:
         if paid:
-            return SubmissionInDoubt(f"{host} failed while taking a paid request: {text}{reference}", **about)
-        return ProviderUnavailable(f"{host} failed: {text}{reference}", **about)
-    return InvalidRequest(f"{host} refused the request: {text}{reference}; nothing was bought", **about)
+            return SubmissionInDoubt(f"{host} failed while taking a paid request{reference}{words}", **about)
+        return ProviderUnavailable(f"{host} failed{reference}; try again later{words}", **about)
+    return InvalidRequest(f"{host} refused the request{reference}; nothing was bought{words}", **about)
 
 
 def _redirect_error(response: httpx2.Response, paid: bool, about: Mapping[str, Any]) -> MediaError:

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 import httpx2
 
 from ..catalog.data import catalog, plain_name
-from ..cleaning import cleaner_of, sentence
+from ..cleaning import cleaner_of, quote_provider, sentence
 from ..errors import SubmissionInDoubt
 from ..media.upload import Upload
 from ..requests import ImageEditRequest, ImageRequest
@@ -152,7 +152,7 @@ class Reply:
             if type(error) is not APIError:
                 raise
             body = {"error": error.body or error.message}
-            message = sentence(self._cleaner.text(error.message))
+            message = f"the provider's stream ended with an error{quote_provider(self._cleaner.text(error.message))}"
             raise hidden_error(self._response, body, paid=True) or self._doubt(message) from None
 
     def _decode(self, row: Mapping[str, Any]) -> bytes:

@@ -296,13 +296,8 @@ def _is_missing_route(error: MediaError, job_id: str | None) -> bool:
     """Whether an error says that the server lacks the route, rather than that it lacks the job."""
     if error.status_code in (405, 501):
         return True
-    message = _server_message(error).lower().strip(" .").removeprefix("404 ")
+    message = (error.provider_message or "").lower().strip(" .").removeprefix("404 ")
     return error.status_code == 404 and message.startswith(NO_SUCH_ROUTE) and not (job_id and job_id.lower() in message)
-
-
-def _server_message(error: MediaError) -> str:
-    """The server's own words in the message of an error of error_mapping.py."""
-    return error.message.partition(": ")[2].removeprefix("not found: ").partition(" (HTTP")[0]
 
 
 def _error_body(error: MediaError) -> object:

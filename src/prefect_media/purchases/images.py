@@ -9,6 +9,7 @@ from functools import partial
 from ..assets import Asset
 from ..catalog.lookup import ModelEntry, look_up
 from ..catalog.prices import total
+from ..cleaning import quote_provider
 from ..errors import MediaError, SubmissionInDoubt
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
@@ -128,15 +129,16 @@ async def _buy_order(
             claim.doubt(True)  # paid, and until they are stored the images are nowhere but here
             assets = await await_answer(store(reply), claim)
         except SubmissionInDoubt as error:
-            raise _images_in_doubt(claim.record, error.message, error) from error
+            raise _images_in_doubt(claim.record, error.message.partition(";")[0], error) from error
         record = await submission.record_purchase(state="done", assets=tuple(assets), cost_usd=total(assets))
     steps.report_stored(record.assets, record.cost_usd)
     return list(record.assets)
 
 
 def _images_in_doubt(record: Record, why: str, error: MediaError | None = None) -> SubmissionInDoubt:
+    words = quote_provider(error.provider_message if error else None)
     return SubmissionInDoubt(
         f"{why}; a provider can't be asked for images it made before, so they may be paid for and lost; "
-        'pass on_doubt="resubmit" to go on and perhaps pay twice',
+        f'pass on_doubt="resubmit" to go on and perhaps pay twice{words}',
         **{**(error.details if error else {}), "key": record.key},
     )

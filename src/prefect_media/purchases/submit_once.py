@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from ..cleaning import quote_provider
 from ..errors import ContentRejected, MediaError, ProviderUnavailable, RateLimited, StoreError, SubmissionInDoubt
 from ..figures import pause_after
 from ..ledger.ledger import Claim, Ledger, Overtaken
@@ -121,7 +122,8 @@ async def find_or_submit(
                 raise  # it was taken for certain, whatever the list says
             if job is None and not tries_left:
                 claim.doubt(False)
-                raise ProviderUnavailable(f"{error.message}, twice; no job was bought", **error.details) from error
+                what, words = error.message.partition(";")[0], quote_provider(error.provider_message)
+                raise ProviderUnavailable(f"{what}, twice; no job was bought{words}", **error.details) from error
     assert job is not None
     return job
 

@@ -56,9 +56,9 @@ class Material:
         asked = not isinstance(request, VideoRequest) or request.size or self.upload is None
         if asked or not re.search(r"size|width|height|resolution", refusal.message, re.IGNORECASE):
             return refusal
-        told = refusal.message.removesuffix("; nothing was bought")
-        hint = "pass size=WIDTHxHEIGHT, and the reference is fitted to it; nothing was bought"
-        return type(refusal)(f"{told}; {hint}", **refusal.details)
+        what, _, rest = refusal.message.partition(";")
+        hint = "pass size=WIDTHxHEIGHT, and the reference is fitted to it"
+        return type(refusal)(f"{what}; {hint};{rest}", **refusal.details)
 
     async def ready(self, storage: Storage) -> Upload | None:
         """What to send, put where it is found again. To be called before anything is paid.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..cleaning import quote_provider
 from ..errors import (
     ContentRejected,
     JobExpired,
@@ -183,17 +184,20 @@ def failure_error(job_id: str, state: JobState) -> JobFailed | ContentRejected:
         job_id: The provider's id of the job.
         state: The look that showed it, whose phase is "failed".
     """
-    said = state.error_message or f"the provider says {state.status!r} and nothing else"
-    about: dict[str, Any] = {"job_id": job_id, "code": state.error_code}
+    said = state.error_message or f"{state.status!r} and nothing else"
+    about: dict[str, Any] = {"job_id": job_id, "code": state.error_code, "provider_message": state.error_message}
+    billed, words = "", quote_provider(said)
     if state.cost_usd is not None:
         about["billed"] = state.cost_usd > 0
-        said += f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"
+        billed = f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"
     if (state.error_code and "moderation" in state.error_code) or state.error_code == "content_policy_violation":
-        stopped = f"job {job_id} was stopped by moderation: {said}; change the prompt"
+        stopped = f"job {job_id} was stopped by moderation{billed}; change the prompt{words}"
         return ContentRejected(stopped, stage="output", **about)
     if state.status.lower() == "expired":
-        return JobExpired(f"job {job_id} expired at the provider: {said}", **about)
-    return JobFailed(f"job {job_id} failed: {said}; pass retry_failed=True to buy it again", **about)
+        return JobExpired(
+            f"job {job_id} expired at the provider{billed}; pass retry_failed=True to buy it again{words}", **about
+        )
+    return JobFailed(f"job {job_id} failed{billed}; pass retry_failed=True to buy it again{words}", **about)
 
 
 def _pause_after(failures: int) -> float:

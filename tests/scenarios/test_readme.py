@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,7 @@ def world(prefect, media_simulator, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=lambda code: code.strip().splitlines()[0][:40])
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_every_block_of_code_runs(world, code, tmp_path, capsys):
     names = world(code)
     if "teaser" in names:
@@ -49,27 +49,44 @@ def test_every_block_of_code_runs(world, code, tmp_path, capsys):
         assert capsys.readouterr().out.count("file://") == 2
         assert len(names["trailer"](["a red teapot"])) == 1
         assert len(world.simulator.jobs) == 3
-    if "submit_image_batch" in names:
+    if "teapots" in names:
+        names["teapots"](["red", "blue"])
         assert capsys.readouterr().out.count("file://") == 2
         assert (len(world.simulator.batches), len(world.simulator.images)) == (1, 2)
+    if "fox" in names:
+        assert len(names["fox"]()) == len(world.simulator.images) == 1
     if "test_my_pipeline" in names:
-        with warnings.catch_warnings(action="error"):
-            names["test_my_pipeline"](tmp_path)
+        names["test_my_pipeline"](tmp_path)
+        names["test_what_goes_wrong"](world.simulator, tmp_path)
     if ".save(" in code:
         assert OpenAICredentials.load("openai", _sync=True).api_key.get_secret_value() == "sk-..."
         assert MediaStore.load("media", _sync=True).url.endswith("media")
 
 
-def test_the_first_flow_as_a_script_warns_of_nothing_and_ends_without_a_traceback(prefect_server, tmp_path):
-    """In a process of its own, to the end of its exit; warnings of ours are errors."""
-    [code] = [code for code in BLOCKS if "def teaser" in code]
+CALLS = {
+    "approval": "",
+    "campaign": 'asyncio.run(campaign(["a red teapot"])); trailer(["a blue teapot"])',
+    "film": "test_my_pipeline(Path('.'))",
+    "fox": "fox()",
+    "teapots": 'teapots(["red"])',
+    "teaser": "",  # it calls itself
+}
+
+
+def test_all_of_it_as_a_script_warns_of_nothing_and_ends_without_a_traceback(prefect_server, tmp_path):
+    """In a process of its own with a server that takes logs, to the end of its exit; warnings of ours are errors."""
+    parts = ["import asyncio", "from pathlib import Path"]
+    for code in BLOCKS:
+        flows = re.findall(r"^(?:async )?def (?!test_|prefect_server)(\w+)", code, re.M)
+        parts += [code, CALLS[flows[0]] if flows else ""]
     with Simulator() as simulator:
-        code = code.replace("http://localhost:8000/v1", simulator.url)
+        code = "\n".join(parts).replace("http://localhost:8000/v1", simulator.url)
         (tmp_path / "script.py").write_text(code.replace("s3://my-bucket", str(tmp_path / "bucket")))
         keys = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": simulator.url, "PREFECT_MEDIA_STORE": str(tmp_path / "s")}
         command = [sys.executable, "-W", "error:::prefect_media", str(tmp_path / "script.py")]
         env = {**os.environ, **prefect_server.env, **keys}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, cwd=tmp_path)
+        assert (len(simulator.jobs), len(simulator.images)) == (3, 3)
     assert done.returncode == 0, done.stderr
     for word in ("Traceback", "Warning", "Logging error", "| WARNING |"):
         assert word not in done.stdout + done.stderr

@@ -96,6 +96,15 @@ def test_json_of_models_and_estimates():
     assert offer["usd"] == 0.4
 
 
+def test_a_temporary_server_of_prefect_that_does_not_start_is_one_sentence(tmp_path):
+    """A name that is no folder is looked up among the saved blocks, for which Prefect may have to start a server."""
+    env = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "1"}
+    done = run("jobs", "list", "--store", "nowhere", env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "\nPrefect's temporary server did not start in time; set PREFECT_API_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_server_of_prefect_that_is_away_is_one_sentence():
     done = run("recover", env={**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert (done.returncode, done.stdout) == (1, "")

@@ -1,5 +1,6 @@
 """`prefect-media verify` as it is typed: a process of its own, with nothing but the environment's login."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from prefect_media import Asset
 
 @pytest.fixture
 def verify(s3):
-    def run(url, **env):
+    def run(url, *options, **env):
         known = {**os.environ, **s3.env, **env}
         return subprocess.run(
-            [sys.executable, "-c", "from prefect_media.cli.app import main; main()", "verify", url],
+            [sys.executable, "-c", "from prefect_media.cli.app import main; main()", "verify", url, *options],
             env={name: value for name, value in known.items() if value is not None},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,6 +68,15 @@ async def test_something_is_wrong(verify, manifest, store):
     assert [line.split()[3] for line in done.stdout.splitlines()[1:3]] == ["hash", "missing"]
     assert f"instead of {manifest.assets[0].sha256}" in done.stdout
     assert done.stdout.splitlines()[-1] == "2 of 2 assets are not as published"
+
+    done = verify(manifest.uri, "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["uri"]) == (1, False, manifest.uri)
+    assert [(each["uri"], each["problem"]) for each in found["findings"]] == [
+        (manifest.assets[0].uri, "hash"),
+        (manifest.assets[1].uri, "missing"),
+    ]
+    assert manifest.assets[0].sha256 in found["findings"][0]["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What may be spent: set aside before it is sent, booked when it is done, kept to by everybody at once."""
 
 import asyncio
+import json
 import signal
 from datetime import UTC, datetime
 
@@ -462,6 +463,10 @@ async def test_the_command_line_tells_what_was_spent(simulator, storage, capsys,
     _, ads, default = (line.split() for line in capsys.readouterr().out.splitlines())
     assert ads == ["ads", "forever", "0.400", "1", "0.000", "0"]
     assert default == ["default", f"{datetime.now(UTC):%Y-%m-%d}", "0.000", "0", "0.400", "1"]
+    await asyncio.to_thread(list_budgets, None, as_json=True)
+    fields = ("budget", "period", "spent_usd", "purchases", "reserved_usd", "under_way")
+    rows = (("ads", "forever", 0.4, 1, 0.0, 0), ("default", default[1], 0.0, 0, 0.4, 1))
+    assert json.loads(capsys.readouterr().out) == [dict(zip(fields, row, strict=True)) for row in rows]
 
 
 # Batches.

@@ -1,5 +1,7 @@
 """Flow runs whose worker is lost: Prefect's server and the commands here free them, and leave hopeless ones alone."""
 
+import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from prefect_media.tasks.recovery import (
 )
 from prefect_media.tasks.stuck_runs import arecover_stuck
 
+from prefect_media.cli.recovery import recover
 from prefect_media.errors import InvalidRequest
 from prefect_media.runtime import clock
 
@@ -140,6 +143,18 @@ async def test_a_run_that_started_five_times_is_marked_as_crashed(api, later):
     [freed] = await arecover_stuck(timedelta(minutes=10), flow_name=api.flow)
     assert freed.crashed
     assert api.state(run) == ("CRASHED", "Crashed")
+
+
+async def test_the_command_prints_each_run_as_json(api, later, capsys):
+    stuck, hopeless = api.start("PENDING"), api.start(*["PENDING", "RUNNING"] * 5, "PENDING")
+    await asyncio.to_thread(recover, "10m", flow=api.flow, max_starts=5, every=None, as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert {(row["id"], row["state"], row["crashed"]) for row in rows} == {
+        (stuck, "Pending", False),
+        (hopeless, "Pending", True),
+    }
+    for row in rows:
+        assert row["name"] and row["seconds"] >= 600 and set(row) == {"id", "name", "state", "seconds", "crashed"}
 
 
 async def test_a_crash_that_the_automation_missed_is_run_again(api, later):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from httpx import TransportError
+from httpx import HTTPStatusError, TransportError
 from pydantic import ValidationError
 
 from ..errors import MediaError
@@ -15,6 +15,16 @@ def describe_error(error: Exception) -> str | None:
         return f"{error.title} is not valid: {problems_of(error)}"
     if isinstance(error, TransportError):  # of Prefect's client: what goes to providers and stores has errors of ours
         return f"{_address_of(error)} could not be reached ({error}); check PREFECT_API_URL, and that the server is up"
+    if isinstance(error, HTTPStatusError):
+        answer = error.response
+        return (
+            f"Prefect's server answered HTTP {answer.status_code} to {answer.request.url.path}; try again; see its log"
+        )
+    if isinstance(error, RuntimeError) and "ephemeral Prefect API server" in str(error):
+        return (
+            "Prefect's temporary server did not start in time; set PREFECT_API_URL to one that runs (prefect server "
+            "start), or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS to more"
+        )
     return error.message if isinstance(error, MediaError) else None
 
 

@@ -11,6 +11,7 @@ from prefect.states import Failed
 from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
 from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
 from prefect_media.tasks.context import connection_to, run_logger
+from prefect_media.tasks.run_log import prompt_shown
 from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -69,7 +70,8 @@ async def campaign(
     quotes = [quote.usd for quote in quotes_of(listed, lambda shot: connections[_is_video(shot)])]
     usd = sum(each for each in quotes if each is not None)
     unknown = f", and {quotes.count(None)} of them have no known price" if None in quotes else ""
-    logger.info("%d shots for %.2f USD%s", len(quotes), usd, unknown)
+    price = f"{usd:.2f} USD{unknown}" if any(quotes) else "and no price is known"
+    logger.info("%d shot%s, %s", len(quotes), "" if len(quotes) == 1 else "s", price)
     if budget and usd > budget.usd:
         logger.warning("That is more than the budget of %.2f USD: not all of them will be made", budget.usd)
 
@@ -119,7 +121,7 @@ def _is_video(shot: Shot) -> bool:
 def _row(shot: Shot, made: Generation) -> dict[str, Any]:
     return {
         "shot": shot.place,
-        "prompt": shot.request.prompt[:80],
+        "prompt": prompt_shown(shot.request.prompt, 80),
         "USD": total(made.assets) if made.assets else None,
         "outcome": type(made.error).__name__ if made.error else "made",
         "where, or why": str(made.error) if made.error else ", ".join(asset.uri for asset in made.assets),

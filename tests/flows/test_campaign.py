@@ -1,16 +1,18 @@
 """Many shots from a file: read and checked as a whole, made within the budget, published, and what failed said."""
 
 import json
+import re
 
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import StateType
-from prefect_media.flows.campaign import campaign
+from prefect_media.flows.campaign import _row, campaign
+from prefect_media.tasks import Generation
 
 from prefect_media import Budget, ImageEditRequest, ImageRequest, MediaStore, VideoRequest
 from prefect_media.errors import InvalidRequest
-from prefect_media.purchases.shot_list import read_shots
+from prefect_media.purchases.shot_list import Shot, read_shots
 from prefect_media.storage.store import storage_of
 
 CSV = """\
@@ -160,15 +162,22 @@ async def table_of(state):
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_a_campaign(media_simulator, store, file):
+async def test_a_campaign(media_simulator, store, file, caplog):
     media_simulator.latency = 0.05
     state = await campaign(media_simulator.credentials, file(CSV), store=store, return_state=True)
+    assert re.search(r"3 shots, 0\.\d\d USD, and 2 of them have no known price", caplog.text)
     manifest = await state.aresult()
     assert [asset.source.model for asset in manifest.assets] == ["gpt-image-2", "boats-1", "boats-1"]
     assert (await manifest.averify()).ok
     table, keys = await table_of(state)
     assert [row["shot"] for row in table] == ["line 2", "line 3", "line 5"]
     assert keys == {"campaign", "campaign-gallery"}
+
+
+def test_a_private_prompt_is_not_in_the_table(configure):
+    assert _row(Shot("line 2", SAILS), Generation(0, SAILS))["prompt"] == "it sails, slowly"
+    configure(log_prompts=0)
+    assert "sails" not in str(_row(Shot("line 2", SAILS), Generation(0, SAILS)))
 
 
 @pytest.mark.usefixtures("prefect")
@@ -238,10 +247,11 @@ async def test_the_gallery_shows_every_shot_and_why_the_others_failed(media_simu
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_when_all_fail_nothing_is_published(media_simulator, tmp_path, file):
+async def test_when_all_fail_nothing_is_published(media_simulator, tmp_path, file, caplog):
     media_simulator.latency = 0.05
     content = "prompt,model,seconds,size\nexplode,boats-1,4,64x64\n"
     state = await campaign(media_simulator.credentials, file(content), store=str(tmp_path / "store"), return_state=True)
+    assert "1 shot, and no price is known" in caplog.text
     assert state.message.startswith("1 of 1 shots failed. The first: line 2: ")
     assert not list((tmp_path / "store").rglob("manifest.json"))
 

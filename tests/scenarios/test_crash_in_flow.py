@@ -209,7 +209,7 @@ class Worker:
         parameters = {"server": simulator.url, "folder": str(folder), "store": store, "approval": approval}
         return self.ask("post", f"/deployments/{self.deployment}/create_flow_run", parameters=parameters)["id"]
 
-    def wait(self, run, *states, within=60.0):
+    def wait(self, run, *states, within=180.0):
         """Until the run is in one of these states."""
         deadline = time.monotonic() + within
         while (state := self.ask("get", f"/flow_runs/{run}")["state"])["name"].upper() not in states:
@@ -259,7 +259,7 @@ def storms(request, worker, s3, tmp_path_factory):
 def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms, s3):
     """SIGKILL to the flow's process while the job runs: crashed, run again by hand, one job."""
     simulator, run, looked, folder, store = storms["killed"]
-    assert looked.wait(60), worker.log.read_text()
+    assert looked.wait(180), worker.log.read_text()
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     worker.wait(run, "CRASHED")
     [job] = simulator.jobs
@@ -267,7 +267,7 @@ def test_a_flow_run_whose_process_was_killed_pays_once(worker, storms, s3):
     # Prefect notices a death twice; its second report comes seconds later and can undo a retry, or be undone by one
     # between this look and the next retry, which is then refused as the run goes on.
     for _ in range(5):
-        if worker.wait(run, "COMPLETED", "CRASHED", within=120) == "COMPLETED":
+        if worker.wait(run, "COMPLETED", "CRASHED", within=180) == "COMPLETED":
             break
         with suppress(ServerFailed):
             worker.server.run("flow-run", "retry", run)

@@ -66,7 +66,7 @@ def most_at_once(jobs):
 
 
 async def until(condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110 - what is waited for happens at the provider
             await asyncio.sleep(0.01)
 
@@ -117,7 +117,7 @@ def test_a_shared_task_run_is_left_early(leave, media_simulator, tmp_path):
                 break
 
     async def within():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await body()
 
     with pytest.raises(JobFailed) if leave == "raise" else contextlib.nullcontext():

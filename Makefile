@@ -6,7 +6,7 @@ LOCK := requirements.lock
 BIN := $(VENV)/bin
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
-.PHONY: demo test test-ui test-oldest test-prefect chaos simulate bench lint lock build clean
+.PHONY: demo test test-ui test-oldest test-prefect chaos chaos-waiting sleepers simulate bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -30,6 +30,14 @@ simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, f
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/support/chaos.py --kills 200 --store folder
 	$(BIN)/python tests/support/chaos.py --kills 200 --store s3
+
+chaos-waiting: $(VENV)/installed  ## 20 kills at each step of falling asleep and waking, half an hour; CI does one each
+	$(BIN)/python tests/support/chaos_waiting.py --kills 20 --store folder
+	$(BIN)/python tests/support/chaos_waiting.py --kills 20 --store s3
+
+sleepers: $(VENV)/installed  ## 40 flow runs asleep on a worker with room for two; then with wakers that are killed
+	$(BIN)/python tests/support/sleepers.py --runs 40 --latency 180
+	$(BIN)/python tests/support/sleepers.py --runs 40 --latency 180 --wakers 2 --kills 10
 
 bench: $(VENV)/installed  ## the figures of docs/performance.md, half an hour; for a few minutes: benchmarks/suite.py --quick
 	$(BIN)/python benchmarks/suite.py --write docs/performance.md

@@ -123,13 +123,22 @@ class Buyer:
 
 
 class Nursery:
-    """Starts buyers; as a context manager, ends those that are left."""
+    """Starts buyers; as a context manager, ends those that are left.
+
+    Args:
+        script: The file that is started, which calls `main`.
+        env: More environment for it.
+    """
+
+    def __init__(self, script: str = __file__, env: dict[str, str] | None = None) -> None:
+        self._script, self._env = script, env or {}
 
     def __enter__(self) -> Nursery:
         self._folder = tempfile.TemporaryDirectory()
         environment = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_MEDIA_")}
+        environment |= self._env
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, self._script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self._buyers: dict[int, Buyer] = {}
         self._born = threading.Event()
@@ -357,7 +366,8 @@ def tell(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def main() -> None:
+def main(live: Callable[[dict[str, Any]], int] = live) -> None:
+    """Fork a process for each line of the input, which does what the line says and exits with what `live` returns."""
     import av  # noqa: F401
     import obstore.store  # noqa: F401  # pyright: ignore
     import openai.resources.videos  # noqa: F401

@@ -12,8 +12,8 @@ SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
 	$(BIN)/prefect-media demo
 
-test: $(VENV)/installed
-	$(BIN)/pytest -n auto --dist loadfile
+test: $(VENV)/installed  ## the branch coverage of the core must not fall below the floor in pyproject.toml
+	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=
 
 test-ui: $(VENV)/installed  ## Prefect's pages in headless Chromium, which has to be there; renews docs/images
 	TEST_UI=required TEST_UI_SCREENSHOTS=docs/images $(BIN)/pytest tests/ui

@@ -193,7 +193,8 @@ def test_the_key_of_the_environment_is_used(monkeypatch):
 async def test_task_options(prefect, media_simulator, tmp_path, options, said):
     request = ImageRequest(prompt="a", model="gpt-image-2")
     with pytest.raises(InvalidRequest) as caught:
-        await agenerate_images.fn(media_simulator.credentials, request, **{"store": str(tmp_path), **options})
+        usual = {"store": str(tmp_path), "scope": "x"}
+        await agenerate_images.fn(media_simulator.credentials, request, **{**usual, **options})
     assert said in str(caught.value)
     assert not media_simulator.requests
 

@@ -183,7 +183,7 @@ def _in_flow(task, *args, **kwargs):
 
 
 async def test_results_are_small_references_and_no_secret_is_in_them(media_credentials, tmp_path):
-    state = await agenerate_images(media_credentials, STILL, store=str(tmp_path), return_state=True)
+    state = await agenerate_images(media_credentials, STILL, store=str(tmp_path), scope="x", return_state=True)
     result = await state.aresult()
     text = json.dumps([asset.model_dump(mode="json") for asset in result])
     assert len(text) < 3000

@@ -91,6 +91,14 @@ async def test_it_is_asked_once_and_not_waited_for(gateway, bucket, place):
     assert len(gateway.at("/content")) == 1
 
 
+async def test_a_server_that_changes_its_mind_too_late_is_given_up(gateway, bucket, place):
+    waits = [answer(404, {"detail": "Not found"})] * 3
+    gateway.answers[CONTENT] = lambda asked: waits.pop() if waits else answer(400, SAID)
+    with pytest.raises(JobExpired):
+        await buy_video(line(gateway), clip(), place, terms())
+    assert len(gateway.at("/content")) == 3
+
+
 async def test_without_a_link_the_film_stays_to_be_fetched(gateway, bucket, place):
     gateway.links = {}
     with pytest.raises(

@@ -127,7 +127,7 @@ class Content:
         """
         from urllib3.exceptions import HTTPError
 
-        got, breaks, progress = 0, 0, 0
+        received, breaks, progress = 0, 0, 0
         buffer = memoryview(bytearray(BLOCK_BYTES))
         response = self._response = self._open()
         while True:
@@ -135,25 +135,25 @@ class Content:
             try:
                 first = CAREFUL_BYTES >> 2 * (breaks - 1) if breaks else BLOCK_BYTES
                 for block in self._blocks(response, buffer, first):
-                    got += len(block)
-                    self._refuse_excess(got)
+                    received += len(block)
+                    self._refuse_excess(received)
                     yield block
-                if (self.size is None or got >= self.size) and self._unpacker.whole:
+                if (self.size is None or received >= self.size) and self._unpacker.whole:
                     response.release_conn()
                     return
             except (HTTPError, HTTPException, OSError, ValueError, AttributeError) as error:
                 reason = _error_name(error)
             finally:
-                if self.size is None or got != self.size:
+                if self.size is None or received != self.size:
                     interrupt(response)  # nobody reads the rest
-            if got - progress >= (SLOW_BYTES if self._slow else 1):
-                breaks, progress = 0, got
+            if received - progress >= (SLOW_BYTES if self._slow else 1):
+                breaks, progress = 0, received
             while True:
                 breaks += 1
                 if self._stopped.wait(0 if breaks > BREAKS else BREAK_PAUSE * 2 ** (breaks - 1)) or breaks > BREAKS:
-                    raise self._break_error(got, reason)
+                    raise self._break_error(received, reason)
                 try:
-                    response = self._response = self._resume(got, reason)
+                    response = self._response = self._resume(received, reason)
                     break
                 except (HTTPError, OSError) as error:
                     reason = _error_name(error)
@@ -183,7 +183,8 @@ class Content:
     def _open(self) -> BaseHTTPResponse:
         from urllib3.exceptions import HTTPError
 
-        for pause in (0.0, *NOT_YET_PAUSES, None) if self._link else (*NOT_YET_PAUSES, None):
+        pauses = iter(NOT_YET_PAUSES)
+        while True:
             try:
                 response = self._ask({})
             except (HTTPError, OSError) as error:
@@ -196,7 +197,7 @@ class Content:
                 break
             error = self._answer_error(response)
             if self._link and error.status_code == 400 and self._hops.ended_at_home:
-                self._url, self._link = urljoin(self._url, self._link), None
+                self._url, self._link = urljoin(self._url, self._link), None  # once: then there is no link any more
                 continue
             if (
                 self._elsewhere
@@ -208,11 +209,9 @@ class Content:
                     "it is paid for and can be fetched again",
                     job_id=self._job_id,
                 )
-            if error.status_code == 404 and pause is not None and not self._stopped.wait(pause):
-                continue
-            raise _content_error(self._host, self._job_id, error) from error
-        else:
-            raise AssertionError("unreachable")
+            pause = next(pauses, None) if error.status_code == 404 else None
+            if pause is None or self._stopped.wait(pause):
+                raise _content_error(self._host, self._job_id, error) from error
         headers = response.headers
         if headers.get("Content-Length") == "0":
             response.release_conn()
@@ -282,10 +281,10 @@ class Content:
                 transient=False,
             )
 
-    def _break_error(self, got: int, reason: str) -> DownloadCorrupt:
+    def _break_error(self, received: int, reason: str) -> DownloadCorrupt:
         of = f" of {self.size}" if self.size is not None else ""
         return DownloadCorrupt(
-            f"the download of job {self._job_id} broke off after {got}{of} bytes ({reason}); "
+            f"the download of job {self._job_id} broke off after {received}{of} bytes ({reason}); "
             "it is paid for and can be fetched again",
             job_id=self._job_id,
         )

@@ -1,13 +1,11 @@
 """Links in answers and redirects of content: they lead where references may, and what is ours stays at our server."""
 
-import importlib
 import socket
 import ssl
-import sys
-from pathlib import Path
 
 import pytest
 from buyer import clip, connection, terms
+from certificates import write_certificates
 from linked_server import Gateway, Stranger, answer, png
 
 from prefect_media.errors import DownloadCorrupt, MediaError, ProviderUnavailable
@@ -294,11 +292,7 @@ async def test_the_next_address_is_tried_when_one_is_dead(gateway, stranger, pla
 @pytest.fixture
 def trusted(tmp_path, trust):
     """A context for servers called localhost, which this process trusts."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    try:
-        authority = importlib.import_module("certificates").write_certificates(tmp_path)
-    finally:
-        sys.path.pop(0)
+    authority = write_certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
     trust(authority)

@@ -1,16 +1,15 @@
 """Large bodies: read into one buffer, also over TLS, and moved by threads that get the interpreter back soon."""
 
 import hashlib
-import importlib
 import random
 import socket
 import ssl
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from certificates import write_certificates
 from faulty_server import Raw, head, part_of, reset
 
 from prefect_media.providers import download as content
@@ -58,11 +57,7 @@ class Films(Raw):
 def authority(tmp_path_factory):
     """A context for servers, and the file that says to trust them."""
     folder = tmp_path_factory.mktemp("certificates")
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    try:
-        trusted = importlib.import_module("certificates").write_certificates(folder)
-    finally:
-        sys.path.pop(0)
+    trusted = write_certificates(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
     return context, trusted

@@ -25,6 +25,7 @@ from prefect_media.requests import (
     VideoExtendRequest,
     VideoRequest,
 )
+from prefect_media.runtime.iteration import one_by_one
 
 from .context import Credentials, Store, credentials_block, purchase_options, storage_for, store_block
 from .generation import Generation
@@ -87,11 +88,11 @@ class Gathering:
         early: dict[int, Generation] = {}
         turn = 0
         try:
-            while (made := await self._landed.get()) is not None:
-                if made.error is not None and on_error == "raise":
+            while (generation := await self._landed.get()) is not None:
+                if generation.error is not None and on_error == "raise":
                     await self._wind_up(working)
-                    raise made.error
-                early[made.index if ordered else turn] = made
+                    raise generation.error
+                early[generation.index if ordered else turn] = generation
                 while turn in early:
                     yield early.pop(turn)
                     turn += 1
@@ -111,7 +112,7 @@ class Gathering:
         options: dict[str, Any] = {"timeout": VIDEO_TIMEOUT, **self._options}
         await purchase_options(**options)  # a value that can't work is one error, not one for each request
         async with self._task_runs() as group:
-            self._taking = group.create_task(self._take(_lazily(requests), group))
+            self._taking = group.create_task(self._take(one_by_one(requests), group))
 
     @asynccontextmanager
     async def _task_runs(self) -> AsyncGenerator[asyncio.TaskGroup]:
@@ -151,10 +152,10 @@ class Gathering:
 
     async def _make(self, index: int, request: MediaRequest) -> None:
         try:
-            made = await self._made(index, request)
-            if made is None:  # it is submitted, and comes later
+            result = await self._made(index, request)
+            if result is None:  # it is submitted, and comes later
                 return
-            assets = (made,) if isinstance(made, Asset) else tuple(made)
+            assets = (result,) if isinstance(result, Asset) else tuple(result)
             generation = Generation(index, request, assets)
         except Exception as error:  # whatever it is, it is this request's result and nobody else's
             generation = Generation(index, request, error=error)
@@ -247,12 +248,3 @@ class SuspendedGathering(Gathering):
         finally:
             self._slots.release()
         self._landed.put_nowait(generation)
-
-
-async def _lazily(requests: Iterable[MediaRequest] | AsyncIterable[MediaRequest]) -> AsyncIterator[MediaRequest]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request

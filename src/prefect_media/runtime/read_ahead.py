@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+from .iteration import one_by_one
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,7 +22,7 @@ async def read_ahead(
     """What `read` returns for each item, in their order. What it raises ends the rest."""
     reading: deque[asyncio.Future[R]] = deque()
     try:
-        async for item in _each(items):
+        async for item in one_by_one(items):
             reading.append(asyncio.ensure_future(read(item)))
             if len(reading) >= at_once:
                 yield await reading.popleft()
@@ -36,12 +38,3 @@ def _ignore(task: asyncio.Future[Any]) -> None:
     """Take in the error of a read that nobody waits for, so that it is not logged."""
     if not task.cancelled():
         task.exception()
-
-
-async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from prefect_media.jobs import JobState
 from prefect_media.waiting.deadlines import Done, LookAgain, Patience, Watch
-from prefect_media.waiting.durations import Experience, read, written
+from prefect_media.waiting.durations import Experience, decode, encode
 from prefect_media.waiting.schedule import Pace, Page, Single
 
 ROUND_TRIP = 0.1
@@ -206,7 +206,7 @@ def ours_over(
     experience, start = Experience(), 0.0
     if not cold:
         start = _warm(experience, dice, told)
-    stored = read(written({}, experience.fresh)) if recalled else {}
+    stored = decode(encode({}, experience.fresh)) if recalled else {}
     requests, lags = 0, []
     for number in range(max(2, min(200, 600 // count))):
         if cold or recalled:

@@ -66,7 +66,7 @@ def _of_s3(bucket: Any) -> dict[str, Any]:
             stacklevel=4,
         )
     role = getattr(credentials, "assume_role_arn", None)
-    terms = _given(getattr(credentials, "assume_role_kwargs", None)) if role else {}
+    terms = _set_values(getattr(credentials, "assume_role_kwargs", None)) if role else {}
     external_id = terms.pop("ExternalId", None)
     if terms:
         warnings.warn(
@@ -136,7 +136,7 @@ def _secret(credentials: Any, *names: str) -> SecretStr | None:
     return None
 
 
-def _given(parameters: Any) -> dict[str, Any]:
+def _set_values(parameters: Any) -> dict[str, Any]:
     """What is set in parameters of prefect-aws, which are a model, or in a dict."""
     if parameters is None:
         return {}

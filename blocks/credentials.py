@@ -12,9 +12,9 @@ from pydantic_core import CoreSchema
 
 from prefect_media.errors import AuthenticationFailed, InvalidRequest
 from prefect_media.form_schema import Schema, simplify
-from prefect_media.media.safe_fetch import shown
 from prefect_media.providers.connection import Connection, async_client, sync_client
 from prefect_media.providers.dialects import dialects
+from prefect_media.user_input import redact_url
 
 from .unknown_fields import warn_of_unknown_fields
 
@@ -43,9 +43,9 @@ class MediaCredentials(CredentialsBlock):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
-        made = handler(schema)
-        simplify(handler.resolve_ref_schema(made))
-        return made
+        json_schema = handler(schema)
+        simplify(handler.resolve_ref_schema(json_schema))
+        return json_schema
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +129,7 @@ class OpenAICredentials(MediaCredentials):
         """
         base_url = _check_base_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
         if "?" in base_url or "#" in base_url:
-            raise InvalidRequest(f"base_url has a query or a fragment; leave out what follows {shown(base_url)}")
+            raise InvalidRequest(f"base_url has a query or a fragment; leave out what follows {redact_url(base_url)}")
         api_key = _secret(self.api_key) or _environment("OPENAI_API_KEY")
         if not api_key and base_url == OPENAI_URL:
             raise AuthenticationFailed(
@@ -249,7 +249,7 @@ def _check_base_url(base_url: str) -> str:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidRequest(
-            f"base_url={shown(base_url.rpartition('@')[2])!r} is not a URL; "
+            f"base_url={redact_url(base_url.rpartition('@')[2])!r} is not a URL; "
             "it has to look like https://NAME.example.com or http://localhost:8000/v1"
         )
     if parts.username or parts.password:

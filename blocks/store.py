@@ -107,9 +107,9 @@ class MediaStore(Block):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
-        made = handler(schema)
-        simplify(handler.resolve_ref_schema(made))
-        return made
+        json_schema = handler(schema)
+        simplify(handler.resolve_ref_schema(json_schema))
+        return json_schema
 
     @field_validator("url")
     @classmethod

@@ -11,7 +11,7 @@ from prefect.states import Failed
 from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
 from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
 from prefect_media.tasks.context import connection_to, run_logger
-from prefect_media.tasks.run_log import prompt_shown
+from prefect_media.tasks.run_log import log_prompt
 from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -23,7 +23,7 @@ from prefect_media import (
 from prefect_media.budget import OptionalBudget
 from prefect_media.catalog.prices import total
 from prefect_media.form_schema import JSON_TAB, empty_tab
-from prefect_media.media.load import shown
+from prefect_media.media.load import describe
 from prefect_media.purchases.shot_list import Shot, quotes_of, read_shots
 
 Defaults = Annotated[dict[str, Any] | None, WithJsonSchema({"anyOf": [empty_tab("None"), JSON_TAB]})]
@@ -107,7 +107,7 @@ async def campaign(
     lost = [replace(made, assets=()) for _, made in outcomes if made.error]  # first: they are what people look for
     await ashow_gallery([*lost, *(manifest.assets if manifest else ())], title="Campaign", key="campaign-gallery")
     rows = [_row(*outcome) for outcome in outcomes]
-    await ashow_table(rows, key="campaign", title=f"Shots of {shown(shots)}")
+    await ashow_table(rows, key="campaign", title=f"Shots of {describe(shots)}")
     if manifest and not failed:
         return manifest
     where = f"; the others are published: {manifest.uri}" if manifest else ""
@@ -121,7 +121,7 @@ def _is_video(shot: Shot) -> bool:
 def _row(shot: Shot, made: Generation) -> dict[str, Any]:
     return {
         "shot": shot.place,
-        "prompt": prompt_shown(shot.request.prompt, 80),
+        "prompt": log_prompt(shot.request.prompt, 80),
         "USD": total(made.assets) if made.assets else None,
         "outcome": type(made.error).__name__ if made.error else "made",
         "where, or why": str(made.error) if made.error else ", ".join(asset.uri for asset in made.assets),

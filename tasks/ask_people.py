@@ -93,24 +93,24 @@ class _Question:
 
     async def answer(self, review: Review) -> Answer:
         """Wait until there is an answer on record. Ends by Prefect's signal where the flow run is suspended."""
-        said = False
+        slept = False
         while True:
-            response, asked = await self._look(review)
-            if review.answer and (review.answer.source != "nobody" or asked):
+            response, is_shown = await self._look(review)
+            if review.answer and (review.answer.source != "nobody" or is_shown):
                 return review.answer
             if response is not None:
                 review = await self._settle(review, response)
-            elif review.answer or (review.deadline <= clock.now() and not asked):
+            elif review.answer or (review.deadline <= clock.now() and not is_shown):
                 # A retry of the run asks anew, and so does a run that died before anybody saw the question.
                 now = clock.now()
                 review = await reopen(self.storage, review, now, now + timedelta(seconds=self.seconds))
             elif review.deadline <= clock.now():
                 review = await self._settle(review, self.default or Answer(source="nobody", at=clock.now()))
             else:
-                if not asked:
+                if not is_shown:
                     send_requested(review)
-                await self._sleep(review, quietly=said)
-                said = True
+                await self._sleep(review, quietly=slept)
+                slept = True
 
     async def _settle(self, review: Review, answer: Answer) -> Review:
         settled, ours = await settle(self.storage, review, answer)
@@ -122,8 +122,8 @@ class _Question:
         """What was sent from the form, and whether it was shown in this attempt of the run."""
         async with get_client() as client:
             run = await client.read_flow_run(self.run.id)
-            asked = any(key.startswith(_prefix(review)) for key in used_keys(run))
-            return await self._response(client, review), asked
+            is_shown = any(key.startswith(_prefix(review)) for key in used_keys(run))
+            return await self._response(client, review), is_shown
 
     async def _response(self, client: PrefectClient, review: Review) -> Answer | None:
         for state in ("suspended", "paused"):

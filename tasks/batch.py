@@ -14,7 +14,7 @@ from prefect_media.purchases.batch_fetch import fetch, is_finished
 from prefect_media.purchases.batch_submit import submit
 from prefect_media.requests import ImageRequest
 
-from .context import Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .context import Credentials, Store, check_kind, connection_to, purchase_options, storage_for
 from .generation import Generation
 from .images import IMAGE_TIMEOUT
 from .job_credentials import remember_credentials
@@ -105,7 +105,7 @@ async def aimage_batch_is_finished(credentials: Credentials, batch: ImageBatch, 
         errors.InvalidRequest: It was made at another server than the credentials are for, or with another store.
         errors.MediaError: The look failed.
     """
-    batch = checked(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
+    batch = check_kind(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
     return await is_finished(await connection_to(credentials), batch, await storage_for(store))
 
 
@@ -143,7 +143,7 @@ async def afetch_image_batch(
         errors.InvalidRequest: It was made at another server than the credentials are for, or with another store.
         errors.MediaError: Its answers could not be had or stored; what was stored is on record.
     """
-    batch = checked(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
+    batch = check_kind(batch, ImageBatch, name="batch", hint=" as submit_image_batch returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(timeout=timeout, on_step=show_steps(storage))
     results = await fetch(connection, batch, storage, options)

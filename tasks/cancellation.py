@@ -57,14 +57,14 @@ async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Stor
     logger = run_logger()
 
     async def end(purchase: Record) -> str | None:
-        found = await ledger.get(purchase.key)
-        if found is None or found[0].state != "submitted" or (job := found[0].job) is None:
+        entry = await ledger.get(purchase.key)
+        if entry is None or entry[0].state != "submitted" or (job := entry[0].job) is None:
             return None
-        if found[0].account != connection.account:
+        if entry[0].account != connection.account:
             logger.warning("Job %s belongs to another account; it goes on", job.id)
             return None
         try:
-            await cancel_purchase(connection_of(job, connection), job, ledger, Claim(*found))
+            await cancel_purchase(connection_of(job, connection), job, ledger, Claim(*entry))
         except MediaError as error:
             logger.warning("Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error)
             return None

@@ -86,8 +86,8 @@ async def storage_for(store: Store | None) -> Storage:
     """The storage behind a store: a block, the name of a saved one, a URL or folder, or the default."""
     if store is None:
         store = settings().store or str(get_current_settings().home / "media")
-    found = await store_block(store)
-    return storage_at(found) if isinstance(found, str) else found.storage()
+    block = await store_block(store)
+    return storage_at(block) if isinstance(block, str) else block.storage()
 
 
 async def store_block(store: Store) -> MediaStore | str:
@@ -136,9 +136,9 @@ async def purchase_options(
         InvalidRequest: A value can't work; nothing was sent.
     """
     usual = ("run", "forever")
-    named = isinstance(scope, str) and scope  # pyright: ignore[reportUnnecessaryIsInstance]
+    is_named = isinstance(scope, str) and scope  # pyright: ignore[reportUnnecessaryIsInstance]
     fault = fault_of(scope)
-    if not named or fault or (scope.lower() in usual and scope not in usual):
+    if not is_named or fault or (scope.lower() in usual and scope not in usual):
         why = f": {fault}" if fault else ""
         raise InvalidRequest(
             f'scope={brief_repr(scope)} is not possible{why}; pass "run", "forever" or a name of your own'
@@ -179,7 +179,7 @@ def seconds_of(name: str, time: timedelta | float) -> float:
     return float(seconds)
 
 
-def checked(value: Any, *kinds: type[M], name: str = "request", hint: str = "") -> Any:
+def check_kind(value: Any, *kinds: type[M], name: str = "request", hint: str = "") -> Any:
     """What a task was given, if it is of one of these kinds; a dict, as JSON has it, is made one of the first.
 
     The engine puts the results of futures into a request without a check; they are checked here.
@@ -195,8 +195,8 @@ def checked(value: Any, *kinds: type[M], name: str = "request", hint: str = "") 
     except ValidationError as error:
         kind = next((each for each in kinds if isinstance(value, each)), kinds[0])
         raise InvalidRequest(f"{name} is no {kind.__name__}: {problems_of(error)}; nothing was sent") from None
-    wanted, given = " or ".join(_a(kind) for kind in kinds), cast(object, value)
-    raise InvalidRequest(f"{name} is {a_kind(given)}; pass {wanted}{hint}; nothing was sent")
+    names, actual = " or ".join(_a(kind) for kind in kinds), cast(object, value)
+    raise InvalidRequest(f"{name} is {a_kind(actual)}; pass {names}{hint}; nothing was sent")
 
 
 def a_kind(value: object) -> str:

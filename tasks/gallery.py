@@ -118,5 +118,5 @@ async def _shots_of(given: Sequence[Asset | Generation]) -> list[Shot]:
         made = [Shot(known_origin_of(asset) or origin, asset, model) for asset in each.assets]
         return [*made, failed_shot(origin, model, each.error)] if each.error is not None else made
 
-    found = await asyncio.gather(*map(shots, given))
-    return [shot for several in found for shot in several]
+    lists = await asyncio.gather(*map(shots, given))
+    return [shot for several in lists for shot in several]

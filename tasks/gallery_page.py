@@ -36,7 +36,7 @@ async def page(
         first: Number of its first card.
     """
     drawn = await draw(shots, links)
-    grid = fitted_cards(shots, drawn, first) if shots else "Nothing was made."
+    grid = fit_cards(shots, drawn, first) if shots else "Nothing was made."
     return "\n\n".join(filter(None, (f"# {markdown(heading, 200)}", facts, others, grid, others)))
 
 
@@ -51,7 +51,7 @@ async def draw(shots: Sequence[Shot], links: timedelta) -> list[Picture]:
     return list(await asyncio.gather(*map(picture, shots)))
 
 
-def fitted_cards(shots: Sequence[Shot], pictures: Sequence[Picture], first: int = 1) -> str:
+def fit_cards(shots: Sequence[Shot], pictures: Sequence[Picture], first: int = 1) -> str:
     """The cards of shots; pictures that would make the page too large are left out."""
     room = LARGEST_PAGE - sum(6 * min(len(shot.origin.prompt or ""), LONGEST_PROMPT) + 4_000 for shot in shots)
     fitting = list(pictures)
@@ -64,20 +64,20 @@ def fitted_cards(shots: Sequence[Shot], pictures: Sequence[Picture], first: int 
 
 def summary(shots: Sequence[Shot]) -> str:
     """What a gallery amounts to, in one line of markdown."""
-    made = [shot.asset for shot in shots if shot.asset]
-    images = sum(asset.kind == "image" for asset in made)
-    films = len(made) - images
+    assets = [shot.asset for shot in shots if shot.asset]
+    images = sum(asset.kind == "image" for asset in assets)
+    films = len(assets) - images
     rejected = sum(shot.rejected for shot in shots)
-    failed = len(shots) - len(made) - rejected
-    costs = [asset.source.cost_usd for asset in made if asset.source]
-    known = [cost for cost in costs if cost is not None]
-    unknown = f", and {len(made) - len(known)} without a known price" if len(known) < len(made) else ""
+    failed = len(shots) - len(assets) - rejected
+    costs = [asset.source.cost_usd for asset in assets if asset.source]
+    known_costs = [cost for cost in costs if cost is not None]
+    unknown = f", and {len(assets) - len(known_costs)} without a known price" if len(known_costs) < len(assets) else ""
     counts = [
         _count(images, "image"),
         _count(films, "video"),
         f"{failed} failed" if failed else "",
         f"{rejected} rejected" if rejected else "",
-        f"{sum(known):.2f} USD{unknown}" if known else "",
+        f"{sum(known_costs):.2f} USD{unknown}" if known_costs else "",
     ]
     return " · ".join(filter(None, counts))
 

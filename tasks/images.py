@@ -12,7 +12,7 @@ from prefect_media.purchase_options import OnDoubt, OnPartial
 from prefect_media.purchases.images import buy_images
 from prefect_media.requests import ImageEditRequest, ImageRequest
 
-from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .context import MANY, Credentials, Store, check_kind, connection_to, purchase_options, storage_for
 from .preview import Preview
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
@@ -68,7 +68,7 @@ async def agenerate_images(
         errors.SubmissionInDoubt: The reply was lost or broke off; an image can't be asked for again.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
-    request = checked(request, ImageRequest, hint=MANY)
+    request = check_kind(request, ImageRequest, hint=MANY)
     artifact = Preview(request, on_partial) if preview else None
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
@@ -118,7 +118,7 @@ async def aedit_images(
             was sent.
         errors.MediaError: Any other kind, as in `agenerate_images`.
     """
-    request = checked(request, ImageEditRequest, hint=MANY)
+    request = check_kind(request, ImageEditRequest, hint=MANY)
     artifact = Preview(request, on_partial) if preview else None
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(

@@ -34,7 +34,7 @@ from prefect_media.steps import OnStep, Step
 
 from .cards import Picture, picture_of
 from .context import run_logger
-from .gallery_page import LINKS, ON_A_PAGE, fitted_cards
+from .gallery_page import LINKS, ON_A_PAGE, fit_cards
 from .live_page import LivePage
 from .shots import Origin, Shot, remember, shown_prompt
 
@@ -136,10 +136,10 @@ def _page_of_run() -> _Written | None:
     key = f"media-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'run'}"
     new = _Written(LivePage(title), UUID(run_id), key, contextvars.copy_context())
     with _lock:
-        kept = _pages.setdefault(run_id, new)
+        written = _pages.setdefault(run_id, new)
         while len(_pages) > MOST_PAGES:
             _pages.popitem(last=False)
-    return kept
+    return written
 
 
 def show_on_page(origin: Origin | None) -> OnStep | None:
@@ -272,7 +272,7 @@ def _text(each: _Written) -> str:
     for index, picture in enumerate(pictures):
         if index >= each.page.most_pictures:
             pictures[index] = Picture(link=picture.link)
-    return each.page.markdown(fitted_cards([shot for shot, _ in drawn], pictures) if drawn else "")
+    return each.page.markdown(fit_cards([shot for shot, _ in drawn], pictures) if drawn else "")
 
 
 def _name(shot: Shot) -> str:
@@ -295,5 +295,5 @@ def _send(each: _Written, what: str, data: str | float, patience: float) -> None
             flow_run_id=each.run_id,
         )
         # Not client.create_artifact: it sends an event, which at the end of the process is an error.
-        made = client.request("POST", "/artifacts/", json=new.model_dump(mode="json", exclude_unset=True))
-        each.ids[what] = UUID(made.json()["id"])
+        response = client.request("POST", "/artifacts/", json=new.model_dump(mode="json", exclude_unset=True))
+        each.ids[what] = UUID(response.json()["id"])

@@ -43,11 +43,11 @@ async def once_per_run(what: str, ask: Callable[[], Awaitable[T]]) -> T:
     while True:
         answer, ours = _answer((run_id, attempt, what))
         if ours:
-            return await _asked(answer, ask)
+            return await _ask(answer, ask)
         # Shielded: whoever gives up waiting must not take the answer from the others.
-        found = await asyncio.shield(asyncio.wrap_future(answer))
-        if found is not _GONE:
-            return cast(T, found)
+        result = await asyncio.shield(asyncio.wrap_future(answer))
+        if result is not _GONE:
+            return cast(T, result)
 
 
 def _answer(key: tuple[str, int, str]) -> tuple[Future[Any], bool]:
@@ -67,14 +67,14 @@ def _failed(answer: Future[Any]) -> bool:
     return answer.done() and (answer.exception() is not None or answer.result() is _GONE)
 
 
-async def _asked(answer: Future[Any], ask: Callable[[], Awaitable[T]]) -> T:
+async def _ask(answer: Future[Any], ask: Callable[[], Awaitable[T]]) -> T:
     try:
-        found = await ask()
+        result = await ask()
     except Exception as error:  # for all who wait for the same answer
         answer.set_exception(error)
         raise
     except BaseException:
         answer.set_result(_GONE)  # only we were cancelled: another one asks
         raise
-    answer.set_result(found)
-    return found
+    answer.set_result(result)
+    return result

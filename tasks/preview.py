@@ -41,9 +41,9 @@ class Preview:
     async def __call__(self, picture: bytes, number: int) -> None:
         """Show a preview."""
         if self._also is not None:
-            told = self._also(picture, number)
-            if isawaitable(told):
-                await told
+            result = self._also(picture, number)
+            if isawaitable(result):
+                await result
         await self._show(picture, f"Preview {number + 1}")
 
     async def finish(self, asset: Asset) -> None:
@@ -55,13 +55,12 @@ class Preview:
         except Exception as error:  # the image is paid for and stored, shown or not
             run_logger().warning("The finished image could not be shown: %s", error)
 
-    async def _show(self, picture: bytes, said: str) -> None:
+    async def _show(self, picture: bytes, title: str) -> None:
         if not in_run():
             return
         small = await asyncio.to_thread(poster, "image", io.BytesIO(picture))
-        text = (
-            f"![{escape(said)}](data:image/jpeg;base64,{b64encode(small).decode()})\n\n{said} · {self._request.model}"
-        )
+        image = f"![{escape(title)}](data:image/jpeg;base64,{b64encode(small).decode()})"
+        text = f"{image}\n\n{title} · {self._request.model}"
         if self._artifact is None:
             self._artifact = await acreate_markdown_artifact(
                 text, key=self.key, description="An image, while it is made"

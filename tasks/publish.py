@@ -99,13 +99,13 @@ async def apublish(
     lead = f"{folder}/" if folder else ""
 
     copies = dict(zip(_names(assets), assets, strict=True))
-    uris = await _all_copied(copies, target, lead, attributes, reread)
+    uris = await _copy_all(copies, target, lead, attributes, reread)
     await _check_sizes(copies, target, lead)
     published = [
         asset.model_copy(update={"uri": uris[name]}) for name, asset in zip(_names(assets), assets, strict=True)
     ]
     costs = [asset.source.cost_usd if asset.source else None for asset in assets]
-    manifest = await _written(
+    manifest = await _write(
         Manifest(
             uri=target.uri(lead + NAME),
             assets=tuple(published),
@@ -138,21 +138,21 @@ def _with_hash(name: str, asset: Asset) -> str:
     return f"{stem}-{asset.sha256[:8]}.{ending}" if dot and stem else f"{name}-{asset.sha256[:8]}"
 
 
-async def _all_copied(
+async def _copy_all(
     copies: Mapping[str, Asset], target: Storage, lead: str, attributes: Attributes, reread: bool
 ) -> dict[str, str]:
     """Copy many at once, and say where each lies; when one fails, none is begun any more."""
     turns = asyncio.Semaphore(COPIES_AT_ONCE)
     there = await _sizes(target, lead, [lead + name for name in copies])
 
-    async def copied(name: str, asset: Asset) -> str:
+    async def copy(name: str, asset: Asset) -> str:
         key = lead + name
         async with turns:
             size = there[key] if there is not None else await target.size(key)
-            await _copied(asset, target, key, size, attributes, reread)
+            await _copy(asset, target, key, size, attributes, reread)
         return target.uri(key)
 
-    tasks = [asyncio.ensure_future(copied(name, asset)) for name, asset in copies.items()]
+    tasks = [asyncio.ensure_future(copy(name, asset)) for name, asset in copies.items()]
     try:
         return dict(zip(copies, await asyncio.gather(*tasks), strict=True))
     finally:
@@ -191,7 +191,7 @@ async def _check_sizes(copies: Mapping[str, Asset], target: Storage, lead: str) 
             raise StoreError(f"the copy {target.uri(key)} {has}; publish it again")
 
 
-async def _copied(
+async def _copy(
     asset: Asset, target: Storage, key: str, size: int | None, attributes: Attributes, reread: bool
 ) -> None:
     """Copy an asset, unless the same is there already.
@@ -204,10 +204,10 @@ async def _copied(
         attributes: How the copy is to be served and kept.
         reread: Whether what is there, or what the server copied, is read and hashed.
     """
-    noted = {"sha256": asset.sha256}
-    if attributes.given:
-        noted["published_with"] = attributes.fingerprint
-    same = size == asset.size_bytes and await _is_same(asset, target, key, noted)
+    metadata = {"sha256": asset.sha256}
+    if attributes.names:
+        metadata["published_with"] = attributes.fingerprint
+    same = size == asset.size_bytes and await _is_same(asset, target, key, metadata)
     if same and (not reread or await hash_of(target, key) == asset.sha256):
         return
     storage, source = storage_of(asset.uri)
@@ -217,33 +217,33 @@ async def _copied(
         key,
         content_type=asset.content_type,
         sha256=asset.sha256,
-        attributes=replace(attributes, metadata=noted),
+        attributes=replace(attributes, metadata=metadata),
         reread=reread,
     )
 
 
-async def _is_same(asset: Asset, target: Storage, key: str, noted: Mapping[str, str]) -> bool:
+async def _is_same(asset: Asset, target: Storage, key: str, metadata: Mapping[str, str]) -> bool:
     """Whether the same was published there before: by a note on the object or, in a folder, by reading the file."""
     if target.scheme == "file":
         return await hash_of(target, key) == asset.sha256
-    found = await target.fetch_metadata(key)
-    return found.get("Content-Type") == asset.content_type and all(
-        found.get(name) == noted.get(name) for name in ("sha256", "published_with")
+    stored = await target.fetch_metadata(key)
+    return stored.get("Content-Type") == asset.content_type and all(
+        stored.get(name) == metadata.get(name) for name in ("sha256", "published_with")
     )
 
 
-async def _written(manifest: Manifest, target: Storage, key: str, attributes: Attributes) -> Manifest:
+async def _write(manifest: Manifest, target: Storage, key: str, attributes: Attributes) -> Manifest:
     """Write the manifest, unless the one that is there says the same."""
-    noted = {"published_with": attributes.fingerprint} if attributes.given else {}
+    metadata = {"published_with": attributes.fingerprint} if attributes.names else {}
     try:
         there = await Manifest.aload(manifest.uri)
         same = there.model_copy(update={"created_at": manifest.created_at}) == manifest
-        if same and (await target.fetch_metadata(key)).get("published_with") == noted.get("published_with"):
+        if same and (await target.fetch_metadata(key)).get("published_with") == metadata.get("published_with"):
             return there
     except StoreError as error:
         if error.transient:
             raise
-    attributes = replace(attributes, metadata=noted)
+    attributes = replace(attributes, metadata=metadata)
     text = manifest.model_dump_json(indent=2).encode()
     await target.put(key, text, content_type="application/json", attributes=attributes)
     return manifest

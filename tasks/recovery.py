@@ -65,7 +65,7 @@ def crash_recovery(
         max_starts: How often a flow run may have started; then it is left alone.
     """
     return Automation(
-        name=name or _named(RECOVERY, flow_name),
+        name=name or _name_for(RECOVERY, flow_name),
         description="The same run again, on a worker. Safe with prefect-media: its ledger buys nothing twice.",
         trigger=_after("Crashed", flow_name, {"prefect.run-count": [str(n) for n in range(max_starts)]}),
         actions=[_run_again("Crashed; run again")],
@@ -92,7 +92,7 @@ def heartbeat_watch(flow_name: str | None = None, *, window: timedelta = HEARTBE
             f"marked as crashed; allowed are {SHORTEST_WINDOW.total_seconds():g} s or more"
         )
     return Automation(
-        name=_named(HEARTBEAT, flow_name),
+        name=_name_for(HEARTBEAT, flow_name),
         description="The machine of the flow run is lost: nobody else would report it.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
@@ -122,7 +122,7 @@ def connection_recovery(flow_name: str | None = None, *, max_starts: int = MAX_S
     messages = [f"Flow run encountered an exception: {error}*" for error in CONNECTION_ERRORS]
     counts = [str(n) for n in range(max_starts)]
     return Automation(
-        name=_named(CONNECTION, flow_name),
+        name=_name_for(CONNECTION, flow_name),
         description="The same run again, on a worker, after an error of the connection to Prefect's server.",
         trigger=_after("Failed", flow_name, {"prefect.run-count": counts, "prefect.state-message": messages}),
         actions=[_run_again("Prefect's server was away; run again")],
@@ -140,7 +140,7 @@ def give_up(flow_name: str | None = None, *, max_starts: int = MAX_STARTS) -> Au
     """
     counts = [str(n) for n in range(max_starts, max_starts + 100)]
     return Automation(
-        name=_named(GIVE_UP, flow_name),
+        name=_name_for(GIVE_UP, flow_name),
         description=f"A flow run crashed that has started {max_starts} times; it is not run again.",
         trigger=_after("Crashed", flow_name, {"prefect.run-count": counts}),
         actions=[DoNothing()],
@@ -170,16 +170,16 @@ async def asave_recovery(
     """
     if max_starts < 1:
         raise InvalidRequest(f"max_starts={max_starts} is not possible; allowed are 1 or more")
-    wanted = [
+    automations = [
         heartbeat_watch(flow_name, window=window),
         crash_recovery(flow_name, max_starts=max_starts),
         give_up(flow_name, max_starts=max_starts),
     ]
     if "connection-errors" in also:
-        wanted.append(connection_recovery(flow_name, max_starts=max_starts))
-    await aremove_recovery(flow_name, keep=[automation.name for automation in wanted])
+        automations.append(connection_recovery(flow_name, max_starts=max_starts))
+    await aremove_recovery(flow_name, keep=[automation.name for automation in automations])
     async with get_client() as client:
-        for automation in wanted:
+        for automation in automations:
             same_name = await client.read_automations_by_name(automation.name)
             if same_name:
                 automation.id = same_name[0].id
@@ -188,7 +188,7 @@ async def asave_recovery(
                 await automation.acreate()
             for duplicate in same_name[1:]:
                 await client.delete_automation(duplicate.id)
-    return [automation.name for automation in wanted]
+    return [automation.name for automation in automations]
 
 
 async def aremove_recovery(flow_name: str | None = None, *, keep: Sequence[str] = ()) -> list[str]:
@@ -204,7 +204,7 @@ async def aremove_recovery(flow_name: str | None = None, *, keep: Sequence[str] 
     removed: list[str] = []
     async with get_client() as client:
         for title in (RECOVERY, HEARTBEAT, CONNECTION, GIVE_UP):
-            for automation in await client.read_automations_by_name(_named(title, flow_name)):
+            for automation in await client.read_automations_by_name(_name_for(title, flow_name)):
                 if automation.name not in keep:
                     await client.delete_automation(automation.id)
                     removed.append(automation.name)
@@ -218,12 +218,12 @@ async def aremove_recovery(flow_name: str | None = None, *, keep: Sequence[str] 
 
 async def crashed_runs_are_run_again(client: PrefectClient, flow_name: str | None) -> bool:
     """Whether the automation that runs crashed flow runs again is saved and enabled, for this flow or for all."""
-    names = dict.fromkeys((_named(RECOVERY, flow_name), RECOVERY))
+    names = dict.fromkeys((_name_for(RECOVERY, flow_name), RECOVERY))
     automations = [one for name in names for one in await client.read_automations_by_name(name)]
     return any(automation.enabled for automation in automations)
 
 
-def _named(title: str, flow_name: str | None) -> str:
+def _name_for(title: str, flow_name: str | None) -> str:
     return title if flow_name is None else f"{title} ({flow_name})"
 
 

@@ -102,11 +102,11 @@ async def achoose(
         )
     fallback = None
     if default is not None:
-        wanted = _assets("default", default, least=0)
-        missing = [each for each in wanted if each not in shown]
-        if missing or not at_least <= len(wanted) <= at_most:
+        defaults = _assets("default", default, least=0)
+        missing = [each for each in defaults if each not in shown]
+        if missing or not at_least <= len(defaults) <= at_most:
             raise InvalidRequest(f"default is not possible; pass {at_least} to {at_most} of the assets in a list")
-        numbers = tuple(sorted({shown.index(each) + 1 for each in wanted}))
+        numbers = tuple(sorted({shown.index(each) + 1 for each in defaults}))
         fallback = Answer(chosen=numbers, source="default", at=clock.now())
     form = Form("choose", len(shown), at_least, at_most, notes)
     answer = await ask("choose", form, shown, question, timeout, fallback, store)

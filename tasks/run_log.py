@@ -58,7 +58,7 @@ def log_steps() -> OnStep:
     return log
 
 
-def prompt_shown(prompt: str | None, most: int = LONGEST_PROMPT) -> str:
+def log_prompt(prompt: str | None, most: int = LONGEST_PROMPT) -> str:
     """A prompt as names and logs may show it: shortened, or its hash where prompts are private."""
     if not prompt:
         return ""
@@ -76,8 +76,8 @@ def _what(step: Step) -> str:
     facts: list[Any] = [step.model, step.size, f"{step.seconds:g} s" if step.seconds else ""]
     if step.count > 1:
         facts.append(f"{step.count} images")
-    shown = prompt_shown(step.prompt)
-    quoted = f" '{shown}'" if shown else ""
+    prompt = log_prompt(step.prompt)
+    quoted = f" '{prompt}'" if prompt else ""
     return f"{kind}{quoted} ({', '.join(filter(None, facts))})"
 
 

@@ -24,7 +24,7 @@ from prefect_media.requests import (
 )
 from prefect_media.runtime.hashing import sha256_of
 
-from .run_log import prompt_shown
+from .run_log import log_prompt
 
 LONGEST_PROMPT = 40
 LONGEST = 120
@@ -65,7 +65,7 @@ def _name(parameters: dict[str, Any]) -> str:
         return _safe(f"{job.model}: {job.id}")
     if isinstance(request, dict):
         prompt = cast(dict[str, Any], request).get("prompt")
-        return _safe(f"media: {prompt_shown(str(prompt), LONGEST_PROMPT)}")
+        return _safe(f"media: {log_prompt(str(prompt), LONGEST_PROMPT)}")
     if isinstance(batch := parameters.get("batch"), ImageBatch):
         return _safe(f"batch: {batch.id}")
     if isinstance(requests := parameters.get("requests"), Sized):
@@ -84,17 +84,17 @@ def _of_request(request: MediaRequest) -> str:
         facts.append(f"{seconds} s")
     if (count := getattr(request, "n", 1)) > 1:
         facts.append(f"{count} images")
-    shown = [fact for fact in facts if fact]
+    details = [fact for fact in facts if fact]
     place = f" {number:02}" if number > 1 else ""
-    text = f"{role}{place}: {prompt_shown(request.prompt, LONGEST_PROMPT)}"
-    return _safe(f"{text} ({', '.join(shown)})" if shown else text)
+    text = f"{role}{place}: {log_prompt(request.prompt, LONGEST_PROMPT)}"
+    return _safe(f"{text} ({', '.join(details)})" if details else text)
 
 
 def _number(role: str, request: MediaRequest) -> int:
     """The number of a request within its role and flow run, from 1; a retry keeps it."""
     run_id = flow_run.id or ""
-    told = (request.prompt, request.variant, getattr(request, "model", ""), getattr(request, "seconds", ""))
-    mark = sha256_of(repr(told))
+    identity = (request.prompt, request.variant, getattr(request, "model", ""), getattr(request, "seconds", ""))
+    mark = sha256_of(repr(identity))
     with _lock:
         numbers = _counted.setdefault(run_id, {}).setdefault(role, {})
         _counted.move_to_end(run_id)

@@ -13,7 +13,7 @@ from prefect_media.purchase_options import OnDoubt
 from prefect_media.purchases.video_steps import fetch, is_finished, submit, wait
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 
-from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .context import MANY, Credentials, Store, check_kind, connection_to, purchase_options, storage_for
 from .job_credentials import remember_credentials
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
@@ -55,7 +55,7 @@ async def asubmit_video(
     Returns:
         A small value that holds no secret; any process can go on with it.
     """
-    request = checked(request, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest, hint=MANY)
+    request = check_kind(request, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
         scope=scope,
@@ -94,7 +94,7 @@ async def await_for_video(
         errors.JobTimedOut: It is not finished yet; wait again whenever you like.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
-    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
+    job = check_kind(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(timeout=timeout, queue_timeout=queue_timeout, on_step=show_steps(storage))
     return await wait(connection, job, storage, options)
@@ -109,7 +109,7 @@ async def avideo_is_finished(credentials: Credentials, job: VideoJob, *, store: 
         job: What `asubmit_video` returned.
         store: The store it was submitted with.
     """
-    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
+    job = check_kind(job, VideoJob, name="job", hint=" as submit_video returns it")
     return await is_finished(await connection_to(credentials), job, await storage_for(store))
 
 
@@ -134,7 +134,7 @@ async def afetch_video(
         errors.ContentRejected: Moderation stopped it.
         errors.InvalidRequest: The job was made at another server than the credentials are for.
     """
-    job = checked(job, VideoJob, name="job", hint=" as submit_video returns it")
+    job = check_kind(job, VideoJob, name="job", hint=" as submit_video returns it")
     connection, storage = await connection_to(credentials), await storage_for(store)
     return await fetch(connection, job, storage, await purchase_options(timeout=timeout, on_step=show_steps(storage)))
 

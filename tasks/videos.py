@@ -13,7 +13,7 @@ from prefect_media.purchases.remix_fallback import Fallback, buy_remix
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 
-from .context import MANY, Credentials, Store, checked, connection_to, purchase_options, storage_for
+from .context import MANY, Credentials, Store, check_kind, connection_to, purchase_options, storage_for
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
 
@@ -66,7 +66,7 @@ async def agenerate_video(
         errors.SubmissionInDoubt: The reply was lost and the provider can't be asked.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
-    request = checked(request, VideoRequest, hint=MANY)
+    request = check_kind(request, VideoRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
         scope=scope,
@@ -107,7 +107,7 @@ async def aremix_video(
         fallback: What to do where the server can't remix: "last_frame" makes a new video of the same model, size and
             length that starts from the last frame of the stored one. By default that is an error.
     """
-    request = checked(request, RemixRequest, hint=MANY)
+    request = check_kind(request, RemixRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
         scope=scope,
@@ -143,7 +143,7 @@ async def aedit_video(
         scarf = await aedit_video("my-server", VideoEditRequest(video=clip, prompt="give the fox a red scarf"))
         ```
     """
-    request = checked(request, VideoEditRequest, hint=MANY)
+    request = check_kind(request, VideoEditRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
         scope=scope,
@@ -180,7 +180,7 @@ async def aextend_video(
         longer = await aextend_video("my-server", request)
         ```
     """
-    request = checked(request, VideoExtendRequest, hint=MANY)
+    request = check_kind(request, VideoExtendRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)
     options = await purchase_options(
         scope=scope,

@@ -164,15 +164,15 @@ async def _begin(
     if until not in ("all", "any"):
         raise InvalidRequest(f'until={brief_repr(until)} is not possible; pass "all" or "any"')
     if credentials is None:
-        given: list[Credentials] = []
+        blocks: list[Credentials] = []
     else:
-        given = (
+        blocks = (
             [credentials] if isinstance(credentials, str) or not isinstance(credentials, Sequence) else [*credentials]
         )
     seconds = seconds_of("timeout", timeout)
     at_once = 0.0 if suspend_after in (0, timedelta()) else seconds_of("suspend_after", suspend_after)
     storage = await storage_for(store)
-    makers = [await credentials_of(job, given) for job in jobs]
+    makers = [await credentials_of(job, blocks) for job in jobs]
     used = used_keys(run)
     await remove_used(storage, str(run.id), used)
     deadline = _first_deadline(jobs, used)

@@ -95,7 +95,7 @@ async def make_round(storage: Storage, *, every: float = 60.0, hint: str | None 
             elif _is_over(run, record, str(client.api_url)):
                 await remove(storage, record)
                 done.removed += 1
-        finished = await _finished(storage, asleep, hint)
+        finished = await _find_finished(storage, asleep, hint)
         formless = await _formless(client, asleep)
         for record in asleep:
             if not (reason := _reason(record, finished, formless)):
@@ -113,8 +113,8 @@ async def _flow_runs(client: PrefectClient, ids: list[str]) -> dict[str, FlowRun
     runs: dict[str, FlowRun] = {}
     for start in range(0, len(unique), PAGE):
         page = [UUID(each) for each in unique[start : start + PAGE]]
-        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=page)), limit=PAGE)
-        runs |= {str(run.id): run for run in found}
+        rows = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=page)), limit=PAGE)
+        runs |= {str(run.id): run for run in rows}
     return runs
 
 
@@ -171,7 +171,7 @@ def _key(awaited: AwaitedJob) -> Key:
     return f"{awaited.credentials} {job.base_url}", job.id or (job.key if isinstance(job, ImageBatch) else None)
 
 
-async def _finished(storage: Storage, records: list[WaitingRecord], hint: str | None) -> set[Key]:
+async def _find_finished(storage: Storage, records: list[WaitingRecord], hint: str | None) -> set[Key]:
     """The jobs that are finished, of all that these records wait for; each server is asked once."""
     groups: defaultdict[str, dict[Key, AwaitedJob]] = defaultdict(dict)
     connections: dict[str, Connection | None] = {}

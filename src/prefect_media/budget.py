@@ -60,9 +60,9 @@ class Budget(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Schema:
-        made = handler(schema)
-        simplify(handler.resolve_ref_schema(made))
-        return made
+        json_schema = handler(schema)
+        simplify(handler.resolve_ref_schema(json_schema))
+        return json_schema
 
     def path(self, run: str | None, now: datetime | None = None) -> str:
         """Where in a store its account lies.

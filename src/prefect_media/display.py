@@ -61,13 +61,13 @@ def cards(each: Sequence[str], *, title: object = "", more: int = 0) -> str:
 
 def image(data: bytes, content_type: str) -> str:
     """A picture as HTML that needs no network and never expires."""
-    return f'<img src="{_embedded(data, content_type)}" style="max-width:100%;display:block;margin-bottom:4px">'
+    return f'<img src="{_embed(data, content_type)}" style="max-width:100%;display:block;margin-bottom:4px">'
 
 
 def player(data: bytes, content_type: str) -> str:
     """A player as HTML that needs no network and never expires."""
     return (
-        f'<video src="{_embedded(data, content_type)}" controls preload="metadata" '
+        f'<video src="{_embed(data, content_type)}" controls preload="metadata" '
         'style="max-width:100%;display:block;margin-bottom:4px"></video>'
     )
 
@@ -121,7 +121,7 @@ def _is_the_users(path: str) -> bool:
     return not path.startswith("<") and not any(Path(path).is_relative_to(folder) for folder in _OTHERS)
 
 
-def _embedded(data: bytes, content_type: str) -> str:
+def _embed(data: bytes, content_type: str) -> str:
     return f"data:{escape(content_type)};base64,{b64encode(data).decode()}"
 
 

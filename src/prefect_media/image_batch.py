@@ -95,8 +95,8 @@ class BatchState:
                 why = "; ".join(self.complaints) or "no explanation"
                 return JobFailed(f"the provider refused batch {self.id}: {why}; {FREE}", job_id=self.id), False
             case _:
-                said = f"batch {self.id} is {self.status}, and its files say nothing of it that can be read"
-                return JobFailed(f"{said}; pass retry_failed=True to buy it again", job_id=self.id), True
+                message = f"batch {self.id} is {self.status}, and its files say nothing of it that can be read"
+                return JobFailed(f"{message}; pass retry_failed=True to buy it again", job_id=self.id), True
 
     @classmethod
     def parse(cls, body: object) -> BatchState | None:
@@ -105,8 +105,8 @@ class BatchState:
         if not isinstance(row.get("id"), str) or not isinstance(row.get("status"), str):
             return None
         counts = _fields(row.get("request_counts"))
-        found = _fields(row.get("errors")).get("data")
-        errors = cast(list[object], found)[:TOLD] if isinstance(found, list) else []
+        rows = _fields(row.get("errors")).get("data")
+        errors = cast(list[object], rows)[:TOLD] if isinstance(rows, list) else []
         return cls(
             id=row["id"],
             status=row["status"],

@@ -44,7 +44,7 @@ KEY_MOST = 600
 """Letters of a key. S3 takes 1024 bytes, and the store's prefix needs some of them."""
 
 
-def checked_template(template: str) -> str:
+def check_template(template: str) -> str:
     """A template of keys that can work, as it is.
 
     Raises:

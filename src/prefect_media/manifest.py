@@ -114,7 +114,7 @@ class Manifest(BaseModel):
                 f"({what or 'JSON'}: {first['msg']}); give another, or upgrade prefect-media",
                 transient=False,
             ) from None
-        return manifest._moved_to(storage.uri(key))
+        return manifest._move_to(storage.uri(key))
 
     @classmethod
     def load(cls, url: str) -> Manifest:
@@ -139,16 +139,16 @@ class Manifest(BaseModel):
             async with turns:
                 return await _finding(asset)
 
-        found = Verification(uri=self.uri, findings=tuple(await asyncio.gather(*map(look, self.assets))))
-        if strict and not found.ok:
-            first = found.wrong[0]
+        verification = Verification(uri=self.uri, findings=tuple(await asyncio.gather(*map(look, self.assets))))
+        if strict and not verification.ok:
+            first = verification.wrong[0]
             raise StoreError(
-                f"{len(found.wrong)} of {len(self.assets)} assets are not as they were published, the first: "
+                f"{len(verification.wrong)} of {len(self.assets)} assets are not as they were published, the first: "
                 f"{first.uri}: {first.detail}; publish them again from where they were made",
                 transient=False,
-                findings=[finding.model_dump() for finding in found.wrong],
+                findings=[finding.model_dump() for finding in verification.wrong],
             )
-        return found
+        return verification
 
     def verify(self, *, strict: bool = True) -> Verification:
         """The sync twin of `averify`."""
@@ -185,7 +185,7 @@ class Manifest(BaseModel):
     async def _acards(self) -> list[str]:
         return await asyncio.gather(*(asset.acard(plays=False) for asset in self.assets[: display.MOST_SHOWN]))
 
-    def _moved_to(self, uri: str) -> Manifest:
+    def _move_to(self, uri: str) -> Manifest:
         """The manifest as it is true where it was found."""
         old, new = self.uri.rpartition("/")[0] + "/", uri.rpartition("/")[0] + "/"
         if old == new:
@@ -205,12 +205,12 @@ async def _finding(asset: Asset) -> Finding:
             return Finding(uri=asset.uri, problem="missing", detail="it is not there")
         if size != asset.size_bytes:
             return Finding(uri=asset.uri, problem="size", detail=f"{size} bytes instead of {asset.size_bytes}")
-        found = await hash_of(storage, key)
+        sha256 = await hash_of(storage, key)
     except StoreError as error:
         missing = bool(error.details.get("missing"))  # deleted between two looks
         return Finding(uri=asset.uri, problem="missing" if missing else "unreadable", detail=error.message)
-    if found != asset.sha256:
-        return Finding(uri=asset.uri, problem="hash", detail=f"SHA-256 {found} instead of {asset.sha256}")
+    if sha256 != asset.sha256:
+        return Finding(uri=asset.uri, problem="hash", detail=f"SHA-256 {sha256} instead of {asset.sha256}")
     return Finding(uri=asset.uri)
 
 

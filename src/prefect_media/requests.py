@@ -111,10 +111,10 @@ class MediaRequest(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler(schema)
+        json_schema = handler(schema)
         if handler.mode == "validation":
-            fold(handler.resolve_ref_schema(made), cls.first_in_form, cls.makes)
-        return made
+            fold(handler.resolve_ref_schema(json_schema), cls.first_in_form, cls.makes)
+        return json_schema
 
     @model_validator(mode="before")
     @classmethod

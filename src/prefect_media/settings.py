@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .key_template import DEFAULT_TEMPLATE, checked_template
+from .key_template import DEFAULT_TEMPLATE, check_template
 
 CALLBACK_URL = re.compile(r"(https://[^\s/:@?#]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?([/?]\S*)?")
 """HTTPS, as servers demand; or this machine, for tests."""
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     @field_validator("key_template")
     @classmethod
     def _check_template(cls, template: str) -> str:
-        return checked_template(template)
+        return check_template(template)
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,15 @@ def brief_repr(value: object) -> str:
         return f"a {type(value).__name__} that is too long to show"
 
 
+def redact_url(url: str) -> str:
+    """A URL as a message may show it: without a login, a query or a fragment."""
+    scheme, mark, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    if not mark:
+        return brief_text(scheme)
+    host, slash, path = rest.partition("/")
+    return brief_text(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+
+
 def brief_text(text: str) -> str:
     """A text for a message, without quotes: only its beginning where it is long, and unprintable characters escaped."""
     if len(text) > MOST_QUOTED:

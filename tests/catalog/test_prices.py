@@ -7,7 +7,7 @@ import typer
 
 from prefect_media import ImageEditRequest, ImageRequest, VideoRequest
 from prefect_media.catalog import data as catalog
-from prefect_media.catalog.prices import batched, estimate, of_images, of_tokens, quote, share
+from prefect_media.catalog.prices import batch_price, estimate, of_images, of_tokens, quote, share
 from prefect_media.cli.models import list_models, print_estimate
 from prefect_media.errors import InvalidRequest
 from prefect_media.ledger.ledger import Ledger
@@ -86,7 +86,7 @@ def test_what_is_cached_or_written_has_its_own_price():
     [("gpt-image-1.5", 0.5), ("gpt-image-2", 0.5), ("gpt-image-2.5-flare", 0.5), ("gpt-image-2.6-flare", 1)],
 )
 def test_a_batch_costs_half_where_that_is_listed(model, part):
-    assert batched(1.0, model, "openai") == part
+    assert batch_price(1.0, model, "openai") == part
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from PIL import Image
 
 from prefect_media import Asset, VideoRequest, agenerate_video
 from prefect_media.errors import InvalidRequest, JobFailed, StoreError
-from prefect_media.media.fit import fitted
-from prefect_media.media.load import shown
+from prefect_media.media.fit import fit_image
+from prefect_media.media.load import describe
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import buy_video
 from prefect_media.storage.store import storage_at
@@ -38,18 +38,18 @@ def opened(upload):
 @pytest.mark.parametrize("size", ["100x50", None])
 def test_what_fits_is_passed_on_byte_for_byte(kind, size):
     data = picture(kind=kind)
-    assert fitted(data, size, "error") == (f"reference.{kind.lower()}", data, f"image/{kind.lower()}")
+    assert fit_image(data, size, "error") == (f"reference.{kind.lower()}", data, f"image/{kind.lower()}")
 
 
 def test_crop_fills_the_size_and_keeps_the_middle():
-    image = opened(fitted(picture(), "50x50", "crop"))
+    image = opened(fit_image(picture(), "50x50", "crop"))
     assert image.size == (50, 50)
     assert image.getpixel((2, 25)) == (255, 0, 0)
     assert image.getpixel((47, 25)) == (0, 0, 255)
 
 
 def test_pad_shows_everything_on_black():
-    image = opened(fitted(picture(), "50x50", "pad"))
+    image = opened(fit_image(picture(), "50x50", "pad"))
     assert image.size == (50, 50)
     assert image.getpixel((25, 2)) == (0, 0, 0)
     assert image.getpixel((5, 25)) == (255, 0, 0)
@@ -57,14 +57,14 @@ def test_pad_shows_everything_on_black():
 
 def test_error_names_both_sizes():
     with pytest.raises(InvalidRequest, match=r"100x50.*50x50"):
-        fitted(picture(), "50x50", "error")
+        fit_image(picture(), "50x50", "error")
 
 
 def test_a_photo_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     data = picture(kind="JPEG", exif=exif)
-    name, content, _ = fitted(data, None, "error")
+    name, content, _ = fit_image(data, None, "error")
     image = Image.open(io.BytesIO(content))
     assert image.size == (50, 100)
     assert name == "reference.png"
@@ -77,7 +77,7 @@ def test_every_kind_of_colours_becomes_something_a_server_reads(mode):
     image = Image.new("RGB", (64, 64), "red").convert(mode)
     out = io.BytesIO()
     image.save(out, kind)
-    upload = fitted(out.getvalue(), "32x48", "crop")
+    upload = fit_image(out.getvalue(), "32x48", "crop")
     assert (opened(upload).format, opened(upload).size) == ("PNG", (32, 48))
 
 
@@ -85,15 +85,15 @@ def test_an_animation_gives_its_first_picture():
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
-    image = opened(fitted(out.getvalue(), None, "crop"))
+    image = opened(fit_image(out.getvalue(), None, "crop"))
     assert image.format == "PNG"
     assert image.convert("RGB").getpixel((5, 5)) == (255, 0, 0)
 
 
 def test_what_is_shown_of_a_reference_has_no_content_and_no_query():
-    assert shown("data:image/png;base64," + "A" * 100) == "data:image/png;base64,AA..."
-    assert shown("https://x.example/a.png?token=secret") == "https://x.example/a.png"
-    assert shown(b"123") == "3 bytes"
+    assert describe("data:image/png;base64," + "A" * 100) == "data:image/png;base64,AA..."
+    assert describe("https://x.example/a.png?token=secret") == "https://x.example/a.png"
+    assert describe(b"123") == "3 bytes"
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -101,17 +101,17 @@ def test_what_is_transparent_is_black_in_a_video(mode):
     picture = Image.new("RGBA", (64, 36), (255, 0, 0, 255))
     picture.paste((255, 0, 0, 0), (0, 0, 32, 36))
     data = encoded(picture.quantize() if mode == "P" else picture.convert(mode))
-    name, content, kind = fitted(data, "64x36", "crop", alpha=False)
+    name, content, kind = fit_image(data, "64x36", "crop", alpha=False)
     flat = Image.open(io.BytesIO(content))
     assert (name, kind, flat.mode, flat.size) == ("reference.png", "image/png", "RGB", (64, 36))
     assert flat.getpixel((5, 5)) == (0, 0, 0)
     assert flat.getpixel((60, 5)) != (0, 0, 0)
-    assert fitted(data, "64x36", "crop")[1] == data, "images are edited with their transparency"
+    assert fit_image(data, "64x36", "crop")[1] == data, "images are edited with their transparency"
 
 
 def test_an_alpha_channel_through_which_nothing_shines_is_passed_on():
     data = encoded(Image.new("RGBA", (64, 36), (255, 0, 0, 255)))
-    assert fitted(data, "64x36", "crop", alpha=False)[1] == data
+    assert fit_image(data, "64x36", "crop", alpha=False)[1] == data
 
 
 # What is kept of it

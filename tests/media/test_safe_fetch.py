@@ -12,8 +12,9 @@ import pytest
 
 from prefect_media.errors import InvalidRequest
 from prefect_media.media import safe_fetch as web
-from prefect_media.media.reach import objection, shown
+from prefect_media.media.reach import objection
 from prefect_media.media.safe_fetch import fetch
+from prefect_media.user_input import redact_url
 
 
 @contextlib.contextmanager
@@ -228,8 +229,8 @@ async def test_no_secret_of_a_url_is_told():
                 await fetch(url, limit=100, private=private)
             assert "secret" not in str(caught.value)
             assert "/fox.png" in str(caught.value)
-    assert shown("https://me:secret@host:1/a/b@c?d#e") == "https://host:1/a/b@c"
-    assert shown("a/file.png") == "a/file.png"
+    assert redact_url("https://me:secret@host:1/a/b@c?d#e") == "https://host:1/a/b@c"
+    assert redact_url("a/file.png") == "a/file.png"
 
 
 async def test_a_proxy_is_used_and_what_leads_inside_is_refused_all_the_same(names, monkeypatch):

@@ -11,7 +11,7 @@ import prefect_media
 from prefect_media import errors
 from prefect_media.errors import MediaError
 from prefect_media.jobs import JobState
-from prefect_media.ledger.record import failure_of, remembered
+from prefect_media.ledger.record import error_of, failure_of
 from prefect_media.providers import videos, wire
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.waiting.deadlines import failure_error
@@ -205,7 +205,7 @@ async def test_a_failed_job_keeps_what_the_provider_says_of_it():
     error = failure_error("video_1", state)
     assert str(error).startswith("job video_1 failed (billed 0.4 USD); pass retry_failed=True to buy it again; ")
     assert len(str(error)) < 420 and error.provider_message == "no GPU; " * 100
-    again = remembered(failure_of(error))
+    again = error_of(failure_of(error))
     assert (type(again), str(again), again.provider_message) == (type(error), str(error), error.provider_message)
 
 

@@ -18,7 +18,7 @@ from prefect_media.errors import (
     RateLimited,
 )
 from prefect_media.jobs import KNOWN, JobState, VideoJob
-from prefect_media.ledger.record import Failure, failure_of, remembered
+from prefect_media.ledger.record import Failure, error_of, failure_of
 from prefect_media.waiting.deadlines import UNKNOWN_LOOKS, Done, LookAgain, Patience, Watch
 
 JSON = st.recursive(
@@ -308,7 +308,7 @@ def test_a_failed_job_is_specific(state, kind, said):
     assert said in str(error)
     assert (error.job_id, error.code) == ("v", state.error_code)
     assert error.billed is (None if state.cost_usd is None else state.cost_usd > 0), "not known is not no"
-    again = remembered(Failure.model_validate_json(failure_of(error).model_dump_json()))
+    again = error_of(Failure.model_validate_json(failure_of(error).model_dump_json()))
     assert (type(again), again.billed, str(again)) == (type(error), error.billed, str(error)), "as the ledger keeps it"
 
 

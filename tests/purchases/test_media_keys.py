@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from prefect_media.key_template import DEFAULT_TEMPLATE, KEY_MOST, LONGEST, checked_template
+from prefect_media.key_template import DEFAULT_TEMPLATE, KEY_MOST, LONGEST, check_template
 from prefect_media.ledger.record import Record
 from prefect_media.purchases.media_keys import media_key, short_id, slug
 from prefect_media.settings import Settings
@@ -157,7 +157,7 @@ def test_a_template_of_ones_own():
 )
 def test_templates_that_can_not_work_are_refused(template, complaint):
     with pytest.raises(ValueError, match=r"\{|no template") as refusal:
-        checked_template(template)
+        check_template(template)
     assert complaint in str(refusal.value)
 
 
@@ -180,7 +180,7 @@ def test_no_key_gets_longer_than_thought():
         key = media_key(long, "mp4", 1000, template=f"X{{{name}}}X")
         assert len(key) - len("media/XX.mp4") <= most, name
     assert len(media_key(long, "mp4", 1000)) <= KEY_MOST
-    assert checked_template(DEFAULT_TEMPLATE) == DEFAULT_TEMPLATE
+    assert check_template(DEFAULT_TEMPLATE) == DEFAULT_TEMPLATE
 
 
 def test_stores_take_every_key(tmp_path):

@@ -8,9 +8,9 @@ from prefect_media.tasks import agenerate_images, agenerate_video
 from pydantic import ValidationError
 
 from prefect_media import ImageRequest, RemixRequest, VideoExtendRequest, VideoJob, VideoRequest
-from prefect_media.catalog.sizes import parsed
+from prefect_media.catalog.sizes import parse_size
 from prefect_media.errors import ContentRejected, InvalidRequest, JobFailed, MediaError, ProviderUnavailable, StoreError
-from prefect_media.ledger.record import Failure, remembered
+from prefect_media.ledger.record import Failure, error_of
 from prefect_media.media.load import load
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.images import buy_images
@@ -54,7 +54,7 @@ def test_a_size_has_plain_digits(kind, size):
     assert said.startswith("size: ")
     assert 'write WIDTHxHEIGHT with the digits 0 to 9, such as "1280x720"' in said
     assert len(said) < 400
-    assert parsed(size) is None
+    assert parse_size(size) is None
 
 
 @pytest.mark.parametrize("fields", [{"seconds": "８"}, {"seconds": "٨"}, {"variant": "２"}, {"seconds": "8" * 5000}])
@@ -293,16 +293,16 @@ async def test_deep_json_in_an_answer(media_simulator, tmp_path, status, request
 
 def test_an_error_of_the_ledger_comes_from_a_fixed_table():
     for name in ("NoSuchError", "Any", "_rebuild", "__builtins__", "MediaError"):
-        error = remembered(Failure(error=name, message="as it was told", details={"job_id": "video_1"}))
+        error = error_of(Failure(error=name, message="as it was told", details={"job_id": "video_1"}))
         assert type(error) is MediaError
         assert (error.message, error.job_id) == ("as it was told", "video_1")
-    assert type(remembered(Failure(error="JobFailed", message="x"))) is JobFailed
+    assert type(error_of(Failure(error="JobFailed", message="x"))) is JobFailed
 
 
 def test_damaged_details_of_an_error_are_left_out():
     details = {"message": "b", "self": 1, "__class__": "int", "args": 5, "with_traceback": 1, "details": 2, "code": "c"}
     details |= {"__reduce__": 1, "add_note": 2, "transient": True, "a b": 3}
-    error = remembered(Failure(error="JobFailed", message="as it was told", details=details))
+    error = error_of(Failure(error="JobFailed", message="as it was told", details=details))
     assert (str(error), error.message, error.code, error.transient) == ("as it was told", "as it was told", "c", False)
     assert type(error) is JobFailed
 

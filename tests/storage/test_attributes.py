@@ -78,8 +78,8 @@ async def test_nothing_is_said_unless_asked(azure):
 
 
 def test_a_fingerprint_tells_wishes_apart_and_leaves_notes_out():
-    assert NONE.given == frozenset()
-    assert SERVED.given == {"cache_control", "storage_class", "tags"}
+    assert NONE.names == frozenset()
+    assert SERVED.names == {"cache_control", "storage_class", "tags"}
     prints = {
         Attributes(**each).fingerprint
         for each in ({}, {"cache_control": "a"}, {"storage_class": "a"}, {"tags": {"a": "b"}}, {"tags": {"b": "a"}})

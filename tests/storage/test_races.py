@@ -93,8 +93,8 @@ async def test_killed_while_holding_the_lock(in_folder):
     script = """
 import time
 from pathlib import Path
-from prefect_media.storage.folder import _locked
-with _locked(Path(sys.argv[2])):
+from prefect_media.storage.folder import _lock
+with _lock(Path(sys.argv[2])):
     print("locked", flush=True)
     time.sleep(60)
 """
@@ -114,7 +114,7 @@ async def test_a_lock_that_hangs_is_reported(in_folder, monkeypatch):
     monkeypatch.setattr(storage_folder, "LOCK_SECONDS", 0.2)
     version = await in_folder.create("ledger/1", b"one")
     folder = path_of(in_folder, "ledger")
-    with storage_folder._locked(folder), pytest.raises(StoreError, match="stayed locked") as caught:
+    with storage_folder._lock(folder), pytest.raises(StoreError, match="stayed locked") as caught:
         await in_folder.replace("ledger/1", b"two", version)
     assert caught.value.transient
 

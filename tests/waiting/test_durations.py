@@ -18,11 +18,11 @@ from prefect_media.waiting.durations import (
     PLENTY,
     STORED,
     Experience,
+    decode,
+    encode,
     path_of,
-    read,
     recall,
     remember,
-    written,
 )
 
 REQUEST = VideoRequest(prompt="a paper boat", model="sora-2", seconds=4, size="1280x720")
@@ -58,7 +58,7 @@ async def learned(storage, took, *, idle=True):
 
 async def stored(storage):
     found = await storage.fetch(path_of(SERVER))
-    return read(found.data) if found else {}
+    return decode(found.data) if found else {}
 
 
 async def test_a_purchase_leaves_what_its_job_took_to_the_next_process(store, monkeypatch):
@@ -67,7 +67,7 @@ async def test_a_purchase_leaves_what_its_job_took_to_the_next_process(store, mo
             request = REQUEST.model_copy(update={"variant": number})
             await agenerate_video.fn(simulator.credentials, request, store=store, scope="a test")
         url, storage = simulator.credentials.connection().base_url, store.storage()
-        kept = read((await storage.fetch(path_of(url))).data)
+        kept = decode((await storage.fetch(path_of(url))).data)
         assert list(kept) == [KIND]
         assert len(kept[KIND]) == 3
         assert kept[KIND] == pytest.approx([0.5] * 3, abs=0.45)
@@ -82,7 +82,7 @@ async def test_a_purchase_leaves_what_its_job_took_to_the_next_process(store, mo
             assert not experience.experience_of(url).of(KIND)
             await asyncio.to_thread(asyncio.run, elsewhere())
             assert len(experience.experience_of(url).of(KIND)) == 4, "three that were read, and its own"
-        assert len(read((await storage.fetch(path_of(url))).data)[KIND]) == 4
+        assert len(decode((await storage.fetch(path_of(url))).data)[KIND]) == 4
 
 
 async def test_read_once_per_process_and_store(storage, monkeypatch):
@@ -159,7 +159,7 @@ def counted(monkeypatch, storage, name, calls=None):
     st.binary() | st.recursive(st.none() | st.text() | st.integers() | st.floats(), st.lists).map(str).map(str.encode)
 )
 def test_whatever_lies_there_is_read_or_left(data):
-    assert all(isinstance(took, list) for took in read(data).values())
+    assert all(isinstance(took, list) for took in decode(data).values())
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_whatever_lies_there_is_read_or_left(data):
     ],
 )
 def test_what_makes_no_sense_is_left_out(rows):
-    assert not any(read(json.dumps({"jobs": rows}).encode()).values())
+    assert not any(decode(json.dumps({"jobs": rows}).encode()).values())
 
 
 @given(
@@ -187,13 +187,13 @@ def test_what_makes_no_sense_is_left_out(rows):
     )
 )
 def test_what_is_written_is_read_and_stays_small(fresh):
-    known = read(written({}, fresh))
+    known = decode(encode({}, fresh))
     assert len(known) <= KINDS
     assert all(len(took) <= STORED for took in known.values())
     if fresh:
         (kind, seconds) = fresh[-1]
         assert known[kind][-1] == round(seconds, 1)
-    assert read(written(known, [])) == known
+    assert decode(encode(known, [])) == known
 
 
 def test_the_path_is_a_key_whatever_the_host():

@@ -62,7 +62,7 @@ def check(
             )
         if settings().validation == "warn":
             logger.warning("The catalog says this can't work, sent all the same: %s", message)
-    return _resolved(request, name, rules)
+    return _resolve(request, name, rules)
 
 
 def resolve(request: R, host: Host, *, family: str | None = None) -> R:
@@ -70,10 +70,10 @@ def resolve(request: R, host: Host, *, family: str | None = None) -> R:
 
     name = plain_name(request.model)
     kind: Kind = "video" if isinstance(request, VideoRequest) else "image"
-    return _resolved(request, name, rules_of(name, kind, host, request.model_family or family))
+    return _resolve(request, name, rules_of(name, kind, host, request.model_family or family))
 
 
-def _resolved(request: R, name: str, rules: Family | None) -> R:
+def _resolve(request: R, name: str, rules: Family | None) -> R:
 
     changes: dict[str, Any] = {"model": name}
     if request.aspect_ratio and not request.size:

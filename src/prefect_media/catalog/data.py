@@ -197,8 +197,8 @@ def own_prices(path: str) -> dict[str, Price]:
     """
     try:
         rows = tomllib.loads(Path(path).expanduser().read_text("utf-8"))["prices"]
-        known = {"source": path, "checked": clock.today()}
-        return {name: _price(name, {**known, **row}) for name, row in rows.items()}
+        defaults = {"source": path, "checked": clock.today()}
+        return {name: _price(name, {**defaults, **row}) for name, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRequest(
             f"PREFECT_MEDIA_PRICES={path} can't be read as a price list: {error!r}; it is a TOML file with rows such "
@@ -216,8 +216,8 @@ def price_of(model: str, host: Host, family: str | None = None) -> Price | None:
     """
     if (path := settings().prices) and (own := own_prices(path).get(plain_name(model))):
         return own
-    known = catalog().models.get(plain_name(model)) or catalog().models.get(family or "")
-    price = known.price if known else catalog().prices.get(family or "")
+    entry = catalog().models.get(plain_name(model)) or catalog().models.get(family or "")
+    price = entry.price if entry else catalog().prices.get(family or "")
     return price if price and host in price.hosts else None
 
 
@@ -238,8 +238,8 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
     model = data.models.get(name)
     rules = model.family if model else None
     if model is None and family is not None:
-        named = data.models.get(family)
-        rules = named.family if named else data.families.get(family)
+        family_model = data.models.get(family)
+        rules = family_model.family if family_model else data.families.get(family)
         if rules is None:
             raise InvalidRequest(
                 f"model_family={brief_repr(family)} is not in the catalog; it knows {', '.join(data.families)}; "
@@ -254,9 +254,9 @@ def rules_of(name: str, kind: Kind, host: Host, family: str | None = None) -> Fa
         )
     if rules is None and data.hosts[host].closed and settings().validation == "strict":
         alive = [m.name for m in data.models.values() if m.family.kind == kind and host not in m.retired]
-        known = ", ".join(alive) or "no video model since 2026-09-24"
+        names = ", ".join(alive) or "no video model since 2026-09-24"
         raise InvalidRequest(
-            f"model={brief_repr(name)} is not a model of {data.hosts[host].name}; it serves {known}; nothing was sent; "
+            f"model={brief_repr(name)} is not a model of {data.hosts[host].name}; it serves {names}; nothing was sent; "
             "if it is newer than this package, set PREFECT_MEDIA_VALIDATION=warn"
         )
     return rules

@@ -11,7 +11,7 @@ from ..errors import ModelRetired
 from ..requests import ImageEditRequest, ImageRequest, VideoRequest, VideoVariation
 from .check import check, resolve
 from .data import Host, Logger, R, most_at_once
-from .prices import Quote, batched, of_images, of_video, quote, quote_in_batch
+from .prices import Quote, batch_price, of_images, of_video, quote, quote_in_batch
 
 _default_logger = logging.getLogger("prefect_media")
 
@@ -50,7 +50,7 @@ class ModelEntry:
 
     def cost_in_batch(self, usd: float | None) -> float | None:
         """What something costs in a batch, in USD, by what it costs alone."""
-        return batched(usd, self.name, self.host, self.family)
+        return batch_price(usd, self.name, self.host, self.family)
 
     def cost_of_video(self, seconds: float | None, size: str | None) -> float | None:
         """What a video of this length and size costs, in USD; None where that is unknown."""

@@ -63,8 +63,8 @@ def quote(
         if request.seconds is None:
             return Quote(None, "it depends on the seconds, which are left to the model")
         usd = of_seconds(price, request.seconds, request.size)
-        known = f"{request.seconds} s at the price per second"
-        return Quote(usd, known if usd is not None else f"no price per second is known for size={request.size}")
+        basis = f"{request.seconds} s at the price per second"
+        return Quote(usd, basis if usd is not None else f"no price per second is known for size={request.size}")
     if isinstance(request, ImageEditRequest):
         return Quote(None, "the tokens of the pictures an edit starts from are not known before")
     quality = request.quality if request.quality not in (None, "auto") else catalog().hosts[host].default_quality
@@ -99,10 +99,10 @@ def of_images(model: str, host: Host, usage: Mapping[str, Any] | None, family: s
 def quote_in_batch(request: ImageRequest, host: Host, family: str | None) -> Quote:
     """What a request will cost in a batch, and how we know."""
     alone, family = quote(request, host, family), request.model_family or family
-    return Quote(batched(alone.usd, request.model, host, family), f"{alone.basis}, in a batch")
+    return Quote(batch_price(alone.usd, request.model, host, family), f"{alone.basis}, in a batch")
 
 
-def batched(usd: float | None, model: str, host: Host, family: str | None = None) -> float | None:
+def batch_price(usd: float | None, model: str, host: Host, family: str | None = None) -> float | None:
     """What costs so much alone, bought in a batch."""
     price = price_of(model, host, family)
     return round(usd * price.batch, 8) if price and usd is not None else None

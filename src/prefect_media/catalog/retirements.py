@@ -66,12 +66,12 @@ def endings(
         near: Days before its end from which on a model in use is "going".
     """
     today = today or clock.today()
-    found: list[Ending] = []
+    rows: list[Ending] = []
     for name in sorted({*map(plain_name, used), *live}):
-        known = catalog().models.get(name)
-        planned = known.retired.get("openai" if host == "other" else host) if known else None
-        said, successor = live.get(name), known.successor if known else None
-        end = said or planned
+        model = catalog().models.get(name)
+        planned = model.retired.get("openai" if host == "other" else host) if model else None
+        announced, successor = live.get(name), model.successor if model else None
+        end = announced or planned
         in_use = name in {plain_name(each) for each in used}
 
         what: list[What] = []
@@ -81,11 +81,11 @@ def endings(
             what.append("going")
         elif in_use and live and name not in live:
             what.append("unlisted")
-        if said and said != planned and known:
+        if announced and announced != planned and model:
             what.append("date differs")
-        found += [Ending(name, each, end, planned, said, successor) for each in what]
+        rows += [Ending(name, each, end, planned, announced, successor) for each in what]
     order: list[What] = ["gone", "going", "unlisted", "date differs"]
-    return sorted(found, key=lambda each: (order.index(each.what), each.ends or date.max, each.model))
+    return sorted(rows, key=lambda each: (order.index(each.what), each.ends or date.max, each.model))
 
 
 def refuse_retired(model: Model, host: Host, today: date, logger: Logger) -> None:

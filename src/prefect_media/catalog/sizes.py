@@ -11,7 +11,7 @@ GENERIC_SIZES = ("1280x720", "720x1280", "1024x1024", "1280x800", "800x1280")
 """What an aspect ratio means for a model whose sizes nobody told us."""
 
 
-def parsed(size: str) -> tuple[int, int] | None:
+def parse_size(size: str) -> tuple[int, int] | None:
     """Width and height of a "WIDTHxHEIGHT"; None for "auto" and everything else."""
     match = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", size)
     return (int(match[1]), int(match[2])) if match else None

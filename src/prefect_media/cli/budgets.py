@@ -23,9 +23,9 @@ async def _list(store: str | None, *, as_json: bool) -> None:
     storage = await storage_of_name(store)
     accounts: dict[tuple[str, str], Account] = {}
     async for path, _ in storage.list(FOLDER):
-        if found := await storage.fetch(path):
+        if stored := await storage.fetch(path):
             name, _, period = path.removeprefix(FOLDER).removesuffix(".json").partition("/")
-            accounts[name, period] = read(found.data, path)
+            accounts[name, period] = read(stored.data, path)
     if as_json:
         print_json([_fields(*key, account) for key, account in sorted(accounts.items())])
         return

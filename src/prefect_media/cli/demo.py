@@ -162,7 +162,7 @@ def _servers(
     stack.callback(_let_prefect_finish)
     with Rows(console, "simulator", "bucket", "Prefect", "blocks") as rows, ThreadPoolExecutor() as pool:
         work = [
-            pool.submit(rows.timed, name, start)
+            pool.submit(rows.run_timed, name, start)
             for name, start in (("Prefect", serve), ("simulator", simulate), ("bucket", keep))
         ]
         try:
@@ -170,7 +170,7 @@ def _servers(
         except BaseException:
             prefect.stop()  # or leaving the pool would wait until it is up
             raise
-        rows.timed("blocks", lambda: asyncio.run(_save_blocks(simulator, bucket)))
+        rows.run_timed("blocks", lambda: asyncio.run(_save_blocks(simulator, bucket)))
     return simulator, bucket
 
 
@@ -230,9 +230,9 @@ async def _save(manifest: Manifest, output: Path) -> None:
 
 
 def _check(simulator: prefect_media.simulator.Simulator) -> None:
-    bought = [image.operation for image in simulator.images], [job.operation for job in simulator.jobs]
-    if bought != (["generate"], ["generate", "remix"]):
-        raise MediaError(f"the demo bought something else than one image, one video and one remix: {bought}")
+    operations = [image.operation for image in simulator.images], [job.operation for job in simulator.jobs]
+    if operations != (["generate"], ["generate", "remix"]):
+        raise MediaError(f"the demo bought something else than one image, one video and one remix: {operations}")
 
 
 async def _flow_run_id() -> str:

@@ -46,9 +46,9 @@ class Rows:
         self._progress.start_task(row)
         self._progress.update(row, completed=done)
         if note is not None:
-            self._progress.update(row, note=shortened(note, self._room))
+            self._progress.update(row, note=shorten(note, self._room))
 
-    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+    def run_timed(self, name: str, work: Callable[[], Any]) -> Any:
         """Do a row's work, and say what address came of it and how long it took."""
         self.show(name, 0, "starting")
         began = clock.monotonic()
@@ -91,7 +91,7 @@ def results(console: Console, manifest: Manifest, names: tuple[str, ...]) -> Tab
             f"{asset.seconds:g} s" if asset.seconds else "",
             f"{asset.size_bytes:,}",
             asset.sha256[:8],
-            shortened(asset.uri.rpartition("/")[2], max(console.width - 52, 20)),
+            shorten(asset.uri.rpartition("/")[2], max(console.width - 52, 20)),
         )
     table.add_row("manifest.json", "", "", "", "", manifest.uri.rpartition("/")[2])
     return table
@@ -102,6 +102,6 @@ def last_words(log: Path, lines: int = 30) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def shortened(text: str, room: int) -> str:
+def shorten(text: str, room: int) -> str:
     """The text, with its end left out where there is no room for it."""
     return text if len(text) <= room else text[: max(room - 1, 1)] + "…"

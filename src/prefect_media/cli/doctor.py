@@ -157,10 +157,10 @@ async def examine_store(storage: Storage) -> Finding:
         if settings().trust_store:
             return Finding("bad", error.message, "PREFECT_MEDIA_TRUST_STORE is set: purchases are tried all the same")
         return Finding("bad", error.message, "nothing would be bought: purchases are written down here first")
-    kept = f"{storage.url} can be written and honours conditional writes"
+    message = f"{storage.url} can be written and honours conditional writes"
     if storage.url.startswith("file:"):
-        return Finding("ok", kept, "a folder is known to this machine only; give deployments a bucket")
-    return Finding("ok", kept)
+        return Finding("ok", message, "a folder is known to this machine only; give deployments a bucket")
+    return Finding("ok", message)
 
 
 async def _videos(connection: Connection) -> Finding | None:
@@ -183,8 +183,8 @@ def _clock(answer: Answer, connection: Connection) -> Finding:
         return Finding("note", f"{connection.host} does not tell the time, so the clock can't be compared")
     skew = (clock.now() - theirs).total_seconds()
     if abs(skew) > SKEW:
-        told = f"this clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of {connection.host}"
-        return Finding("bad", told, "synchronise it (NTP): signed links and leases depend on it")
+        message = f"this clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} that of {connection.host}"
+        return Finding("bad", message, "synchronise it (NTP): signed links and leases depend on it")
     return Finding("ok", f"the clock agrees with {connection.host}")
 
 
@@ -192,14 +192,14 @@ def _models(answer: Answer, connection: Connection, used: Collection[str], today
     rows = cast(list[dict[str, Any]], fields_of(answer.body).get("data") or [])
     if not rows:
         return [Finding("note", f"{connection.host} lists no models")]
-    known = [row for row in rows if row.get("id") in catalog().models]
-    findings = [Finding("ok", f"{len(rows)} models are visible, {len(known)} of them in the catalog")]
-    for row in known:
+    in_catalog = [row for row in rows if row.get("id") in catalog().models]
+    findings = [Finding("ok", f"{len(rows)} models are visible, {len(in_catalog)} of them in the catalog")]
+    for row in in_catalog:
         if row["id"] not in used:
             continue
         model = catalog().models[row["id"]]
-        told = row.get("shutdown_date")
-        gone = date.fromisoformat(told) if told else model.retired.get(connection.catalog_host)
+        shutdown = row.get("shutdown_date")
+        gone = date.fromisoformat(shutdown) if shutdown else model.retired.get(connection.catalog_host)
         if gone is None or (gone - today).days > NEAR_DAYS:
             continue
         instead = f"use {model.successor}" if model.successor else "it has no successor there"

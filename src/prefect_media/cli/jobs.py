@@ -82,7 +82,7 @@ async def _resume(store: str | None, prefix: str | None, credentials: str | None
         claims = [await _find(ledger, prefix)]
     else:
         keys = (record.key async for record in ledger.purchases(print_skipped) if record.state == "submitted")
-        claims = [Claim(*found) async for found in read_ahead(ledger.get, keys) if found]
+        claims = [Claim(*entry) async for entry in read_ahead(ledger.get, keys) if entry]
     claims = [claim for claim in claims if claim.record.state == "submitted" and _job_of(claim.record)]
     if not claims:
         typer.echo(f"Nothing to resume on the ledger of {ledger.storage.url}")
@@ -110,8 +110,8 @@ async def _resume_one(ledger: Ledger, claim: Claim, connections: list[Connection
     options = PurchaseOptions(scope=record.scope, timeout=timeout, flow_run_id=record.flow_run_id)
     try:
         if isinstance(job, ImageBatch):
-            made = await fetch(connection, job, ledger.storage, options)
-            result = f"{sum(not each.error for each in made)} of {len(made)} requests"
+            outcomes = await fetch(connection, job, ledger.storage, options)
+            result = f"{sum(not each.error for each in outcomes)} of {len(outcomes)} requests"
         else:
             result = (await finish_video(connection, job, ledger, claim, options)).uri
     except MediaError as error:
@@ -155,18 +155,18 @@ async def _forget(store: str | None, prefix: str, sure: bool) -> None:
 
 async def _state(ledger: Ledger, key: str) -> str:
     try:
-        found = await ledger.get(key)
+        entry = await ledger.get(key)
     except StoreError:
         return "unreadable"
-    return found[0].state if found else "gone"
+    return entry[0].state if entry else "gone"
 
 
 async def _find(ledger: Ledger, prefix: str) -> Claim:
     """The one purchase whose key begins so."""
-    found = await ledger.get(await _key(ledger, prefix))
-    if found is None:
+    entry = await ledger.get(await _key(ledger, prefix))
+    if entry is None:
         raise _none(ledger, prefix)
-    return Claim(*found)
+    return Claim(*entry)
 
 
 async def _key(ledger: Ledger, prefix: str) -> str:

@@ -56,12 +56,12 @@ def list_purchases(
         raise InvalidRequest(f"there is no state {', '.join(unknown)}; the states are {', '.join(get_args(State))}")
     if limit is None and not as_json and sys.stdout.isatty():
         limit = LIMIT
-    filters = _Wanted(tuple(states), scope, since and since.replace(tzinfo=UTC), limit or None)
+    filters = Filters(tuple(states), scope, since and since.replace(tzinfo=UTC), limit or None)
     asyncio.run(_list(store, filters, as_json=as_json))
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Filters:
     """Which purchases are listed."""
 
     states: tuple[str, ...]
@@ -95,7 +95,7 @@ class _Wanted:
         )
 
 
-async def _list(store: str | None, filters: _Wanted, *, as_json: bool) -> None:
+async def _list(store: str | None, filters: Filters, *, as_json: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
     if store:  # the default one begins with the first purchase
         refuse_missing_folder(ledger.storage)

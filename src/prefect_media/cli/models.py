@@ -90,22 +90,22 @@ def print_estimate(
         as_json: Whether to print JSON.
     """
     servers: Host = check_choice("host", host, get_args(Host))
-    known = catalog().models.get(model)
+    entry = catalog().models.get(model)
     request: ImageRequest | VideoRequest
-    if seconds is not None or (known and known.family.kind == "video"):
+    if seconds is not None or (entry and entry.family.kind == "video"):
         request = VideoRequest(prompt=PROMPT, model=model, size=size, seconds=seconds)
     else:
         request = ImageRequest(prompt=PROMPT, model=model, size=size, quality=quality, n=n)
-    if not (known and known.status(servers) == "retired"):  # of those, the price is history
+    if not (entry and entry.status(servers) == "retired"):  # of those, the price is history
         request = check(request, servers)
     offer = quote(request, servers)
-    standing = known.status(servers) if known else "unknown"
+    standing = entry.status(servers) if entry else "unknown"
     if as_json:
-        end, successor = (known.retired.get(servers), known.successor) if known else (None, None)
+        end, successor = (entry.retired.get(servers), entry.successor) if entry else (None, None)
         about = {"model": model, "status": standing, "retired": end, "successor": successor}
         print_json(about | {"usd": offer.usd, "basis": offer.basis})
     else:
-        _print_offer(model, known, servers, offer)
+        _print_offer(model, entry, servers, offer)
     if standing == "retired" or offer.usd is None:
         raise typer.Exit(1)
 

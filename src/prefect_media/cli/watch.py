@@ -47,8 +47,8 @@ class Watched:
         pending = [key for key in keys if key not in self._unreadable and not self._is_done(key)]
         changed: list[Record] = []
         for start in range(0, len(pending), READS_AT_ONCE):
-            found = await asyncio.gather(*map(self._read, pending[start : start + READS_AT_ONCE]))
-            changed += [record for record in found if record and not self._is_known(record)]
+            records = await asyncio.gather(*map(self._read, pending[start : start + READS_AT_ONCE]))
+            changed += [record for record in records if record and not self._is_known(record)]
         self.records |= {record.key: record for record in changed}
         return sorted(changed, key=lambda record: record.updated_at)
 

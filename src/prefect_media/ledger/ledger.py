@@ -61,19 +61,19 @@ class Ledger(Records):
         await self.storage.ensure_conditional()
         await prompt_index.begin(self.storage)
         owner, watch = clock.new_id(), LeaseWatch()
-        found: tuple[Record, str] | None = None
+        entry: tuple[Record, str] | None = None
         for number in tries():
             await back_off(number)
-            if found is None:  # most purchases are new: written without a look
-                record, when = _stamped(order, **_taken(owner, batch)), Moment.now()
+            if entry is None:  # most purchases are new: written without a look
+                record, when = _stamp(order, **_claim_fields(owner, batch)), Moment.now()
                 writing = self.storage.create(path_of(order.key), json_of(record))
                 version = await self._claiming(writing, record)
                 if version is not None:
-                    return await self._indexed(Claim(record, version, when))
-            found = await self._idle(order, owner, watch)
-            if found is None:
+                    return await self._index_claim(Claim(record, version, when))
+            entry = await self._idle(order, owner, watch)
+            if entry is None:
                 continue
-            record, version = found
+            record, version = entry
             if record.state in ("submitted", "done", "in_doubt") or (record.state == "failed" and not retry_failed):
                 await self.settle(record)
                 return Claim(record, version)
@@ -96,13 +96,13 @@ class Ledger(Records):
             )
             if claim := await taken:
                 return claim
-        raise _never_matched(order)
+        raise _contention_error(order)
 
     async def _idle(self, order: Record, owner: str, watch: LeaseWatch) -> tuple[Record, str] | None:
         """The purchase once nobody else is alive who submits it; None when there is none."""
         indexed = False
-        while (found := await self.get(order.key)) is not None:
-            record = found[0]  # somebody's, or ours where the store took it and its reply was lost
+        while (entry := await self.get(order.key)) is not None:
+            record = entry[0]  # somebody's, or ours where the store took it and its reply was lost
             if record.fingerprint != order.fingerprint:
                 raise InvalidRequest(f"the purchase {order.key} on the ledger belongs to another request")
             if not indexed:  # once, however long we wait
@@ -110,11 +110,11 @@ class Ledger(Records):
                 indexed = True
             theirs = record.lease if record.state == "intent" else None
             if theirs is None or theirs.owner == owner or watch.seconds_left(record.key, theirs) <= 0:
-                return found
+                return entry
             await clock.sleep(min(0.5, settings().lease_seconds / 10))
         return None
 
-    async def _indexed(self, claim: Claim) -> Claim:
+    async def _index_claim(self, claim: Claim) -> Claim:
         """A claim that was just made, with its entry in the index; without one it is given up again."""
         try:
             await self.index(claim.record)
@@ -143,12 +143,12 @@ class Ledger(Records):
             failure=None,
             attempt=claim.record.attempt + 1,
             doubtful=doubtful,
-            **_taken(owner, None if doubtful else batch),
+            **_claim_fields(owner, None if doubtful else batch),
         )
 
     async def swap(self, claim: Claim, **changes: Any) -> Claim | None:
         """Change a purchase exactly as it was found; None when it is another by now. A budget follows."""
-        record, when = _stamped(claim.record, **changes), Moment.now()
+        record, when = _stamp(claim.record, **changes), Moment.now()
         writing = self.storage.replace(path_of(record.key), json_of(record), claim.version)
         if (version := await self._claiming(writing, record)) is None:
             return None
@@ -168,14 +168,14 @@ class Ledger(Records):
             return await asyncio.shield(write)
         except BaseException:
             with suppress(StoreError):  # then the next attempt has to wait until the lease runs out
-                await asyncio.shield(self._given_up(write, mine))
+                await asyncio.shield(self._give_up(write, mine))
             raise
 
-    async def _given_up(self, write: asyncio.Future[str | None], mine: Record) -> None:
+    async def _give_up(self, write: asyncio.Future[str | None], mine: Record) -> None:
         await asyncio.wait([write])
-        found = await self.get(mine.key)
-        if found and found[0].lease and found[0].lease == mine.lease:
-            await self.move(Claim(*found), state="intent")
+        entry = await self.get(mine.key)
+        if entry and entry[0].lease and entry[0].lease == mine.lease:
+            await self.move(Claim(*entry), state="intent")
 
     @asynccontextmanager
     async def held(self, claim: Claim) -> AsyncGenerator[None]:
@@ -232,7 +232,7 @@ class Ledger(Records):
             for number in tries():
                 await back_off(number)
                 renewals = claim.record.lease.renewals + 1 if claim.record.lease else 0
-                record, when = _stamped(claim.record, lease=new_lease(owner, renewals)), Moment.now()
+                record, when = _stamp(claim.record, lease=new_lease(owner, renewals)), Moment.now()
                 version = await self.storage.replace(path_of(record.key), json_of(record), claim.version)
                 if version is not None:
                     claim.record = claim.record.model_copy(update={"lease": record.lease})
@@ -242,7 +242,7 @@ class Ledger(Records):
                 if found is None or not found[0].lease or found[0].lease.owner != owner:
                     return False
                 claim.version = found[1]  # our own write, the reply to which was lost
-            raise _never_matched(claim.record)
+            raise _contention_error(claim.record)
 
     async def move(self, claim: Claim, **changes: Any) -> Record:
         """Move a purchase on to another state, and return what the ledger says afterwards.
@@ -258,7 +258,7 @@ class Ledger(Records):
     async def _moved(self, claim: Claim, changes: dict[str, Any]) -> Record:
         async with claim.busy:
             doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
-            record = _stamped(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
+            record = _stamp(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
             version = claim.version
             for number in tries():
                 await back_off(number)
@@ -270,7 +270,7 @@ class Ledger(Records):
                     return record
                 found = await self.get(record.key)
                 if found is None:
-                    raise _vanished(record)
+                    raise _vanished_error(record)
                 # Not the claim's version yet: if writing fails now, the next try has to merge once more.
                 theirs, version = found
                 if theirs.lease and theirs.lease.owner == claim.owner:
@@ -280,17 +280,17 @@ class Ledger(Records):
                     claim.record, claim.version = theirs, version
                     return theirs
                 record = merged
-            raise _never_matched(record)
+            raise _contention_error(record)
 
 
-def _taken(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
+def _claim_fields(owner: str, batch: ImageBatch | None) -> dict[str, Any]:
     """What a purchase that becomes ours is: submitted by us under a lease, or bought in a batch."""
     if batch is not None:
         return {"state": "submitted", "lease": None, "batch": batch}
     return {"state": "intent", "lease": new_lease(owner), "batch": None}
 
 
-def _vanished(record: Record) -> StoreError:
+def _vanished_error(record: Record) -> StoreError:
     """The error of a purchase that was forgotten while it was made."""
     job_id = record.job_ids[0] if record.job_ids else None
     bought = f"; {job_id} is bought and on no record now" if job_id else ""
@@ -302,7 +302,7 @@ def _vanished(record: Record) -> StoreError:
     )
 
 
-def _never_matched(record: Record) -> StoreError:
+def _contention_error(record: Record) -> StoreError:
     """The error of a compare-and-swap that failed as often as it may be tried."""
     job_id = record.job_ids[0] if record.job_ids else None
     bought = (
@@ -320,5 +320,5 @@ def _never_matched(record: Record) -> StoreError:
     )
 
 
-def _stamped(record: Record, **changes: Any) -> Record:
+def _stamp(record: Record, **changes: Any) -> Record:
     return record.model_copy(update={"updated_at": clock.now(), **changes})

@@ -43,12 +43,12 @@ async def is_complete(storage: Storage) -> bool:
 
 async def begin(storage: Storage) -> None:
     """Note of a ledger without a purchase that its index is complete; looked at once per process."""
-    looked = shared(("prompt index", storage.url, storage.options), asyncio.Event)
-    if looked.is_set():
+    checked = shared(("prompt index", storage.url, storage.options), asyncio.Event)
+    if checked.is_set():
         return
     if not await is_complete(storage) and await anext(aiter(storage.list("ledger/purchases/")), None) is None:
         await _note_complete(storage)
-    looked.set()
+    checked.set()
 
 
 async def complete(storage: Storage, purchases: AsyncIterator[Record]) -> None:

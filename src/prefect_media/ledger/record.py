@@ -83,7 +83,7 @@ class Record(BaseModel):
         return (own, *self.other_jobs) if own and own not in self.other_jobs else self.other_jobs
 
 
-def remembered(failure: Failure) -> MediaError:
+def error_of(failure: Failure) -> MediaError:
     """The error that a failed purchase ended with, to be raised again; a plain one where its name is not known."""
     kind = ERRORS.get(failure.error, MediaError)
     return kind(failure.message, **{name: value for name, value in failure.details.items() if _is_detail(name, value)})

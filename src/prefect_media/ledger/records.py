@@ -89,7 +89,7 @@ class Records:
         if not await prompt_index.is_complete(self.storage):
             await prompt_index.complete(self.storage, self.purchases())
         keys = prompt_index.keys_with_prompt_of(self.storage, record)
-        return [found async for found in read_ahead(self._read, keys) if found]
+        return [purchase async for purchase in read_ahead(self._read, keys) if purchase]
 
     async def _read(self, key: str) -> Record | None:
         stored = await self.get(key)

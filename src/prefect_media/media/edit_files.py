@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidRequest
 from ..runtime.hashing import sha256_of
-from .fit import fitted, opened, upright_size
-from .load import MAX_BYTES, load, shown
+from .fit import decode_image, fit_image, upright_size
+from .load import MAX_BYTES, describe, load
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class EditFiles:
     hashes: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-async def prepared(request: ImageEditRequest) -> EditFiles:
+async def prepare(request: ImageEditRequest) -> EditFiles:
     """Load, check and where need be convert the files of an edit.
 
     Raises:
@@ -51,25 +51,25 @@ async def prepared(request: ImageEditRequest) -> EditFiles:
         if given is None:
             continue
         data = await load(given)
-        uploads.append((name, await asyncio.to_thread(_overlay, name, data, first, shown(given))))
+        uploads.append((name, await asyncio.to_thread(_overlay, name, data, first, describe(given))))
         hashes[name] = sha256_of(data)
     return EditFiles(uploads, hashes)
 
 
 def _picture(data: bytes, number: int) -> tuple[Upload, tuple[int, int]]:
     """One picture as PNG, JPEG or WebP, byte for byte where it is one already; and its upright size."""
-    name, content, kind = fitted(data, None, "error")
+    name, content, kind = fit_image(data, None, "error")
     if len(content) >= MAX_BYTES:
         raise InvalidRequest(
             f"picture {number} has {len(content):,} bytes as {kind}; it has to be smaller than "
             f"{MAX_BYTES:,} bytes: make it smaller, or give a JPEG; nothing was sent"
         )
-    return (f"image-{number}.{name.rpartition('.')[2]}", content, kind), upright_size(opened(content))
+    return (f"image-{number}.{name.rpartition('.')[2]}", content, kind), upright_size(decode_image(content))
 
 
 def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Upload:
     """A mask or markup as PNG with an alpha channel."""
-    image = opened(data)
+    image = decode_image(data)
     if image.format != "PNG":
         raise InvalidRequest(
             f"the {name} ({shown}) is a {image.format}; possible is only PNG: save it as PNG; nothing was sent"

@@ -70,11 +70,11 @@ def expect(kind: str, head: bytes) -> str:
     Raises:
         errors.DownloadCorrupt: It is something else, an HTML error page for example.
     """
-    found = sniff(head)
-    if found is None or not found.startswith(kind):
+    content_type = sniff(head)
+    if content_type is None or not content_type.startswith(kind):
         start = head[:40].decode("ascii", "replace")
         raise DownloadCorrupt(f"the provider sent something that is no {kind}: it begins with {start!r}")
-    return found
+    return content_type
 
 
 MOST_JUNK = 1024 * 1024
@@ -127,18 +127,18 @@ class Whole:
 
     def _read_header(self, block: bytes | memoryview, at: int) -> int:
         """Gather the header of the next box, which may lie across two blocks."""
-        wanted = 16 if self._head.startswith(b"\0\0\0\1") else 8
-        taken = block[at : at + wanted - len(self._head)]
+        header_size = 16 if self._head.startswith(b"\0\0\0\1") else 8
+        taken = block[at : at + header_size - len(self._head)]
         self._head += taken
-        if wanted == 8 and self._head.startswith(b"\0\0\0\1"):
+        if header_size == 8 and self._head.startswith(b"\0\0\0\1"):
             return at + len(taken)  # the length follows, in 64 bits
-        if len(self._head) == wanted:
-            length = int.from_bytes(self._head[8:] if wanted == 16 else self._head[:4])
-            named = self._head[4:8].isalnum()
-            if named and length >= wanted:
-                self._boxes, self._skip = self._boxes + 1, length - wanted
-            elif self._boxes and not (named and length == 0):
-                self._junk = wanted
+        if len(self._head) == header_size:
+            length = int.from_bytes(self._head[8:] if header_size == 16 else self._head[:4])
+            is_named = self._head[4:8].isalnum()
+            if is_named and length >= header_size:
+                self._boxes, self._skip = self._boxes + 1, length - header_size
+            elif self._boxes and not (is_named and length == 0):
+                self._junk = header_size
             else:
                 self._skip = None  # another format, or a box "up to the end of the file"
             self._head.clear()
@@ -184,12 +184,12 @@ def mismatches(facts: Facts, *, size: str | None, seconds: float | None) -> tupl
     """
     if facts.codec is None:
         return ("The file can't be read as a video.",)
-    found: list[str] = []
-    if size and size != (made := f"{facts.width}x{facts.height}"):
-        found.append(f"The video is {made}; {size} was asked for.")
+    sentences: list[str] = []
+    if size and size != (actual := f"{facts.width}x{facts.height}"):
+        sentences.append(f"The video is {actual}; {size} was asked for.")
     if seconds and facts.seconds and abs(facts.seconds - seconds) > max(0.5, seconds / 20):
-        found.append(f"The video is {facts.seconds:g} s long; {seconds:g} s were asked for.")
-    return tuple(found)
+        sentences.append(f"The video is {facts.seconds:g} s long; {seconds:g} s were asked for.")
+    return tuple(sentences)
 
 
 def last_frame(file: IO[bytes]) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Fit = Literal["crop", "pad", "error"]
 
 
-def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tuple[str, bytes, str]:
+def fit_image(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tuple[str, bytes, str]:
     """The image as a file of exactly the requested size: (file name, content, MIME type).
 
     An image that has the right size already is passed on byte for byte.
@@ -33,29 +33,29 @@ def fitted(data: bytes, size: str | None, fit: Fit, *, alpha: bool = True) -> tu
     """
     from PIL import Image, ImageOps
 
-    picture = opened(data, "the reference")
+    picture = decode_image(data, "the reference")
     upright = ImageOps.exif_transpose(picture)
     kind = picture.format or ""
     suffix = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}.get(kind)
-    wanted = (int(size.split("x")[0]), int(size.split("x")[1])) if size else upright.size
-    if wanted[0] * wanted[1] > MOST_PIXELS:
+    target = (int(size.split("x")[0]), int(size.split("x")[1])) if size else upright.size
+    if target[0] * target[1] > MOST_PIXELS:
         raise InvalidRequest(
             f"a reference can't be fitted to size={size!r}, which is more than {MOST_PIXELS // 1_000_000} megapixels; "
             "pass a smaller size; nothing was sent"
         )
     flat = alpha or not _transparent(upright)
-    if suffix and flat and picture.size == upright.size == wanted and picture.getexif().get(0x0112, 1) == 1:
+    if suffix and flat and picture.size == upright.size == target and picture.getexif().get(0x0112, 1) == 1:
         return f"reference.{suffix}", data, f"image/{suffix}"
-    if upright.size != wanted and fit == "error":
+    if upright.size != target and fit == "error":
         have = f"{upright.width}x{upright.height}"
         raise InvalidRequest(
             f'the reference image is {have} but the video is to be {size}; pass fit="crop" or fit="pad", '
             f"pass size={have} if the model has it, or resize the image; nothing was sent"
         )
-    if upright.size != wanted:
+    if upright.size != target:
         colour = upright.convert("RGBA" if "A" in upright.getbands() else "RGB")
         method = Image.Resampling.LANCZOS
-        upright = ImageOps.fit(colour, wanted, method) if fit == "crop" else ImageOps.pad(colour, wanted, method)
+        upright = ImageOps.fit(colour, target, method) if fit == "crop" else ImageOps.pad(colour, target, method)
     if not flat:
         colour = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", colour.size, "black"), colour).convert("RGB")
@@ -77,7 +77,7 @@ def upright_size(picture: Image) -> tuple[int, int]:
     return (picture.height, picture.width) if turned else picture.size
 
 
-def opened(data: bytes, name: str = "the reference") -> Image:
+def decode_image(data: bytes, name: str = "the reference") -> Image:
     """A picture, decoded.
 
     Raises:

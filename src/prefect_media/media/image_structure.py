@@ -66,10 +66,10 @@ class _Walk:
         for _ in range(MOST_PARTS):
             if self.data[at] != 0xFF:
                 raise _Broken(f"at byte {at:,} there should be a marker and is none")
-            found = _MARKER.search(self.data, at)
-            if found is None:
+            match = _MARKER.search(self.data, at)
+            if match is None:
                 raise _Broken(SHORT)
-            marker, at = found[0][1], found.end()
+            marker, at = match[0][1], match.end()
             if marker == 0xD9:
                 return
             if marker == 0x01 or 0xD0 <= marker <= 0xD7:

@@ -18,14 +18,13 @@ from ..promise import Promise, refuse_promise
 from ..settings import settings
 from ..storage.address import parse_address
 from ..storage.store import storage_of
-from ..user_input import brief_text, fault_of
-from . import reach
+from ..user_input import fault_of, redact_url
 from .facts import SUFFIXES, sniff, video_facts
 from .safe_fetch import fetch
 
 if TYPE_CHECKING:
     pass
-from .fit import opened
+from .fit import decode_image
 
 MAX_BYTES = 50 * 1024 * 1024
 """OpenAI takes reference images below 50 MB (openai-python 3.57.0, images.edit)."""
@@ -50,7 +49,7 @@ async def load(image: Given) -> bytes:
     if isinstance(image, Asset) and image.kind != "image":
         raise InvalidRequest(f"the reference has to be an image, but {image.uri} is a {image.kind}")
     data = await bytes_of(image, "the reference image", MAX_BYTES)
-    await asyncio.to_thread(opened, data, shown(image))
+    await asyncio.to_thread(decode_image, data, describe(image))
     return data
 
 
@@ -69,7 +68,7 @@ async def load_video(video: Given) -> tuple[str, bytes, str]:
     kind = sniff(data[:64]) or ""
     facts = await asyncio.to_thread(video_facts, io.BytesIO(data)) if kind.startswith("video/") else None
     if not facts or not facts.codec:
-        raise InvalidRequest(f"{shown(video)} is not a video that can be read; give an MP4; nothing was sent")
+        raise InvalidRequest(f"{describe(video)} is not a video that can be read; give an MP4; nothing was sent")
     return f"video.{SUFFIXES[kind]}", data, kind
 
 
@@ -95,19 +94,19 @@ async def bytes_of(given: Given, what: str, limit: int) -> bytes:
     return data
 
 
-def shown(image: Given) -> str:
+def describe(image: Given) -> str:
     """How to call a reference image in a message: never with the content of a data URL, a login or a signed query."""
     if isinstance(image, bytes):
         return f"{len(image):,} bytes"
     text = image.uri if isinstance(image, Asset) else str(image)
-    return f"{text[:24]}..." if text.startswith("data:") else brief_text(reach.shown(text))
+    return f"{text[:24]}..." if text.startswith("data:") else redact_url(text)
 
 
 async def _from_text(text: str, what: str, limit: int) -> bytes:
     if not text:
         raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes; nothing was sent")
     if fault := fault_of(text):
-        raise InvalidRequest(f"{what} {shown(text)} is no path and no URL: {fault}; nothing was sent")
+        raise InvalidRequest(f"{what} {describe(text)} is no path and no URL: {fault}; nothing was sent")
     scheme = text.partition(":")[0].lower() if text.startswith("data:") else urlsplit(text).scheme
     if scheme == "data":
         return _from_data_url(text, what)
@@ -119,10 +118,10 @@ async def _from_text(text: str, what: str, limit: int) -> bytes:
         path = Path(parse_address(text)[1]) if scheme == "file" else Path(text).expanduser()
         return await asyncio.to_thread(_from_file, path, limit)
     except _NoFile as special:
-        raise InvalidRequest(f"{what} {shown(text)} is {special}; give a regular file; nothing was sent") from None
+        raise InvalidRequest(f"{what} {describe(text)} is {special}; give a regular file; nothing was sent") from None
     except (OSError, RuntimeError, StoreError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InvalidRequest(f"{what} {shown(text)} can't be read: {why}; nothing was sent", missing=True) from None
+        raise InvalidRequest(f"{what} {describe(text)} can't be read: {why}; nothing was sent", missing=True) from None
 
 
 class _NoFile(Exception):

@@ -63,7 +63,7 @@ def _only(content: memoryview, kind: bytes) -> memoryview:
     Raises:
         ValueError: There is none, several, or it is cut off.
     """
-    [body] = [body for found, body in _boxes(content) if found == kind]
+    [body] = [body for name, body in _boxes(content) if name == kind]
     return body
 
 

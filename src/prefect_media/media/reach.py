@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..user_input import brief_text
+from ..user_input import redact_url
 
 REDIRECTS = 5
 """Redirects followed at most, each one checked like the first URL."""
@@ -107,18 +107,18 @@ def way_to(url: httpx.URL, *, private: bool, home: Home | None = None) -> Way:
     """
     origin = Origin.of(url)
     if origin.scheme not in PORTS or not origin.host:
-        raise Refused(f"{shown(str(url))} is not an http or https URL")
+        raise Refused(f"{redact_url(str(url))} is not an http or https URL")
     if origin.host in METADATA_NAMES:
         raise Refused(f"{origin.host} is a metadata address and is blocked")
-    proxied = _proxied(origin.scheme, origin.host)
+    proxied = _uses_proxy(origin.scheme, origin.host)
     try:
-        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     except socket.gaierror:
         if not proxied:
             raise
         return Way([], proxied)  # only the proxy knows the names outside
     # Also what libc makes of 2130706433, 0x7f.1 and 0177.0.0.1.
-    addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
+    addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in infos]
     near = private or (home is not None and home.shares_host(url))
     for address in addresses:
         if why := objection(address, private=near):
@@ -130,7 +130,7 @@ def way_to(url: httpx.URL, *, private: bool, home: Home | None = None) -> Way:
 
 def objection(address: Address, *, private: bool) -> str | None:
     """Why an address is not connected to; None for one that may be."""
-    address = _unwrapped(address)
+    address = _unwrap(address)
     if any(address.version == network.version and address in network for network in METADATA):
         return f"{address} is a metadata or link-local address and is blocked"
     if private and not address.is_multicast and not address.is_unspecified:
@@ -141,16 +141,7 @@ def objection(address: Address, *, private: bool) -> str | None:
     return None
 
 
-def shown(url: str) -> str:
-    """A URL as a message may show it: without a login, a signed query or a fragment."""
-    scheme, mark, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    if not mark:
-        return brief_text(scheme)
-    host, slash, path = rest.partition("/")
-    return brief_text(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
-
-
-def _unwrapped(address: Address) -> Address:
+def _unwrap(address: Address) -> Address:
     """The IPv4 address that an IPv6 address only wraps."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -159,7 +150,7 @@ def _unwrapped(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
-def _proxied(scheme: str, host: str) -> bool:
+def _uses_proxy(scheme: str, host: str) -> bool:
     """Whether this machine reaches the host through a proxy."""
     proxies = getproxies()
     return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)

@@ -15,7 +15,8 @@ from ..errors import InvalidRequest
 from ..runtime.log_redaction import keep_signatures_out_of
 from ..runtime.transfers import tls
 from ..runtime.unpacking import Unpacker
-from .reach import REDIRECTS, Address, Home, Refused, shown, way_to
+from ..user_input import redact_url
+from .reach import REDIRECTS, Address, Home, Refused, way_to
 
 keep_signatures_out_of("httpx")
 
@@ -52,9 +53,9 @@ async def fetch(url: str, *, limit: int, private: bool = False, what: str = "the
     try:
         return await download(url, limit=limit, private=private)
     except Refused as refused:
-        why, missing = f"{what} {shown(url)} is not fetched: {refused}", False
+        why, missing = f"{what} {redact_url(url)} is not fetched: {refused}", False
     except Missing as absent:
-        why, missing = f"{what} {shown(url)} can't be fetched: {absent}", True
+        why, missing = f"{what} {redact_url(url)} can't be fetched: {absent}", True
     raise InvalidRequest(f"{why}; nothing was sent", missing=missing)
 
 
@@ -77,13 +78,13 @@ async def download(
     patience = PATIENCE if patience is None else patience
     try:
         async with asyncio.timeout(patience):
-            return await _fetched(url, limit, private, home)
+            return await _fetch(url, limit, private, home)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         name = f"not there within {patience:g} s" if isinstance(error, TimeoutError) else type(error).__name__
         raise Missing(name) from None
 
 
-async def _fetched(url: str, limit: int, private: bool, home: Home | None) -> bytes:
+async def _fetch(url: str, limit: int, private: bool, home: Home | None) -> bytes:
     there, left = httpx.URL(url), False
     for _ in range(REDIRECTS + 1):
         # Who was sent away once is a stranger's guest from then on, even back at home.
@@ -113,14 +114,14 @@ async def _abroad(url: httpx.URL, limit: int, private: bool, home: Home | None) 
     async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False, verify=tls()) as client:
         for address in way.addresses:
             try:
-                return await _read(client, _pinned(client, url, address), limit)
+                return await _read(client, _pin(client, url, address), limit)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error  # a machine without IPv6 gets IPv6 addresses all the same
     assert failure is not None
     raise failure
 
 
-def _pinned(client: httpx.AsyncClient, url: httpx.URL, address: Address) -> httpx.Request:
+def _pin(client: httpx.AsyncClient, url: httpx.URL, address: Address) -> httpx.Request:
     """A request that goes to an address and is otherwise, TLS included, made to the name."""
     headers: Mapping[str, str] = {**_PLAIN, "Host": url.netloc.decode("ascii")}
     return client.build_request(

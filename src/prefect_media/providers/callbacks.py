@@ -62,7 +62,7 @@ class Callbacks:
 
     def job_of_event(self, headers: Mapping[str, str], body: bytes) -> str | None:
         """The id of the batch or video that an event of OpenAI is about; see `Events`."""
-        return _job_of(self._verified(headers, body))
+        return _job_of(self._verify(headers, body))
 
     def job_of_call(self, job_id: str, headers: Mapping[str, str], body: bytes) -> str:
         """The id of the job that a server of one's own reports as finished; its body says it too, and is signed.
@@ -70,7 +70,7 @@ class Callbacks:
         Raises:
             Refused: It was not signed with the secret, is too old or too new, came before, or is about another job.
         """
-        if _plain_id(self._verified(headers, body).get("id")) != job_id:
+        if _plain_id(self._verify(headers, body).get("id")) != job_id:
             raise Refused
         return job_id
 
@@ -78,7 +78,7 @@ class Callbacks:
         """Take a call again when it comes again; see `Events`."""
         self._memory.forget(headers.get("webhook-id", ""))
 
-    def _verified(self, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    def _verify(self, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
         from openai import InvalidWebhookSignatureError
 
         call = headers.get("webhook-id", "")

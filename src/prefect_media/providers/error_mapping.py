@@ -93,8 +93,12 @@ def answer_error(
         sent: The headers of the request.
     """
     # The body may be cut and is decompressed already, so headers that describe it no longer apply.
-    kept = {name: value for name, value in headers.items() if not name.lower().startswith(("content-", "transfer-"))}
-    response = httpx2.Response(status, headers=kept, content=body, request=httpx2.Request("GET", url, headers=sent))
+    kept_headers = {
+        name: value for name, value in headers.items() if not name.lower().startswith(("content-", "transfer-"))
+    }
+    response = httpx2.Response(
+        status, headers=kept_headers, content=body, request=httpx2.Request("GET", url, headers=sent)
+    )
     keep_secrets_out_of(response)
     try:
         fields = response.json()
@@ -242,9 +246,11 @@ def _clean_copy(error: APIStatusError) -> APIStatusError:
         content = json.dumps(cleaner.json(response.json())).encode()
     except (ValueError, RecursionError):
         content = cleaner.excerpt(response.text, LONGEST).encode()
-    kept = {name: text for name, text in response.headers.items() if not name.startswith(("content-", "transfer-"))}
+    kept_headers = {
+        name: text for name, text in response.headers.items() if not name.startswith(("content-", "transfer-"))
+    }
     request = httpx2.Request(response.request.method, response.request.url)
-    copy = httpx2.Response(response.status_code, headers=kept, content=content, request=request)
+    copy = httpx2.Response(response.status_code, headers=kept_headers, content=content, request=request)
     return type(error)(sentence(cleaner.excerpt(error.message, 1000)), response=copy, body=None)
 
 

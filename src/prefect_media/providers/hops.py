@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ..media.reach import REDIRECTS, Home, Origin, Refused, shown, way_to
+from ..media.reach import REDIRECTS, Home, Origin, Refused, way_to
 from ..runtime.transfers import BLOCK_BYTES, connections, fill, pinned_connections
 from ..runtime.unpacking import Unpacker
 from ..settings import settings
+from ..user_input import redact_url
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
@@ -64,7 +65,7 @@ class Hops:
             try:
                 response = self._get_elsewhere(current, more) if has_left else self._get_at_home(current, more)
             except Refused as refused:
-                raise Refused(f"it is at {shown(str(current))}, and {refused}") from None
+                raise Refused(f"it is at {redact_url(str(current))}, and {refused}") from None
             if not response.get_redirect_location():
                 self.end = current
                 return response
@@ -131,7 +132,7 @@ def _parse_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         return base.join(url) if base else httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        raise Refused(f"{shown(url)[:200]} is not a URL") from None
+        raise Refused(f"{redact_url(url)[:200]} is not a URL") from None
 
 
 def _send(pool: PoolManager | HTTPConnectionPool, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:

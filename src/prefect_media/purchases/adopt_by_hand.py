@@ -42,9 +42,9 @@ async def adopt(connection: Connection, key: str, job_id: str, ledger: Ledger) -
     try:
         for other in await ledger.purchases_with_prompt_of(record):
             if job_id in other.job_ids:
-                raise _taken(job_id, record, other.key)
+                raise _taken_error(job_id, record, other.key)
         if not await take_job(ledger.storage, record, job_id, even_forgotten=True):
-            raise _taken(job_id, record, await owner_of(ledger.storage, record, job_id))
+            raise _taken_error(job_id, record, await owner_of(ledger.storage, record, job_id))
         job = videos.job_of(
             connection, state, fingerprint=record.fingerprint, model=record.request.get("model", "")
         ).model_copy(update={"purchase": record.key})
@@ -57,10 +57,10 @@ async def adopt(connection: Connection, key: str, job_id: str, ledger: Ledger) -
 
 
 async def _without_a_job(ledger: Ledger, key: str) -> Record:
-    found = await ledger.get(key)
-    if found is None:
+    entry = await ledger.get(key)
+    if entry is None:
         raise InvalidRequest(f"there is no purchase {key} on the ledger of {ledger.storage.url}")
-    record = found[0]
+    record = entry[0]
     if record.kind != "video":
         raise InvalidRequest(f"the purchase {key[:12]} is not a video; only videos are jobs", key=key)
     if record.state not in ("in_doubt", "intent"):
@@ -117,7 +117,7 @@ async def _claim(record: Record, ledger: Ledger) -> Claim:
     return claim
 
 
-def _taken(job_id: str, record: Record, other: str | None) -> InvalidRequest:
+def _taken_error(job_id: str, record: Record, other: str | None) -> InvalidRequest:
     return InvalidRequest(
         f"job {job_id} belongs to {f'the purchase {other[:12]}' if other else 'another purchase'}; "
         "pass the id of a job that no purchase has",

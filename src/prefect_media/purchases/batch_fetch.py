@@ -18,7 +18,7 @@ from ..errors import InvalidRequest, JobExpired, JobFailed, MediaError, NotFound
 from ..image_batch import BatchState, ImageBatch
 from ..jobs import expiry_error
 from ..ledger.ledger import Claim, Ledger
-from ..ledger.record import Record, failure_of, remembered
+from ..ledger.record import Record, error_of, failure_of
 from ..providers import batches
 from ..providers.address import base_url_at
 from ..providers.batches import Line
@@ -31,12 +31,12 @@ from ..steps import StepKind
 from ..storage.store import Storage
 from ..waiting.deadlines import Done, LookAgain, Patience, Watch
 from ..waiting.wait import LAST_LOOK, step_of_look
-from .batch_order import Ordered, kept
+from .batch_order import Ordered, read_list
 from .batch_submit import each
 from .orders import still_there
 from .report_steps import reporter_of
 from .sidecar import write_sidecars
-from .split import joined
+from .split import join
 from .store_images import store_images
 
 KEPT = timedelta(days=30)
@@ -62,7 +62,7 @@ async def is_finished(connection: Connection, batch: ImageBatch, storage: Storag
         errors.InvalidRequest: It was made at another server than the credentials are for, or is not on this ledger.
         errors.MediaError: The look failed.
     """
-    at, record = await _found(connection, batch, Ledger(storage))
+    at, record = await _locate(connection, batch, Ledger(storage))
     if record.state != "submitted":
         return record.state == "done"
     assert record.batch and record.batch.id
@@ -82,8 +82,8 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, opt
             on record.
     """
     ledger = Ledger(storage)
-    at, record = await _found(connection, batch, ledger)
-    requests = await kept(storage, batch.key)
+    at, record = await _locate(connection, batch, ledger)
+    requests = await read_list(storage, batch.key)
     troubles: dict[str, MediaError] = {}
     if record.state == "submitted":
         steps = reporter_of(record, options)
@@ -91,15 +91,15 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, opt
             troubles = await _Collection(at, record, requests, ledger, options).run()
 
     async def assets_of(key: str) -> list[Asset]:
-        found = await ledger.get(key)
-        purchase = found[0] if found else None
+        entry = await ledger.get(key)
+        purchase = entry[0] if entry else None
         if purchase:
             await ledger.settle(purchase)
         with reporter_of(purchase or record, options).report_errors():
             if purchase and purchase.state == "done":
                 return await still_there(purchase, storage, options)
             if purchase and purchase.failure:
-                raise remembered(purchase.failure)
+                raise error_of(purchase.failure)
             raise troubles.get(key) or JobFailed(
                 "this was not ordered, or is forgotten; submit the batch again",
                 job_id=record.batch and record.batch.id,
@@ -107,7 +107,7 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, opt
 
     async def made(ordered: Ordered) -> Made:
         try:
-            return Made(ordered.request, tuple(await joined([assets_of(key) for key in ordered.keys])))
+            return Made(ordered.request, tuple(await join([assets_of(key) for key in ordered.keys])))
         except MediaError as error:
             if isinstance(error, StoreError) and error.transient:
                 raise  # not of this request alone: it is tried again as a whole
@@ -116,20 +116,20 @@ async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, opt
     return await each(requests, made)
 
 
-async def _found(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
+async def _locate(connection: Connection, batch: ImageBatch, ledger: Ledger) -> tuple[Connection, Record]:
     """Where a batch is, and what the ledger says of it."""
     name = f"batch {batch.id or batch.key[:12]}"
     base_url = base_url_at(connection.base_url, name, batch.base_url)
-    found = await ledger.get(batch.key)
-    if found is None:
+    entry = await ledger.get(batch.key)
+    if entry is None:
         raise InvalidRequest(
             f"{name} is not on the ledger of {ledger.storage.url}; pass the store it was submitted with"
         )
-    if found[0].account != connection.account:
+    if entry[0].account != connection.account:
         raise InvalidRequest(
             f"{name} belongs to another organization or project; pass the credentials it was made with"
         )
-    return replace(connection, base_url=base_url), found[0]
+    return replace(connection, base_url=base_url), entry[0]
 
 
 @dataclass(slots=True)
@@ -161,7 +161,7 @@ class _Collection:
 
     async def run(self) -> dict[str, MediaError]:
         """Wait, store what was made, and free what was not; what could not be stored is returned."""
-        state = await self._ended()
+        state = await self._wait()
         silence = state.silence()
         try:
             for file_id in (state.output_file, state.error_file):
@@ -174,10 +174,10 @@ class _Collection:
         await self._settle(silence)
         return self.troubles
 
-    async def _ended(self) -> BatchState:
+    async def _wait(self) -> BatchState:
         pause = settings().poll_seconds
         wait = Watch(self.id, Patience(self.options.timeout, stall=math.inf), now=clock.monotonic())
-        told = ""
+        logged = ""
         steps, earlier = reporter_of(self.record, self.options), set[StepKind]()
         while True:
             try:
@@ -190,8 +190,8 @@ class _Collection:
             else:
                 verdict = wait.saw(state.as_job, clock.monotonic())
                 news = f"{state.status}, {state.completed} of {state.total} made"
-                if news != told:
-                    self.options.logger.info("Batch %s is %s", self.id, told := news)
+                if news != logged:
+                    self.options.logger.info("Batch %s is %s", self.id, logged := news)
                 if kind := step_of_look(state.as_job, earlier):
                     steps.report(kind, job_id=self.id, status=state.status, progress=state.as_job.progress)
                 if isinstance(verdict, Done):
@@ -257,8 +257,8 @@ class _Collection:
         """
         keys = {key for ordered in self.requests for key in ordered.keys} - self.troubles.keys()
         waiting = [claim for claim in await each(keys, self._waiting) if claim]
-        found = await self.ledger.get(self.record.key)
-        if found is None or found[0].state != "submitted" or found[0].batch != self.batch:
+        entry = await self.ledger.get(self.record.key)
+        if entry is None or entry[0].state != "submitted" or entry[0].batch != self.batch:
             return
 
         async def settle(claim: Claim) -> bool:
@@ -270,11 +270,11 @@ class _Collection:
 
         # One that was not written stays to be settled by the next fetch: a closed batch would free it unremembered.
         if all(await each(waiting, settle)) and not self.troubles:
-            await self.ledger.swap(Claim(*found), state="done")
+            await self.ledger.swap(Claim(*entry), state="done")
 
     async def _waiting(self, key: str) -> Claim | None:
         """A purchase that is to be made by this batch; None when it is on record what came of it."""
-        found = await self.ledger.get(key)
-        if found is None or found[0].state != "submitted":
+        entry = await self.ledger.get(key)
+        if entry is None or entry[0].state != "submitted":
             return None
-        return Claim(*found) if found[0].batch and found[0].batch.key == self.record.key else None
+        return Claim(*entry) if entry[0].batch and entry[0].batch.key == self.record.key else None

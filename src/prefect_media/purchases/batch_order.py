@@ -67,10 +67,10 @@ class BatchOrder:
         prices = [quote.usd for quote in self.quotes.values()]
         return None if None in prices else round(sum(usd for usd in prices if usd is not None), 8)
 
-    def named(self, keys: Sequence[str]) -> str:
+    def name_requests(self, keys: Sequence[str]) -> str:
         """The requests that some of the purchases belong to, as a user knows them."""
-        wanted = set(keys)
-        places = [str(index) for index, each in enumerate(self.requests) if wanted & set(each.keys)]
+        purchases = set(keys)
+        places = [str(index) for index, each in enumerate(self.requests) if purchases & set(each.keys)]
         return f"requests[{', '.join(places[:TOLD])}{', ...' if len(places) > TOLD else ''}]"
 
 
@@ -84,11 +84,11 @@ async def order_batch(
     """
     _refuse_what_is_no_list(connection, requests)
     order, complaints = BatchOrder(), dict[int, str]()
-    for index, asked in enumerate(requests):
+    for index, original in enumerate(requests):
         try:
-            _refuse_other_kinds(asked)
+            _refuse_other_kinds(original)
             host, family = connection.catalog_host, connection.model_family
-            request, model = look_up(asked, host, family=family, logger=options.logger)
+            request, model = look_up(original, host, family=family, logger=options.logger)
             keys: list[str] = []
             for part in split(request, model.most_images(request)):
                 assert isinstance(part.request, ImageRequest)
@@ -100,14 +100,14 @@ async def order_batch(
                     order.parts[record.key] = record
                     order.lines[record.key] = batches.line_of(record.key, part.request)
                     order.quotes[record.key] = model.quote_in_batch(part.request)
-            order.requests.append(Ordered(asked, tuple(keys)))
+            order.requests.append(Ordered(original, tuple(keys)))
         except InvalidRequest as refusal:
             complaints[index] = refusal.complaint
     if complaints:
-        told = [f"requests[{index}]: {complaint}" for index, complaint in list(complaints.items())[:TOLD]]
+        sentences = [f"requests[{index}]: {complaint}" for index, complaint in list(complaints.items())[:TOLD]]
         more = f"; and {len(complaints) - TOLD} more" if len(complaints) > TOLD else ""
         raise InvalidRequest(
-            f"{len(complaints)} of {len(requests)} requests can't work: {'; '.join(told)}{more}; nothing was sent"
+            f"{len(complaints)} of {len(requests)} requests can't work: {'; '.join(sentences)}{more}; nothing was sent"
         )
     _refuse_what_fits_in_no_batch(order)
     return order
@@ -140,8 +140,8 @@ def _refuse_other_kinds(request: object) -> None:
 def _refuse_what_fits_in_no_batch(order: BatchOrder) -> None:
     models = Counter(part.request["model"] for part in order.parts.values())
     if len(models) > 1:
-        found = ", ".join(f"{name} ({count})" for name, count in models.items())
-        raise InvalidRequest(f"a batch is for one model, and these are for {found}; submit one for each")
+        counts = ", ".join(f"{name} ({count})" for name, count in models.items())
+        raise InvalidRequest(f"a batch is for one model, and these are for {counts}; submit one for each")
     if len(order.lines) > batches.MOST_LINES:
         raise InvalidRequest(
             f"these requests come to {len(order.lines):,} lines, and a batch takes {batches.MOST_LINES:,}; "
@@ -163,7 +163,7 @@ async def keep(storage: Storage, order: BatchOrder, key: str) -> None:
     await storage.put(_path(key), "\n".join(lines).encode(), content_type="application/jsonl")
 
 
-async def kept(storage: Storage, key: str) -> list[Ordered]:
+async def read_list(storage: Storage, key: str) -> list[Ordered]:
     """The list of a batch.
 
     Raises:

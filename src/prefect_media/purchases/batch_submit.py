@@ -128,12 +128,12 @@ async def _submit(
                 ours = {part.record.key for part in mine}
                 file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
-                async def doubted(part: Claim) -> Claim:
+                async def doubt(part: Claim) -> Claim:
                     return await ledger.swap(part, doubtful=True) or part
 
                 async def create(ready: Ready) -> BatchState:
                     if claim.passed_over:  # should this batch come to nothing, the one before may still have made them
-                        mine[:] = await each(mine, doubted)
+                        mine[:] = await each(mine, doubt)
                     return await batches.create(connection, file_id, key, ready=ready)
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)
@@ -179,8 +179,10 @@ async def _enlist(
                 doubtful.append(part.key)
                 return
             attempt = claim.record.attempt + 1
-            taken = await ledger.swap(claim, state="submitted", lease=None, batch=batch, doubtful=True, attempt=attempt)
-            claim = taken or await ledger.claim(part, retry_failed=options.retry_failed, batch=batch)
+            enlisted = await ledger.swap(
+                claim, state="submitted", lease=None, batch=batch, doubtful=True, attempt=attempt
+            )
+            claim = enlisted or await ledger.claim(part, retry_failed=options.retry_failed, batch=batch)
         if claim.record.state == "submitted":
             if claim.record.batch and claim.record.batch.key == batch.key:
                 if (
@@ -199,11 +201,11 @@ async def _enlist(
     await each(order.parts.values(), enlist)
     if elsewhere:
         other = next(iter(elsewhere.values()))
-        what = order.named(list(elsewhere))
+        what = order.name_requests(list(elsewhere))
         raise other.under_way(what) if other else InvalidRequest(f"{what} are being made already; nothing was sent")
     if doubtful:
         raise SubmissionInDoubt(
-            f"{order.named(doubtful)} may have been made and paid for by a process that died; "
+            f"{order.name_requests(doubtful)} may have been made and paid for by a process that died; "
             'pass on_doubt="resubmit" to go on and perhaps pay twice for these',
             key=doubtful[0],
         )
@@ -213,13 +215,13 @@ async def _something_is_missing(order: BatchOrder, batch: Record, ledger: Ledger
     """Whether a batch that is done left something to be bought: lines that expired or failed, records forgotten."""
 
     async def missing(key: str) -> bool:
-        if (found := await ledger.get(key)) is None:
+        if (entry := await ledger.get(key)) is None:
             return True
-        match found[0].state:
+        match entry[0].state:
             case "failed":
                 return options.retry_failed
             case "submitted":
-                return bool(found[0].batch and found[0].batch.key == batch.key)
+                return bool(entry[0].batch and entry[0].batch.key == batch.key)
             case "in_doubt":
                 return options.on_doubt == "resubmit"
             case state:

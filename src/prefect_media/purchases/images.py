@@ -13,7 +13,7 @@ from ..cleaning import quote_provider
 from ..errors import MediaError, SubmissionInDoubt
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
-from ..media.edit_files import EditFiles, prepared
+from ..media.edit_files import EditFiles, prepare
 from ..providers import images
 from ..providers.connection import Connection
 from ..providers.images import Reply
@@ -25,8 +25,8 @@ from ..storage.store import Storage
 from .orders import order_of, refuse_unless_bought, settle_claim, still_there
 from .report_steps import estimate_usd, reporter_of, set_aside
 from .sidecar import write_sidecars
-from .split import Part, joined, split
-from .store_images import images_stored_before, store_images
+from .split import Part, join, split
+from .store_images import find_stored_images, store_images
 from .submit_once import Ready, Submission, await_answer, repeat_when_overtaken, send_when_accepted
 
 
@@ -41,9 +41,9 @@ async def buy_images(
         partial_images=options.partial_images,
         logger=options.logger,
     )
-    files = await prepared(request) if isinstance(request, ImageEditRequest) else EditFiles()
+    files = await prepare(request) if isinstance(request, ImageEditRequest) else EditFiles()
     parts = split(request, model.most_images(request))
-    return await joined([_buy_part(connection, part, files, storage, options, model) for part in parts])
+    return await join([_buy_part(connection, part, files, storage, options, model) for part in parts])
 
 
 async def _buy_part(
@@ -93,7 +93,7 @@ async def _buy_order(
         raise claim.record.batch.under_way("this request")
 
     if claim.record.doubtful:
-        if assets := await images_stored_before(connection, request, storage, claim.record, options, model):
+        if assets := await find_stored_images(connection, request, storage, claim.record, options, model):
             record = await ledger.move(claim, state="done", assets=tuple(assets), cost_usd=total(assets))
             steps.report_stored(record.assets, record.cost_usd)
             return list(record.assets)

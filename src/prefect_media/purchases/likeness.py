@@ -18,27 +18,27 @@ def matches(state: JobState, record: Record) -> bool | None:
     A wrong "no" buys the job again, so what a server may spell its own way (the model's name, a number) never
     decides alone.
     """
-    wanted = record.request
+    ordered = record.request
     if differences(state, record):
         return False
     if state.remixed_from and record.operation == "generate":
         return False
-    same_model = state.model in (None, wanted.get("model")) or "model" not in wanted
+    same_model = state.model in (None, ordered.get("model")) or "model" not in ordered
     return True if same_model and state.prompt is not None else None
 
 
 def differences(state: JobState, record: Record) -> list[str]:
     """In what a job certainly is not what a purchase asked for, in words."""
-    wanted = record.request
+    ordered = record.request
     pairs: list[tuple[str, object, object]] = [
-        ("prompt", _words(state.prompt), _words(wanted.get("prompt"))),
-        ("size", state.size, wanted.get("size")),
-        ("video", state.remixed_from, wanted.get("video")),
+        ("prompt", _words(state.prompt), _words(ordered.get("prompt"))),
+        ("size", state.size, ordered.get("size")),
+        ("video", state.remixed_from, ordered.get("video")),
     ]
     if record.operation != "extend":  # asked for are the seconds to add, listed is the length of the whole
-        pairs.append(("seconds", _seconds(state.seconds), _seconds(wanted.get("seconds"))))
+        pairs.append(("seconds", _seconds(state.seconds), _seconds(ordered.get("seconds"))))
     return [
-        f"its {name} is {_shown(theirs)}, not {_shown(ours)}"
+        f"its {name} is {_quote(theirs)}, not {_quote(ours)}"
         for name, theirs, ours in pairs
         if theirs is not None and ours is not None and theirs != ours
     ]
@@ -64,6 +64,6 @@ def _seconds(value: object) -> float | None:
     return number_in(str(value).removesuffix("s"))
 
 
-def _shown(value: object) -> str:
+def _quote(value: object) -> str:
     text = " ".join(cast(list[str], value)) if isinstance(value, list) else str(value)
     return repr(text if len(text) <= 60 else text[:59] + "…")

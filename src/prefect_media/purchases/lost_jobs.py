@@ -228,9 +228,9 @@ def _is_doubtful(other: Record) -> bool:
 
 
 def _in_doubt(record: Record, ledger: Ledger, unclear: _Unclear) -> SubmissionInDoubt:
-    named = ", ".join(unclear.candidates[:NAMED])
+    ids = ", ".join(unclear.candidates[:NAMED])
     more = f" and {len(unclear.candidates) - NAMED} more" if len(unclear.candidates) > NAMED else ""
-    which = f"; it may be {named}{more}" if named else ""
+    which = f"; it may be {ids}{more}" if ids else ""
     return SubmissionInDoubt(
         f"it can't be known whether the provider took the job: {unclear.why}{which}; look at the provider's dashboard; "
         f"attach the job with: prefect-media jobs adopt {record.key[:12]} JOB_ID --store {ledger.storage.url}; "

@@ -43,21 +43,21 @@ def media_key(
         template: How to name it; that of the settings if left out.
     """
 
-    known = storage.key_of(record.assets[0].uri) if storage and index is None and len(record.assets) == 1 else None
-    if known and known.endswith(f".{suffix}"):
-        return known
+    existing = storage.key_of(record.assets[0].uri) if storage and index is None and len(record.assets) == 1 else None
+    if existing and existing.endswith(f".{suffix}"):
+        return existing
     text = (template or settings().key_template).format(**_fields(record, index))
     names = [re.sub(r"-{2,}", "-", name).strip("-_.") or "-" for name in text.split("/")]
     return f"{ROOT}{'/'.join(names)}.{suffix}"
 
 
 def _fields(record: Record, index: int | None) -> dict[str, str]:
-    made = record.created_at
+    created_at = record.created_at
     return {
-        "date": f"{made:%Y-%m-%d}",
-        "year": f"{made:%Y}",
-        "month": f"{made:%m}",
-        "day": f"{made:%d}",
+        "date": f"{created_at:%Y-%m-%d}",
+        "year": f"{created_at:%Y}",
+        "month": f"{created_at:%m}",
+        "day": f"{created_at:%d}",
         "run": _run(record),
         "flow": slug(record.flow_name or "") or "flow",
         "index": _index(record, index),
@@ -75,8 +75,8 @@ def _hash(record: Record) -> str:
     The same request may be bought again after `jobs forget`, and an image whose answer was lost may be asked for
     again under the same key, while a process that only slept is still storing the first one.
     """
-    told = f"{record.key}\n{record.created_at.isoformat()}\n{record.attempt}"
-    return sha256_of(told)[:8]
+    identity = f"{record.key}\n{record.created_at.isoformat()}\n{record.attempt}"
+    return sha256_of(identity)[:8]
 
 
 def _run(record: Record) -> str:

@@ -14,7 +14,7 @@ from ..assets import Asset
 from ..errors import ModelRetired, StoreError
 from ..jobs import VideoJob
 from ..ledger.ledger import Claim, Ledger
-from ..ledger.record import Failure, Record, remembered
+from ..ledger.record import Failure, Record, error_of
 from ..providers.address import base_url_at
 from ..providers.connection import Connection
 from ..providers.server_time import server_time
@@ -51,8 +51,8 @@ async def refuse_unless_bought(retired: ModelRetired | None, ledger: Ledger, ord
     """A model that is gone can't be bought from any more; what was bought from it before is still ours."""
     if retired is None:
         return
-    found = await ledger.get(order.key)
-    if found is None or found[0].state not in ("submitted", "done"):
+    entry = await ledger.get(order.key)
+    if entry is None or entry[0].state not in ("submitted", "done"):
         raise retired
 
 
@@ -96,7 +96,7 @@ async def settle_claim(ledger: Ledger, claim: Claim, options: PurchaseOptions, s
         claim = await ledger.take_doubt(claim) or await ledger.claim(claim.record)
     record = claim.record
     if record.state == "failed":
-        raise remembered(record.failure or NO_REASON)
+        raise error_of(record.failure or NO_REASON)
     if not claim.ours:
         options.logger.info(
             "Bought before in this scope (%s %s, %s); variant=%s makes another",

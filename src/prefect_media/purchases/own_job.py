@@ -28,14 +28,14 @@ async def refuse_another_purchases_job(ledger: Ledger, record: Record, job: Vide
         errors.SubmissionInDoubt: It belongs to another purchase of the same account, or to an earlier attempt.
     """
     if job.id in record.other_jobs:
-        raise _mixed_up(record, job, "an earlier attempt at this purchase")
+        raise _mix_up_error(record, job, "an earlier attempt at this purchase")
     try:
         owner = await _owner(ledger, record, job)
     except StoreError as error:
         _logger.warning("Whose job %s is could not be noted: %s", job.id, error)
         return
     if owner != record.key:
-        raise _mixed_up(record, job, f"the purchase {owner[:12]}")
+        raise _mix_up_error(record, job, f"the purchase {owner[:12]}")
 
 
 async def _owner(ledger: Ledger, record: Record, job: VideoJob) -> str:
@@ -44,21 +44,21 @@ async def _owner(ledger: Ledger, record: Record, job: VideoJob) -> str:
     for _ in range(TRIES):
         if await ledger.storage.create(path, entry) is not None:
             return record.key
-        if (found := await ledger.storage.fetch(path)) is None:
+        if (current := await ledger.storage.fetch(path)) is None:
             continue
-        owner = key_in(found.data)
+        owner = key_in(current.data)
         if owner == record.key:
             return record.key
         other = await ledger.get(owner) if owner else None
         # One without a job has perhaps been given this id and is about to write it down.
         if other and (job.id in other[0].job_ids or not other[0].job_ids):
             return other[0].key
-        if await ledger.storage.replace(path, entry, found.version) is not None:
+        if await ledger.storage.replace(path, entry, current.version) is not None:
             return record.key
     return record.key
 
 
-def _mixed_up(record: Record, job: VideoJob, whose: str) -> SubmissionInDoubt:
+def _mix_up_error(record: Record, job: VideoJob, whose: str) -> SubmissionInDoubt:
     return SubmissionInDoubt(
         f"{record.account.get('host')} answered an order with the id of another one: job {job.id} belongs to {whose}; "
         "whether there is a new job can't be known; look at the provider's dashboard; run the same again to have its "

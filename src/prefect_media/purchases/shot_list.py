@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ..catalog.check import check
 from ..catalog.prices import Quote, quote
 from ..errors import InvalidRequest
-from ..media.load import bytes_of, shown
+from ..media.load import bytes_of, describe
 from ..providers.connection import Connection
 from ..providers.detection import dialect_name
 from ..providers.dialects import get_dialect
@@ -59,18 +59,18 @@ async def read_shots(file: str, defaults: Mapping[str, Any] | None = None) -> li
         errors.InvalidRequest: It can't be read, or rows of it can't work; all complaints in one message.
     """
     defaults = defaults or {}
-    known = {"kind"}.union(*(kind.model_fields for kind in KINDS.values()))
-    if unknown := [name for name in defaults if name not in known]:
+    field_names = {"kind"}.union(*(kind.model_fields for kind in KINDS.values()))
+    if unknown := [name for name in defaults if name not in field_names]:
         raise InvalidRequest(f"defaults has {', '.join(unknown)}, which no request has; nothing was sent")
     data = await bytes_of(file, "the file of shots", MAX_BYTES)
     try:
         rows = list(_rows(data.decode("utf-8-sig")))
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise InvalidRequest(
-            f"{shown(file)} can't be read as CSV, JSON or JSON lines in UTF-8: {error}; nothing was sent"
+            f"{describe(file)} can't be read as CSV, JSON or JSON lines in UTF-8: {error}; nothing was sent"
         ) from None
     if not rows:
-        raise InvalidRequest(f"{shown(file)} has no shots in it; nothing was sent")
+        raise InvalidRequest(f"{describe(file)} has no shots in it; nothing was sent")
 
     shots: list[Shot] = []
     wrong: list[str] = []
@@ -105,8 +105,8 @@ def quotes_of(shots: Iterable[Shot], connection_for: Callable[[Shot], Connection
     for shot in shots:
         at = connection_for(shot)
         try:
-            taken = get_dialect(dialect_name(at)).takes
-            request = check(shot.request, at.catalog_host, family=at.model_family, taken=taken)
+            accepted = get_dialect(dialect_name(at)).takes
+            request = check(shot.request, at.catalog_host, family=at.model_family, taken=accepted)
             quotes.append(quote(request, at.catalog_host, at.model_family))
         except InvalidRequest as error:
             wrong.append(f"{shot.place}: {error.complaint}")
@@ -147,12 +147,14 @@ def _request(row: Any, defaults: Mapping[str, Any]) -> ImageRequest | ImageEditR
         raise ValueError(f"kind={brief_repr(kind)} is not possible; choose from {', '.join(KINDS)}")
     if isinstance(fields.get("extra"), str):
         fields["extra"] = parse_json(fields["extra"])
-    made = KINDS[kind]
-    return made.model_validate({name: value for name, value in defaults.items() if name in made.model_fields} | fields)
+    request_type = KINDS[kind]
+    return request_type.model_validate(
+        {name: value for name, value in defaults.items() if name in request_type.model_fields} | fields
+    )
 
 
 def _refuse(wrong: list[str]) -> None:
     if wrong:
         more = [f"and {len(wrong) - TOLD} more"] if len(wrong) > TOLD else []
-        told = "\n".join(f"  {complaint}" for complaint in [*wrong[:TOLD], *more])
-        raise InvalidRequest(f"{len(wrong)} of the shots can't work, so nothing was sent:\n{told}")
+        lines = "\n".join(f"  {complaint}" for complaint in [*wrong[:TOLD], *more])
+        raise InvalidRequest(f"{len(wrong)} of the shots can't work, so nothing was sent:\n{lines}")

@@ -70,17 +70,17 @@ class Sidecar(BaseModel):
 
 def sidecar_of(record: Record, asset: Asset) -> Sidecar:
     """The sidecar of one of a purchase's assets."""
-    asked = record.request
-    image = asked.get("image")
+    request = record.request
+    image = request.get("image")
     return Sidecar(
         asset=asset,
-        request=asked,
+        request=request,
         purchase=Purchase.model_validate(record.model_dump(include=set(Purchase.model_fields))),
         lineage=Lineage(
             remixed_from=asset.source.remixed_from if asset.source else None,
-            references=tuple(asked.get("images") or ([image] if image else [])),
-            mask=asked.get("mask"),
-            markup=asked.get("markup"),
+            references=tuple(request.get("images") or ([image] if image else [])),
+            mask=request.get("mask"),
+            markup=request.get("markup"),
         ),
         versions=versions(),
     )
@@ -115,10 +115,10 @@ async def _write(
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of this package, of what it is built on, and of Python."""
-    found = {"python": platform.python_version()}
+    versions_by_name = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions_by_name[package] = version(package)
         except PackageNotFoundError:  # run from a checkout that is not installed
             continue
-    return found
+    return versions_by_name

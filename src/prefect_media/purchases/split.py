@@ -36,7 +36,7 @@ def split(request: ImageRequest | ImageEditRequest, most: int) -> list[Part]:
     ]
 
 
-async def joined(purchases: Sequence[Coroutine[Any, Any, list[Asset]]]) -> list[Asset]:
+async def join(purchases: Sequence[Coroutine[Any, Any, list[Asset]]]) -> list[Asset]:
     """The images of all purchases, in order; one that fails does not stop the others.
 
     Raises:
@@ -47,16 +47,16 @@ async def joined(purchases: Sequence[Coroutine[Any, Any, list[Asset]]]) -> list[
         return await purchases[0]
     outcomes = await asyncio.gather(*purchases, return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    made = [asset for outcome in outcomes if not isinstance(outcome, BaseException) for asset in outcome]
+    assets = [asset for outcome in outcomes if not isinstance(outcome, BaseException) for asset in outcome]
     if not failures:
-        return made
+        return assets
     for failure in failures:
         if not isinstance(failure, MediaError):
             raise failure
-    told = [failure for failure in failures if isinstance(failure, MediaError)]
-    worst = next((failure for failure in told if failure.transient), told[0])
+    failed = [failure for failure in failures if isinstance(failure, MediaError)]
+    worst = next((failure for failure in failed if failure.transient), failed[0])
     raise type(worst)(
-        f"{len(told)} of {len(purchases)} purchases failed, the first with: {worst.message}. The {len(made)} images of "
-        "the others are stored and on record; run the same again to buy only what is missing",
+        f"{len(failed)} of {len(purchases)} purchases failed, the first with: {worst.message}. The {len(assets)} "
+        "images of the others are stored and on record; run the same again to buy only what is missing",
         **worst.details,
     ) from worst

@@ -17,7 +17,7 @@ from ..catalog.prices import share
 from ..errors import DownloadCorrupt
 from ..ledger.record import Record
 from ..media.facts import SUFFIXES, expect, image_facts
-from ..media.reach import Home, Refused, shown
+from ..media.reach import Home, Refused
 from ..media.safe_fetch import Missing, download
 from ..providers.batches import Line
 from ..providers.connection import Connection, headers_of
@@ -31,6 +31,7 @@ from ..runtime.retry import retrying, until_refused_twice
 from ..settings import settings
 from ..storage.base import Stored
 from ..storage.store import Storage
+from ..user_input import redact_url
 from .asset_source import source_of
 from .media_keys import media_key
 from .sidecar import SUFFIX, Sidecar, write_sidecars
@@ -67,7 +68,7 @@ async def store_images(
     async with nullcontext() if reply.streams else _in_memory():
         async for picture in reply.pictures(_previews(options)):
             index = len(assets) + 1
-            picture = await _fetched(connection, request, picture)
+            picture = await _fetch(connection, request, picture)
             assets.append(await store_image(storage, record, index, max(index, request.n), picture, bare))
             for warning in assets[-1].warnings:
                 options.logger.warning("%s: %s", assets[-1].uri, warning)
@@ -94,9 +95,9 @@ def _previews(options: PurchaseOptions) -> OnPreview | None:
 
     async def preview(picture: bytes, number: int) -> None:
         try:
-            told = show(picture, number)
-            if isawaitable(told):
-                await told
+            result = show(picture, number)
+            if isawaitable(result):
+                await result
         except Exception as error:  # the user's own function; the image is paid for all the same
             options.logger.warning("A preview could not be shown: %s", error)
 
@@ -129,7 +130,7 @@ async def _image(stored: Stored, data: bytes, source: AssetSource) -> Asset:
     )
 
 
-async def images_stored_before(
+async def find_stored_images(
     connection: Connection,
     request: ImageRequest | ImageEditRequest,
     storage: Storage,
@@ -151,14 +152,14 @@ async def images_stored_before(
             estimated_usd=share(model.quote(request).usd, request.n),
         )
         stems = [media_key(earlier, "", index if request.n > 1 else None) for index in range(1, request.n + 1)]
-        found = [asset for stem in stems if (asset := await _stored_image(storage, stem, bare))]
-        if len(found) == request.n:
-            await write_sidecars(storage, earlier, found, options.logger)
-            return found
+        assets = [asset for stem in stems if (asset := await _find_stored_image(storage, stem, bare))]
+        if len(assets) == request.n:
+            await write_sidecars(storage, earlier, assets, options.logger)
+            return assets
     return None
 
 
-async def _stored_image(storage: Storage, stem: str, source: AssetSource) -> Asset | None:
+async def _find_stored_image(storage: Storage, stem: str, source: AssetSource) -> Asset | None:
     """The image whose key begins so."""
     keys = [key async for key, _ in storage.list(stem)]
     for key in keys:
@@ -177,7 +178,7 @@ async def _put(storage: Storage, key: str, data: bytes, content_type: str) -> St
     return await retrying(put, PUT_PAUSES, until_refused_twice())
 
 
-async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequest, picture: Picture) -> Picture:
+async def _fetch(connection: Connection, request: ImageRequest | ImageEditRequest, picture: Picture) -> Picture:
     """A picture with its bytes, wherever they lie. Fetching is tried again here: it is paid for and has no id."""
     if picture.data is not None:
         return picture
@@ -187,10 +188,10 @@ async def _fetched(connection: Connection, request: ImageRequest | ImageEditRequ
     try:
         data = await retrying(fetch, LINK_PAUSES, lambda error: isinstance(error, Missing))
     except Missing as missing:
-        raise DownloadCorrupt(f"a paid image can't be fetched from {shown(url)}: {missing}") from None
+        raise DownloadCorrupt(f"a paid image can't be fetched from {redact_url(url)}: {missing}") from None
     except Refused as refused:
         raise DownloadCorrupt(
-            f"a paid image at {shown(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
+            f"a paid image at {redact_url(url)} is not fetched: {refused}; fetch it by hand, if you trust that server",
             transient=False,
         ) from None
     return replace(picture, data=data, url=None)

@@ -39,13 +39,13 @@ async def store_video(
     """
     link, broken = state.content_url, False
 
-    async def attempt() -> _Poured:
+    async def attempt() -> _Stored:
         nonlocal link, broken
         if broken:
             link = await _fresh_link(connection, job) or link
         try:
             with span("download", media="video", model=job.model, host=connection.host, job=job.id) as download:
-                poured = await _poured(connection, job, link, storage, record)
+                poured = await _store(connection, job, link, storage, record)
                 download.set(bytes=poured.stored.size_bytes)
                 return poured
         except DownloadCorrupt:
@@ -73,7 +73,7 @@ async def store_video(
         height=facts.height,
         seconds=facts.seconds,
         codec=facts.codec,
-        warnings=(*mismatches(facts, **_asked(record)), *poured.warnings),
+        warnings=(*mismatches(facts, **_ordered_facts(record)), *poured.warnings),
         source=source_of(
             connection,
             record,
@@ -102,7 +102,7 @@ async def _fresh_link(connection: Connection, job: VideoJob) -> str | None:
         return None
 
 
-class _Poured(NamedTuple):
+class _Stored(NamedTuple):
     """What was stored, its MIME type, what it was compared with, and what is odd about it."""
 
     stored: Stored
@@ -111,7 +111,7 @@ class _Poured(NamedTuple):
     warnings: tuple[str, ...]
 
 
-async def _poured(connection: Connection, job: VideoJob, link: str | None, storage: Storage, record: Record) -> _Poured:
+async def _store(connection: Connection, job: VideoJob, link: str | None, storage: Storage, record: Record) -> _Stored:
     """The content of a job, from the provider into the store; what another process has stored meanwhile stays."""
     kind = ""
 
@@ -125,13 +125,13 @@ async def _poured(connection: Connection, job: VideoJob, link: str | None, stora
     # On record as done and yet needed: what is there is broken.
     stored = await storage.upload(name, source, inspect=whole.feed, replace=record.state == "done")
     compared = "hash" if stored.hash_checked else "length" if stored.size_bytes == source.size else None
-    return _Poured(stored, kind, compared, whole.warnings)
+    return _Stored(stored, kind, compared, whole.warnings)
 
 
-def _asked(record: Record) -> dict[str, Any]:
+def _ordered_facts(record: Record) -> dict[str, Any]:
     """Size and duration that a purchase named; remixes name neither, and extensions only what is to be added."""
-    asked = record.request if record.operation == "generate" else {}
-    return {"size": asked.get("size"), "seconds": asked.get("seconds")}
+    request = record.request if record.operation == "generate" else {}
+    return {"size": request.get("size"), "seconds": request.get("seconds")}
 
 
 def _video_costs(connection: Connection, record: Record, state: JobState, facts: Facts) -> dict[str, Any]:

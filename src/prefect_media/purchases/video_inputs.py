@@ -16,7 +16,7 @@ from ..assets import Asset
 from ..catalog.data import plain_name, rules_of
 from ..catalog.sizes import closest
 from ..errors import InvalidRequest
-from ..media.fit import fitted, opened, upright_size
+from ..media.fit import decode_image, fit_image, upright_size
 from ..media.load import load, load_video
 from ..media.upload import Upload
 from ..providers import videos
@@ -53,8 +53,8 @@ class Material:
 
     def explain(self, refusal: InvalidRequest, request: VideoRequest | VideoVariation) -> InvalidRequest:
         """A server's refusal, with what to do where it may be about the size of the image."""
-        asked = not isinstance(request, VideoRequest) or request.size or self.upload is None
-        if asked or not re.search(r"size|width|height|resolution", refusal.message, re.IGNORECASE):
+        size_is_settled = not isinstance(request, VideoRequest) or request.size or self.upload is None
+        if size_is_settled or not re.search(r"size|width|height|resolution", refusal.message, re.IGNORECASE):
             return refusal
         what, _, rest = refusal.message.partition(";")
         hint = "pass size=WIDTHxHEIGHT, and the reference is fitted to it"
@@ -107,8 +107,8 @@ async def material_of(
             return await _image(request, given, storage, note, sizes)
         upload = await load_video(given)
     except InvalidRequest as error:
-        if note and error.details.get("missing") and (known := await _known(storage, note, error, sizes)):
-            return known
+        if note and error.details.get("missing") and (material := await _read_note(storage, note, error, sizes)):
+            return material
         raise
     uri = given.uri if isinstance(given, Asset) else None
     return Material({"footage": await asha256_of(upload[1])}, upload, uri, note=note)
@@ -132,7 +132,7 @@ async def _image(
 ) -> Material:
     data = await load(given)
     size = await asyncio.to_thread(_closest, data, sizes)
-    upload = await asyncio.to_thread(fitted, data, request.size or size, request.fit, alpha=False)
+    upload = await asyncio.to_thread(fit_image, data, request.size or size, request.fit, alpha=False)
     key = f"references/{await asha256_of(upload[1])}.{upload[0].rpartition('.')[2]}"
     return Material({"image": await asha256_of(data)}, upload, storage.uri(key), key, note, size=size)
 
@@ -141,7 +141,7 @@ def _closest(data: bytes, sizes: tuple[str, ...]) -> str | None:
     """The size whose shape is closest to that of an image."""
     if not sizes:
         return None
-    width, height = upright_size(opened(data))
+    width, height = upright_size(decode_image(data))
     return f"{width}x{height}" if f"{width}x{height}" in sizes else closest(sizes, width / height)
 
 
@@ -162,27 +162,27 @@ async def _footage(connection: Connection, request: VideoVariation) -> Asset | s
 
 def _note(connection: Connection, request: VideoRequest | VideoVariation, given: Any, scope: str) -> str:
     """Where the hash of a file is noted, by everything that is known without it."""
-    told = request.model_dump(mode="json", exclude={"image" if isinstance(request, VideoRequest) else "video"})
-    told |= {"given": given.uri if isinstance(given, Asset) else str(given), "operation": request.operation}
-    told |= {"scope": scope, "account": connection.account}
-    return f"references/notes/{sha256_of(json.dumps(told, sort_keys=True))}.json"
+    identity = request.model_dump(mode="json", exclude={"image" if isinstance(request, VideoRequest) else "video"})
+    identity |= {"given": given.uri if isinstance(given, Asset) else str(given), "operation": request.operation}
+    identity |= {"scope": scope, "account": connection.account}
+    return f"references/notes/{sha256_of(json.dumps(identity, sort_keys=True))}.json"
 
 
-async def _known(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple[str, ...] = ()) -> Material | None:
+async def _read_note(storage: Storage, note: str, gone: InvalidRequest, sizes: tuple[str, ...] = ()) -> Material | None:
     """What was noted of a file that can't be read any more."""
-    found = await storage.fetch(note)
-    if found is None:
+    stored = await storage.fetch(note)
+    if stored is None:
         return None
     try:
-        told: dict[str, Any] = parse_json(found.data)
-        key = told.pop("key", None)
+        hashes: dict[str, Any] = parse_json(stored.data)
+        key = hashes.pop("key", None)
     except (ValueError, AttributeError, TypeError):
         return None  # damaged: then it is as if there were none
-    if not isinstance(key, str | None) or not told or not all(isinstance(value, str) for value in told.values()):
+    if not isinstance(key, str | None) or not hashes or not all(isinstance(value, str) for value in hashes.values()):
         return None
     if key is None or await storage.size(key) is None:
-        return Material(told, gone=gone)
+        return Material(hashes, gone=gone)
     suffix = key.rpartition(".")[2]
     data = await storage.read(key)
     upload = (f"reference.{suffix}", data, f"image/{suffix}")
-    return Material(told, upload, storage.uri(key), key, note, gone, await asyncio.to_thread(_closest, data, sizes))
+    return Material(hashes, upload, storage.uri(key), key, note, gone, await asyncio.to_thread(_closest, data, sizes))

@@ -12,7 +12,7 @@ from ..assets import Asset
 from ..errors import NotFound
 from ..jobs import VideoJob, expiry_error
 from ..ledger.ledger import Claim, Ledger
-from ..ledger.record import Record, remembered
+from ..ledger.record import Record, error_of
 from ..providers import videos
 from ..providers.address import segment
 from ..providers.connection import Connection
@@ -87,7 +87,7 @@ async def fetch(connection: Connection, job: VideoJob, storage: Storage, options
     """
     connection_of(job, connection)  # refuses a job of another server
     ledger = Ledger(storage)
-    claim = await _purchase_of(job, ledger) or await _adopted(job, connection, ledger, options)
+    claim = await _purchase_of(job, ledger) or await _adopt(job, connection, ledger, options)
     _raise_failure(claim)
     return await collect_video(connection, job, ledger, claim, options)
 
@@ -126,14 +126,14 @@ def job_at(connection: Connection, job_id: str, *, model: str = "") -> VideoJob:
 
 
 async def _purchase_of(job: VideoJob, ledger: Ledger) -> Claim | None:
-    found = await ledger.get(job.purchase) if job.purchase else None
-    if found is None or job.id not in found[0].job_ids:
+    entry = await ledger.get(job.purchase) if job.purchase else None
+    if entry is None or job.id not in entry[0].job_ids:
         return None
-    await ledger.settle(found[0])
-    return Claim(*found)
+    await ledger.settle(entry[0])
+    return Claim(*entry)
 
 
-async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, options: PurchaseOptions) -> Claim:
+async def _adopt(job: VideoJob, connection: Connection, ledger: Ledger, options: PurchaseOptions) -> Claim:
     now = clock.now()
     order = Record(
         key=_digest("adopted", job.base_url, job.id),
@@ -156,7 +156,7 @@ async def _adopted(job: VideoJob, connection: Connection, ledger: Ledger, option
 
 def _raise_failure(claim: Claim) -> None:
     if claim.record.state == "failed" and claim.record.failure:
-        raise remembered(claim.record.failure)
+        raise error_of(claim.record.failure)
 
 
 def _digest(*parts: str) -> str:

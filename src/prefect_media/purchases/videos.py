@@ -97,8 +97,8 @@ async def order_video(
     material = await material_of(connection, request, ledger.storage, options.scope)
     if material.gone:
         options.logger.warning("%s; going on with what the store knows of it", material.gone.complaint)
-    given = "image" if isinstance(request, VideoRequest) else "video"
-    normal = request.model_dump(mode="json", exclude={given}) | material.identity
+    input_field = "image" if isinstance(request, VideoRequest) else "video"
+    normal = request.model_dump(mode="json", exclude={input_field}) | material.identity
     order = order_of(connection, request, normal, options).model_copy(update={"reference_uri": material.uri})
     # Only in what is sent: the purchase stays the one that was asked for.
     request = request.model_copy(update={"size": material.size}) if material.size else request
@@ -121,8 +121,8 @@ async def _look_up(connection: Connection, request: R, options: PurchaseOptions)
     host, family = connection.catalog_host, connection.model_family
     if not isinstance(request, VideoRequest):
         return request, ModelEntry("", host, family)
-    taken = await accepted_fields(connection, request.extra)
-    return look_up(request, host, family=family, taken=taken, logger=options.logger)
+    accepted = await accepted_fields(connection, request.extra)
+    return look_up(request, host, family=family, taken=accepted, logger=options.logger)
 
 
 @dataclass(frozen=True, slots=True)

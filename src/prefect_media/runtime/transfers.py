@@ -73,11 +73,11 @@ async def run_transfer(work: Callable[[], T], stop: Callable[[], None], check: C
         waiting.cancel()
         if not future.cancel():
             with suppress(asyncio.CancelledError):
-                await asyncio.shield(asyncio.to_thread(_ended, future.exception))
+                await asyncio.shield(asyncio.to_thread(_wait_for_end, future.exception))
         raise
 
 
-def _ended(exception: Callable[[float], BaseException | None]) -> None:
+def _wait_for_end(exception: Callable[[float], BaseException | None]) -> None:
     with suppress(TimeoutError):
         exception(STOP_SECONDS)
 
@@ -138,13 +138,13 @@ class _Filling(ssl.SSLSocket):
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         view = memoryview(buffer).cast("B")
-        wanted = nbytes or len(view)
-        if wanted < LARGE_BYTES:
+        size = nbytes or len(view)
+        if size < LARGE_BYTES:
             return super().recv_into(buffer, nbytes, flags)
-        got = 0
-        while got < wanted and (count := super().recv_into(view[got:wanted])):
-            got += count
-        return got
+        received = 0
+        while received < size and (count := super().recv_into(view[received:size])):
+            received += count
+        return received
 
 
 def connections(url: str) -> urllib3.PoolManager:

@@ -60,13 +60,13 @@ class Unpacker:
         while data:
             if self._zlib.eof:
                 self._begin()  # a body may be several packed ones in a row
-            piece = self._unpacked(data)
+            piece = self._unpack(data)
             self._fed = True
             data = self._zlib.unused_data if self._zlib.eof else self._zlib.unconsumed_tail
             if piece:
                 yield piece
 
-    def _unpacked(self, data: bytes) -> bytes:
+    def _unpack(self, data: bytes) -> bytes:
         try:
             return self._zlib.decompress(data, PIECE_BYTES)
         except zlib.error as error:
@@ -74,7 +74,7 @@ class Unpacker:
                 raise ValueError(f"the body can't be unpacked: {error}") from None
         self._window = -15  # many servers send "deflate" without the header that belongs to it
         self._begin()
-        return self._unpacked(data)
+        return self._unpack(data)
 
     def _begin(self) -> None:
         self._zlib, self._fed = zlib.decompressobj(self._window or 15), False

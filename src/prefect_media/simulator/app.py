@@ -63,10 +63,10 @@ def build_app(state: State) -> ASGIApp:
     azure = PROFILES["azure"]
     app = Starlette(
         routes=[
-            Mount("/v1", app=_Gate(_routed(api, state.profile))),
-            Mount("/api/v1", app=_Gate(_routed(api, state.profile))),  # where OpenRouter has it
-            Mount("/openai/v1", app=_Gate(_routed(api, state.profile))),
-            Mount("/openai/deployments/{deployment}", app=_Gate(_routed(classic, azure), needs_api_version=True)),
+            Mount("/v1", app=_Gate(_route(api, state.profile))),
+            Mount("/api/v1", app=_Gate(_route(api, state.profile))),  # where OpenRouter has it
+            Mount("/openai/v1", app=_Gate(_route(api, state.profile))),
+            Mount("/openai/deployments/{deployment}", app=_Gate(_route(classic, azure), needs_api_version=True)),
             Route("/files/{name}", images.file, methods=["GET"]),  # no key: such links are signed
             Route("/cloud/{id}/{number:int}.mp4", videos.cloud, methods=["GET"]),
         ],
@@ -75,7 +75,7 @@ def build_app(state: State) -> ASGIApp:
     return FrontDesk(app, state)
 
 
-def _routed(routes: list[Route], profile: Profile) -> Starlette:
+def _route(routes: list[Route], profile: Profile) -> Starlette:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
         if is_azure(request.url.path):

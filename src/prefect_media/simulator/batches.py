@@ -38,7 +38,7 @@ class Batches:
         purpose = body.choice("purpose", PURPOSES, "")
         if len(file.data) > (MOST_BYTES if purpose == "batch" else MOST_OTHERS):
             raise ApiError(413, "The file is too large.")
-        return JSONResponse(_shown(self._keep(purpose, file.filename, file.data)))
+        return JSONResponse(_as_json(self._keep(purpose, file.filename, file.data)))
 
     async def files(self, request: Request) -> Response:
         query = Body(dict(request.query_params))
@@ -46,10 +46,10 @@ class Batches:
         kept = [file for file in self._state.uploads.values() if purpose in (None, file["purpose"])]
         if query.choice("order", ("asc", "desc"), "desc") == "desc":
             kept.reverse()
-        return JSONResponse(_page([_shown(file) for file in kept], limit, after))
+        return JSONResponse(_page([_as_json(file) for file in kept], limit, after))
 
     async def file(self, request: Request) -> Response:
-        return JSONResponse(_shown(self._file(request)))
+        return JSONResponse(_as_json(self._file(request)))
 
     async def content(self, request: Request) -> Response:
         return partial_content(request, self._file(request)["content"], "application/octet-stream")
@@ -120,12 +120,12 @@ class Batches:
         """What the images endpoint answers to one line."""
         headers = [(b"content-type", b"application/json"), (b"host", request.url.netloc.encode())]
         place = {"path": batch.endpoint, "path_params": dict[str, Any](), "headers": headers}
-        asked = Request({**request.scope, **place, "state": {"fields": fields}})
+        line_request = Request({**request.scope, **place, "state": {"fields": fields}})
         try:
             if "explode" in str(fields.get("prompt")).lower():
                 raise ApiError(500, "The image could not be generated due to a server error.", type="server_error")
             make = self._images.edit if batch.endpoint.endswith("edits") else self._images.generate
-            made = await make(asked)
+            made = await make(line_request)
             status, body = made.status_code, json.loads(cast(bytes, made.body))
         except ApiError as refusal:
             status, body = refusal.status, {"error": refusal.openai}
@@ -144,11 +144,11 @@ class Batches:
         return file
 
     def _batch(self, request: Request) -> Batch:
-        wanted = request.path_params["id"]
-        found = next((batch for batch in self._state.batches if batch.id == wanted), None)
-        if found is None:
-            raise ApiError(404, f"No batch found with id '{wanted}'.")
-        return found
+        batch_id = request.path_params["id"]
+        match = next((batch for batch in self._state.batches if batch.id == batch_id), None)
+        if match is None:
+            raise ApiError(404, f"No batch found with id '{batch_id}'.")
+        return match
 
 
 def _page(rows: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _page(rows: list[dict[str, Any]], limit: int, after: str | None) -> dict[str
     return {"object": "list", "data": page, **ends, "has_more": len(rows) > start + limit}
 
 
-def _shown(file: dict[str, Any]) -> dict[str, Any]:
+def _as_json(file: dict[str, Any]) -> dict[str, Any]:
     about = {name: value for name, value in file.items() if name != "content"}
     return {**about, "object": "file", "bytes": len(file["content"]), "status": "processed"}
 

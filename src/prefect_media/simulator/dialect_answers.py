@@ -91,12 +91,12 @@ def trtllm_error(error: ApiError) -> Fields:
 
 def litellm_error(error: ApiError) -> Fields:
     """What the provider behind it said stands in the message; of an Azure deployment, all of its body as JSON."""
-    said = f"OpenAIException - {error}"
+    detail = f"OpenAIException - {error}"
     if "moderation_details" in error.azure:
-        said = f"AzureException BadRequestError - {json.dumps({'error': error.azure})}"
+        detail = f"AzureException BadRequestError - {json.dumps({'error': error.azure})}"
     return {
         "error": {
-            "message": f"litellm.BadRequestError: {said}",
+            "message": f"litellm.BadRequestError: {detail}",
             "type": "invalid_request_error",
             "param": None,
             "code": str(error.status),

@@ -57,7 +57,7 @@ class FrontDesk:
             await asyncio.sleep(fault.seconds)
 
         if fault and fault.action == "answer":
-            reply = _planted(fault)
+            reply = _fault_reply(fault)
         else:
             live = send if fault is None or fault.before_acceptance else None
             reply = await self._ask({**scope, "state": {"fields": fields}}, raw, live, _request_id(path))
@@ -69,7 +69,7 @@ class FrontDesk:
         if fault and fault.action == "lose_reply":
             return await _hang_up(scope, receive)
         if fault and fault.action in ("answer_after", "corrupt"):
-            reply = _planted(fault)
+            reply = _fault_reply(fault)
         if fault and fault.action == "hold_reply":
             await asyncio.sleep(fault.seconds)
 
@@ -129,7 +129,7 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(raw)
 
 
-def _planted(fault: Fault) -> _Reply:
+def _fault_reply(fault: Fault) -> _Reply:
     kind, body = fault.content()
     status = 200 if fault.action == "corrupt" else fault.status
     headers = {"content-type": kind, "content-length": str(len(body))}

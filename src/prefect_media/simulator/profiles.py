@@ -92,18 +92,18 @@ def _form_only(fields: Fields, form: bool) -> Fields:
     """vLLM-Omni reads forms; in them `image_reference` and whatever has parts are JSON strings."""
     if not form:
         raise ApiError(422, '[{"type": "missing", "loc": ["body", "prompt"], "msg": "Field required"}]')
-    heard = dict(fields)
+    kept_fields = dict(fields)
     for name in ("image_reference", "lora", "extra_params"):
-        if isinstance(heard.get(name), str):
+        if isinstance(kept_fields.get(name), str):
             try:
-                heard[name] = json.loads(heard[name])
+                kept_fields[name] = json.loads(kept_fields[name])
             except ValueError:
                 raise ApiError(400, "Invalid JSON in form field.") from None
-    if "image_reference" in heard:
-        if "input_reference" in heard:
+    if "image_reference" in kept_fields:
+        if "input_reference" in kept_fields:
             raise ApiError(400, "input_reference and image_reference are mutually exclusive.")
-        heard["input_reference"] = heard.pop("image_reference")
-    return heard
+        kept_fields["input_reference"] = kept_fields.pop("image_reference")
+    return kept_fields
 
 
 def _sglang(fields: Fields, form: bool) -> Fields:
@@ -129,10 +129,10 @@ def _renders(*names: str) -> Callable[[Fields], int]:
     """The first of these fields that is there says how many videos to make, ten at most."""
 
     def outputs(fields: Fields) -> int:
-        asked = next((str(fields[name]) for name in names if fields.get(name) is not None), "1")
-        if not asked.isdecimal():
-            raise ApiError(400, f"Invalid request body: {asked!r} is not a valid integer")
-        return max(1, min(int(asked), 10))
+        number = next((str(fields[name]) for name in names if fields.get(name) is not None), "1")
+        if not number.isdecimal():
+            raise ApiError(400, f"Invalid request body: {number!r} is not a valid integer")
+        return max(1, min(int(number), 10))
 
     return outputs
 
@@ -144,29 +144,29 @@ _TRTLLM_FORM = (
 
 
 def _trtllm(fields: Fields, form: bool) -> Fields:
-    heard = {name: value for name, value in fields.items() if not form or name in _TRTLLM_FORM}
-    if "seconds" in heard:
-        heard["seconds"] = str(round(float(heard["seconds"])))
-    return heard
+    kept_fields = {name: value for name, value in fields.items() if not form or name in _TRTLLM_FORM}
+    if "seconds" in kept_fields:
+        kept_fields["seconds"] = str(round(float(kept_fields["seconds"])))
+    return kept_fields
 
 
 def _openrouter(fields: Fields, form: bool) -> Fields:
     if form:
         raise ApiError(400, "Invalid request body: expected application/json")
-    heard = {name: value for name, value in fields.items() if name not in ("duration", "seconds", "frame_images")}
+    kept_fields = {name: value for name, value in fields.items() if name not in ("duration", "seconds", "frame_images")}
     # OpenRouter takes public HTTPS addresses only; this machine's own are for tests.
     if not str(fields.get("callback_url", "https://")).startswith(("https://", "http://127.0.0.1:")):
         raise ApiError(400, "callback_url: must be an HTTPS URL")
     if "duration" in fields:
         if not isinstance(fields["duration"], int):
             raise ApiError(400, "duration: Invalid input: expected number, received string")
-        heard["seconds"] = fields["duration"]
+        kept_fields["seconds"] = fields["duration"]
     for frame in cast(list[Fields], fields.get("frame_images") or []):
         if frame.get("type") != "image_url" or frame.get("frame_type") not in ("first_frame", "last_frame"):
             raise ApiError(400, "frame_images: Invalid input")
         if frame["frame_type"] == "first_frame":
-            heard["input_reference"] = {"image_url": frame["image_url"]["url"]}
-    return heard
+            kept_fields["input_reference"] = {"image_url": frame["image_url"]["url"]}
+    return kept_fields
 
 
 _HANDED_ON = ("duration", "frame_images", "generate_audio", "input_references", "seed")
@@ -188,16 +188,16 @@ _DEPLOYMENT = "5e0f7d6c"
 def _litellm_id(digits: str, operation: Operation) -> str:
     """Names the deployment; that of a job made from another has no model to name, and so names it twice."""
     model = "sora-2" if operation == "generate" else _DEPLOYMENT
-    return _encoded(f"litellm:custom_llm_provider:openai;model_id:{model};video_id:video_{digits}", _DEPLOYMENT)
+    return _encode(f"litellm:custom_llm_provider:openai;model_id:{model};video_id:video_{digits}", _DEPLOYMENT)
 
 
 def _old_litellm_id(digits: str, operation: Operation) -> str:
     """Names nothing of a job that was made from another, so that there is no way back to it."""
     model = "sora-2" if operation == "generate" else ""
-    return _encoded(f"litellm:custom_llm_provider:openai;model_id:{model};video_id:video_{digits}")
+    return _encode(f"litellm:custom_llm_provider:openai;model_id:{model};video_id:video_{digits}")
 
 
-def _encoded(plain: str, deployment: str = "") -> str:
+def _encode(plain: str, deployment: str = "") -> str:
     whole = f"{plain};deployment_id:{deployment}" if deployment else plain
     return "video_" + base64.b64encode(whole.encode()).decode()
 

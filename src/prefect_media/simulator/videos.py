@@ -32,9 +32,9 @@ class Videos:
         self._state = state
 
     async def create(self, request: Request) -> Response:
-        heard = Body.of(request).fields
+        fields = Body.of(request).fields
         form = not request.headers.get("content-type", "").startswith("application/json")
-        body = Body(self._state.profile.heard(heard, form))
+        body = Body(self._state.profile.heard(fields, form))
         outputs = self._state.profile.outputs(body.fields)
         callback = body.get("callback_url") if self._state.profile.callbacks else None
         model = body.get("model", "sora-2")
@@ -60,14 +60,14 @@ class Videos:
             return not_found_here()
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
-        source = self._finished(request.path_params["id"])
-        return self._accept(request, "remix", _regraded(prompt, source.film), source)
+        source = self._finished_job(request.path_params["id"])
+        return self._accept(request, "remix", _regrade(prompt, source.film), source)
 
     async def edit(self, request: Request) -> Response:
         body = Body.of(request)
         prompt = body.text("prompt", longest=LONGEST_PROMPT)
         source, film = await self._footage(body)
-        return self._accept(request, "edit", _regraded(prompt, film), source)
+        return self._accept(request, "edit", _regrade(prompt, film), source)
 
     async def extend(self, request: Request) -> Response:
         body = Body.of(request)
@@ -83,7 +83,7 @@ class Videos:
         return self._accept(request, "extend", longer, source)
 
     async def retrieve(self, request: Request) -> Response:
-        job = self._known(request.path_params["id"])
+        job = self._job(request.path_params["id"])
         failed = self._state.profile.failed if job.status == "failed" else None
         return self._show(request, job, failed or 200)
 
@@ -124,7 +124,7 @@ class Videos:
     async def delete(self, request: Request) -> Response:
         if not self._state.can_delete:
             return not_found_here()
-        job = self._known(request.path_params["id"])
+        job = self._job(request.path_params["id"])
         deletes = "aborts" if self._state.can_cancel else self._state.profile.deletes
         if job.status not in ("completed", "failed") and deletes != "forgets":
             if deletes == "finished":
@@ -135,7 +135,7 @@ class Videos:
 
     async def content(self, request: Request) -> Response:
         profile = self._state.profile
-        job = self._known(request.path_params["id"])
+        job = self._job(request.path_params["id"])
         query = Body(dict(request.query_params))
         variant = query.get("variant") if profile.variants else query.choice("variant", _VARIANTS, "video")
         if job.status == "failed":
@@ -163,8 +163,8 @@ class Videos:
 
     async def cloud(self, request: Request) -> Response:
         """What cloud storage answers to a link: no key is asked for, and a forgotten job is still there."""
-        wanted, number = request.path_params["id"], request.path_params["number"]
-        job = next((job for job in self._state.jobs if job.id == wanted and job.in_cloud), None)
+        job_id, number = request.path_params["id"], request.path_params["number"]
+        job = next((job for job in self._state.jobs if job.id == job_id and job.in_cloud), None)
         if job is None or job.status != "completed" or number >= job.outputs:
             return Response(status_code=404)
         return partial_content(request, await asyncio.to_thread(shoot, _take(job, number)), "video/mp4")
@@ -222,14 +222,14 @@ class Videos:
     def _unknown(self, job_id: str) -> ApiError:
         return ApiError(404, f"Video with id '{job_id}' not found.")
 
-    def _known(self, job_id: str) -> Job:
+    def _job(self, job_id: str) -> Job:
         job = self._state.find(job_id)
         if not job or job.operation in self._state.profile.loses:
             raise self._unknown(job_id)
         return job
 
-    def _finished(self, job_id: str) -> Job:
-        job = self._known(job_id)
+    def _finished_job(self, job_id: str) -> Job:
+        job = self._job(job_id)
         if job.status != "completed":
             raise ApiError(400, f"Video with id '{job_id}' is not completed.", param="video")
         return job
@@ -247,7 +247,7 @@ class Videos:
         reference = cast(dict[str, Any], video) if isinstance(video, dict) else {}
         if not isinstance(reference.get("id"), str):
             raise invalid("video", "Invalid type for 'video': expected a file or {id}.", code="invalid_type")
-        job = self._finished(reference["id"])
+        job = self._finished_job(reference["id"])
         return job, job.film
 
 
@@ -260,5 +260,5 @@ def _root(request: Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
-def _regraded(prompt: str, film: Film) -> Film:
+def _regrade(prompt: str, film: Film) -> Film:
     return Film(prompt, film.model, film.size, film.seconds, source=film)

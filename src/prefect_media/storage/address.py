@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from ..errors import StoreError
+from ..user_input import redact_url
 
 BUCKET_SCHEMES = ("s3", "gs", "az")
 
@@ -25,14 +26,14 @@ def parse_address(url: str) -> tuple[str, str, str]:
     """Scheme, bucket or absolute folder, and the prefix inside the bucket."""
     scheme, separator, rest = url.partition("://")
     if not separator and (bucket := re.match(r"(s3|gs|az|file):", url, re.IGNORECASE)):
-        raise StoreError(f"{shown(url)} looks like a URL; write {bucket[0].lower()}//...", transient=False)
+        raise StoreError(f"{redact_url(url)} looks like a URL; write {bucket[0].lower()}//...", transient=False)
     if not separator or (os.name == "nt" and len(scheme) == 1):
         scheme, path = "file", url
     elif scheme == "file":
         host, _, path = rest.partition("/")
         if host not in ("", "localhost"):
             raise StoreError(
-                f"{shown(url)} names another machine; use three slashes, as in file:///folder",
+                f"{redact_url(url)} names another machine; use three slashes, as in file:///folder",
                 transient=False,
             )
         path = unquote(path) if os.name == "nt" else "/" + unquote(path)
@@ -40,14 +41,14 @@ def parse_address(url: str) -> tuple[str, str, str]:
         bucket, _, prefix = rest.partition("/")
         if not re.fullmatch(r"[\w.-]+", bucket, re.ASCII):
             raise StoreError(
-                f"{shown(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
+                f"{redact_url(url)} names no bucket; write {scheme}://bucket/prefix, with credentials and endpoint "
                 "in their own fields",
                 transient=False,
             )
         return scheme, bucket, prefix.strip("/")
     else:
         raise StoreError(
-            f"the store {shown(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder",
+            f"the store {redact_url(url)} can't be opened: use s3://, gs://, az://, file:/// or a folder",
             transient=False,
         )
     if not path:
@@ -62,11 +63,3 @@ def address_of(scheme: str, root: str, path: str) -> str:
     if scheme == "file":
         return "file://" + quote(Path(root, path).as_posix() if path else Path(root).as_posix())
     return f"{scheme}://{root}/{path}" if path else f"{scheme}://{root}"
-
-
-def shown(url: str) -> str:
-    """The address without what may be secret in it: user, password, query."""
-    scheme, separator, rest = url.partition("://")
-    rest = rest.partition("?")[0]
-    host, slash, path = rest.partition("/")
-    return scheme + separator + host.rpartition("@")[2] + slash + path

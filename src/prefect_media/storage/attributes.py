@@ -41,25 +41,25 @@ class Attributes:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def given(self) -> frozenset[str]:
+    def names(self) -> frozenset[str]:
         """Names of what is said, `metadata` left out: every bucket takes that, and folders have no use for it."""
         return frozenset(name for name, value in asdict(self).items() if value and name != "metadata")
 
     @property
     def fingerprint(self) -> str:
         """The same for the same attributes, `metadata` left out."""
-        said = {name: value for name, value in asdict(self).items() if name in self.given}
-        return sha256_of(json.dumps(said, sort_keys=True))[:16]
+        values = {name: value for name, value in asdict(self).items() if name in self.names}
+        return sha256_of(json.dumps(values, sort_keys=True))[:16]
 
     def headers(self, content_type: str) -> dict[str, str]:
         """The attributes of an upload, by obstore's names."""
-        said = {
+        headers = {
             "Content-Type": content_type,
             "Cache-Control": self.cache_control,
             "Storage-Class": self.storage_class,
             **self.metadata,
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in headers.items() if value}
 
 
 NONE = Attributes()
@@ -71,7 +71,7 @@ def check(attributes: Attributes, scheme: str) -> None:
     Raises:
         errors.InvalidRequest: What, and what is possible.
     """
-    if impossible := sorted(attributes.given - CAN[scheme]):
+    if impossible := sorted(attributes.names - CAN[scheme]):
         able = ", ".join(sorted(CAN[scheme])) or "none of these"
         where = "a folder" if scheme == "file" else f"{scheme}://"
         raise InvalidRequest(f"{', '.join(impossible)} can't be set in {where}, which takes {able}; leave it out")

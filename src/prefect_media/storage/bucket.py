@@ -61,7 +61,7 @@ class Bucket:
         self.signs = scheme == "s3"  # the others can't always: it takes a key, and they may know a login only
         self.endpoint = endpoint_of(scheme, options)
         self.profile = options.profile or os.environ.get("AWS_PROFILE")
-        with self._explained():
+        with self._explain_errors():
             self.store = open_bucket(scheme, name, options, self.endpoint)
         self._encrypting = dict[str, "ObjectStore"]()
         self._copier: S3Copier | None = None
@@ -90,7 +90,7 @@ class Bucket:
         from obstore import sign
         from urllib3.exceptions import HTTPError
 
-        with self._explained(key):
+        with self._explain_errors(key):
             url = sign(self.store, "PUT", key, SIGNED_FOR)
         headers = {"Content-Type": content_type, "Content-Length": str(size)}
         if not replace:
@@ -109,14 +109,14 @@ class Bucket:
         if answer.status == 412 and not replace:
             return False
         if answer.status >= 300:
-            said = f"status code: {answer.status} {answer.data.decode(errors='replace')}"
-            raise explain(said, self.name, key, self.endpoint, self.profile)
+            message = f"status code: {answer.status} {answer.data.decode(errors='replace')}"
+            raise explain(message, self.name, key, self.endpoint, self.profile)
         return True
 
     def _write_parts(self, key: str, body: Body, content_type: str, attributes: Attributes) -> None:
         """Upload in parts, which are taken back when the body fails."""
         try:
-            with self._explained(key):
+            with self._explain_errors(key):
                 self._store_for(attributes).put(
                     key,
                     map(bytes, body),  # copies: several parts are on their way at once
@@ -132,7 +132,7 @@ class Bucket:
             raise
 
     def _has(self, key: str) -> bool:
-        with self._explained(key):
+        with self._explain_errors(key):
             try:
                 self.store.head(key)
             except FileNotFoundError:
@@ -151,25 +151,25 @@ class Bucket:
 
     async def read(self, key: str) -> bytes:
         async with self._asking(key):
-            found = await self.store.get_async(key)
-            return bytes(await found.bytes_async())
+            answer = await self.store.get_async(key)
+            return bytes(await answer.bytes_async())
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
-        with self._explained(key):
-            found = await self.store.get_async(key)
-            blocks = found.stream(min_chunk_size=BLOCK_BYTES)
+        with self._explain_errors(key):
+            answer = await self.store.get_async(key)
+            blocks = answer.stream(min_chunk_size=BLOCK_BYTES)
         while True:
-            with self._explained(key):
+            with self._explain_errors(key):
                 block = await anext(blocks, None)
             if block is None:
                 return
             yield bytes(block)
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        with self._explained(key):
+        with self._explain_errors(key):
             blocks = iter(self.store.get(key).stream(min_chunk_size=BLOCK_BYTES))
         while True:
-            with self._explained(key):
+            with self._explain_errors(key):
                 block = next(blocks, None)
             if block is None:
                 return
@@ -178,9 +178,9 @@ class Bucket:
     async def open(self, key: str) -> IO[bytes]:
         from obstore import open_reader
 
-        with self._explained(key):
+        with self._explain_errors(key):
             file = await asyncio.to_thread(open_reader, self.store, key)
-        return io.BufferedReader(_Reader(file, lambda: self._explained(key)), READ_AHEAD)
+        return io.BufferedReader(_Reader(file, lambda: self._explain_errors(key)), READ_AHEAD)
 
     async def size(self, key: str) -> int | None:
         async with self._asking(key):
@@ -198,19 +198,19 @@ class Bucket:
             return False
         if self.scheme == "s3":
             return self.endpoint == other.endpoint and _login(self.options) == _login(other.options)
-        return other is self and not attributes.given  # the copies of obstore are as the originals are
+        return other is self and not attributes.names  # the copies of obstore are as the originals are
 
     async def copy(
         self, key: str, target: Bucket, target_key: str, content_type: str, attributes: Attributes
     ) -> Copied:
         if self.scheme == "s3":
-            return await target.copied_from(self.bucket, key, target_key, content_type, attributes)
+            return await target.copy_from(self.bucket, key, target_key, content_type, attributes)
         async with self._asking(key):
             size = (await self.store.head_async(key))["size"]
             await self.store.copy_async(key, target_key)
         return Copied(size, "unknown")
 
-    async def copied_from(
+    async def copy_from(
         self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes
     ) -> Copied:
         if self._copier is None:
@@ -229,7 +229,7 @@ class Bucket:
             raise StoreError(
                 f"a link can't be valid for {expires_in}; ask for {SIGN_DAYS} days at most", transient=False
             )
-        with self._explained(key):
+        with self._explain_errors(key):
             return await sign_async(self.store, "GET", key, expires_in)
 
     async def refuse_local_locks(self) -> None:
@@ -248,14 +248,14 @@ class Bucket:
         offset = prefix[:-1] + chr(ord(prefix[-1]) - 1) + "~" if name else None  # right before the first that fits
         pages = self.store.list(folder or None, offset=offset)  # pyright: ignore[reportUnknownMemberType]
         while True:
-            with self._explained(folder):
+            with self._explain_errors(folder):
                 page = await anext(pages, None)
             if page is None:
                 return
-            for found in page:
-                if name and found["path"] > prefix and not found["path"].startswith(prefix):
+            for row in page:
+                if name and row["path"] > prefix and not row["path"].startswith(prefix):
                     return  # buckets list in the order of their keys
-                yield found["path"], found["size"], found["last_modified"].timestamp()
+                yield row["path"], row["size"], row["last_modified"].timestamp()
 
     async def create(self, key: str, data: bytes) -> str | None:
         from obstore.exceptions import AlreadyExistsError
@@ -278,18 +278,18 @@ class Bucket:
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
         async with self._asking(key):
             try:
-                found = await self.store.get_async(key)
+                answer = await self.store.get_async(key)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
                 return None
-            return bytes(await found.bytes_async()), _version(dict(found.meta))
+            return bytes(await answer.bytes_async()), _version(dict(answer.meta))
 
     @asynccontextmanager
     async def _asking(self, key: str) -> AsyncGenerator[None]:
         """A small request, held back while many are in the air: each has a connection of its own."""
         async with shared("requests to buckets", lambda: asyncio.Semaphore(REQUESTS_AT_ONCE)):
-            with self._explained(key):
+            with self._explain_errors(key):
                 yield
 
     @contextmanager
@@ -303,7 +303,7 @@ class Bucket:
             raise explain_boto3(error, bucket, key, self.endpoint, self.profile) from None
 
     @contextmanager
-    def _explained(self, key: str = "") -> Generator[None]:
+    def _explain_errors(self, key: str = "") -> Generator[None]:
         from obstore.exceptions import BaseError
 
         try:
@@ -321,7 +321,7 @@ class _Reader(io.RawIOBase):
     """An object of a bucket as a file, read in pieces."""
 
     def __init__(self, file: ReadableFile, explained: Callable[[], AbstractContextManager[None]]) -> None:
-        self.file, self._explained = file, explained
+        self.file, self._explain_errors = file, explained
 
     def readable(self) -> bool:
         return True
@@ -330,18 +330,18 @@ class _Reader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with self._explained():
+        with self._explain_errors():
             return self.file.seek(offset, whence)
 
     def tell(self) -> int:
         return self.file.tell()
 
     def readinto(self, buffer: Any) -> int:
-        with self._explained():
+        with self._explain_errors():
             piece = bytes(self.file.read(len(buffer)))
         buffer[: len(piece)] = piece
         return len(piece)
 
 
-def _version(found: dict[str, Any]) -> str:
-    return json.dumps({name: found[name] for name in ("e_tag", "version") if found.get(name)})
+def _version(meta: dict[str, Any]) -> str:
+    return json.dumps({name: meta[name] for name in ("e_tag", "version") if meta.get(name)})

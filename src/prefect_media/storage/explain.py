@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from ..errors import StoreError
-from .address import shown
+from ..user_input import redact_url
 from .setup import find_cause
 
 
@@ -49,16 +49,16 @@ _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage"}
 def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str | None = None) -> StoreError:
     """What a user should know and do about an error of a bucket, without quoting it."""
     answer, _, debug = text.partition("Debug source:")
-    status = _found(r"status code: (\d{3})", answer)
-    code = _found(r"<Code>(\w+)</Code>", answer) or _found(r"\(code: (\w+)\)", answer)
-    where = f"at {shown(endpoint)}" if endpoint else "in the cloud"
-    said = " ".join(filter(None, (status, code)))
-    region = _found(r"<Region>([\w-]+)</Region>", answer)
+    status = _first_match(r"status code: (\d{3})", answer)
+    code = _first_match(r"<Code>(\w+)</Code>", answer) or _first_match(r"\(code: (\w+)\)", answer)
+    where = f"at {redact_url(endpoint)}" if endpoint else "in the cloud"
+    reason = " ".join(filter(None, (status, code)))
+    region = _first_match(r"<Region>([\w-]+)</Region>", answer)
 
     if status is None and (cause := find_cause(debug)):
         return StoreError(f"the store {bucket} can't be opened: {cause}", transient=False)
     if "External AWS credential provider" in answer:
-        return login_failed(_found(r"type: <class '(?:\w+\.)*(\w+)'>", debug) or "unreadable", profile)
+        return login_failed(_first_match(r"type: <class '(?:\w+\.)*(\w+)'>", debug) or "unreadable", profile)
     refused = "token request" in answer and not (status or "").startswith("5")
     if refused or "MissingAccount" in debug:
         message = f"no credentials for {bucket} were found; log in to the cloud or set its environment variables"
@@ -68,19 +68,19 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
         message = f"the bucket {bucket} lives in {'the region ' + region if region else 'another region'}; "
         message += "set `region` to the bucket's"
     elif code in _LOGIN or status == "401":
-        message = f"the credentials for {bucket} were refused ({said}); correct or renew them"
+        message = f"the credentials for {bucket} were refused ({reason}); correct or renew them"
     elif status == "403" or code == "AccessDenied":
-        message = f"the credentials for {bucket} do not allow this ({said}); allow them to get, put, list and "
+        message = f"the credentials for {bucket} do not allow this ({reason}); allow them to get, put, list and "
         message += "delete objects there"
     elif status == "404" or "not found" in answer[:200]:
         return StoreError(
             f"there is nothing at {bucket}/{key}; it was deleted or never stored", transient=False, missing=True
         )
     elif code == "NotImplemented" or status == "501":
-        message = f"the store of {bucket} can't do this ({said}); leave out what not every store has, such as tags, "
+        message = f"the store of {bucket} can't do this ({reason}); leave out what not every store has, such as tags, "
         message += "a storage class or a KMS key"
     elif code in _FULL or status == "507":
-        message = f"the store of {bucket} is full ({said}); free some space or use another bucket"
+        message = f"the store of {bucket} is full ({reason}); free some space or use another bucket"
     elif "kind: Connect" in debug:
         return StoreError(
             f"the store of {bucket} {where} can't be reached; check the endpoint and the network, and try again"
@@ -88,12 +88,12 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
     elif "kind: Timeout" in debug:
         return StoreError(f"the store of {bucket} {where} did not answer in time; try again")
     elif status is None or status.startswith("5") or status in ("408", "409", "429"):
-        return StoreError(f"the store of {bucket} can't be used right now ({said or 'broken connection'}); try again")
+        return StoreError(f"the store of {bucket} can't be used right now ({reason or 'broken connection'}); try again")
     else:
-        message = f"the store of {bucket} refused the request ({said}); check the bucket's name and the endpoint"
+        message = f"the store of {bucket} refused the request ({reason}); check the bucket's name and the endpoint"
     return StoreError(message, transient=False)
 
 
-def _found(pattern: str, text: str) -> str | None:
+def _first_match(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
     return match and match[1]

@@ -57,20 +57,20 @@ class Folder:
 
     def write(self, key: str, body: Body, content_type: str, *, replace: bool, attributes: Attributes = NONE) -> bool:
         path = self._path(key)
-        with _explained(path):
+        with _explain_errors(path):
             part, file = self._open_part(path)
         try:
             try:
                 for block in body:
-                    with _explained(path):
+                    with _explain_errors(path):
                         file.write(block)
-                with _explained(path):
+                with _explain_errors(path):
                     file.flush()
                     os.fsync(file.fileno())
             finally:
-                with _explained(path):  # what a full disk didn't take is tried once more, and refused once more
+                with _explain_errors(path):  # what a full disk didn't take is tried once more, and refused once more
                     file.close()
-            with _explained(path):
+            with _explain_errors(path):
                 if not replace:
                     return self._link(part, path)
                 part.replace(path)
@@ -83,13 +83,13 @@ class Folder:
         await asyncio.to_thread(self._put, self._path(key), data)
 
     def _put(self, path: Path, data: bytes) -> None:
-        with _explained(path), self._part(path, data) as part:
+        with _explain_errors(path), self._part(path, data) as part:
             part.replace(path)
             _sync_folder(path.parent)
 
     async def read(self, key: str) -> bytes:
         path = self._path(key)
-        with _explained(path):
+        with _explain_errors(path):
             return await asyncio.to_thread(path.read_bytes)
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
@@ -99,11 +99,11 @@ class Folder:
 
     def blocks(self, key: str) -> Iterator[bytes]:
         path = self._path(key)
-        with _explained(path):
+        with _explain_errors(path):
             file = path.open("rb")
         with file:
             while True:
-                with _explained(path):
+                with _explain_errors(path):
                     block = file.read(BLOCK_BYTES)
                 if not block:
                     return
@@ -111,7 +111,7 @@ class Folder:
 
     async def open(self, key: str) -> IO[bytes]:
         path = self._path(key)
-        with _explained(path):
+        with _explain_errors(path):
             return await asyncio.to_thread(path.open, "rb")
 
     async def size(self, key: str) -> int | None:
@@ -133,7 +133,7 @@ class Folder:
 
     async def delete(self, key: str) -> None:
         path = self._path(key)
-        with _explained(path), suppress(FileNotFoundError):
+        with _explain_errors(path), suppress(FileNotFoundError):
             await asyncio.to_thread(path.unlink)
 
     async def list(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
@@ -145,12 +145,12 @@ class Folder:
         return await asyncio.to_thread(self._create, self._path(key), data)
 
     def _create(self, path: Path, data: bytes) -> str | None:
-        with _explained(path), self._part(path, data) as part:
+        with _explain_errors(path), self._part(path, data) as part:
             return sha256_of(data) if self._link(part, path) else None
 
     def _link(self, part: Path, path: Path) -> bool:
         """Move `part` to `path` unless something is there."""
-        with _locked(path.parent):
+        with _lock(path.parent):
             try:
                 os.link(part, path)
             except FileExistsError:
@@ -166,7 +166,7 @@ class Folder:
         return await asyncio.to_thread(self._replace, self._path(key), data, version)
 
     def _replace(self, path: Path, data: bytes, version: str) -> str | None:
-        with _explained(path), self._part(path, data) as part, _locked(path.parent):
+        with _explain_errors(path), self._part(path, data) as part, _lock(path.parent):
             try:
                 if sha256_of(path.read_bytes()) != version:
                     return None
@@ -178,7 +178,7 @@ class Folder:
 
     async def fetch(self, key: str) -> tuple[bytes, str] | None:
         path = self._path(key)
-        with _explained(path):
+        with _explain_errors(path):
             try:
                 data = await asyncio.to_thread(path.read_bytes)
             except (FileNotFoundError, NotADirectoryError):
@@ -228,23 +228,23 @@ def _size(path: Path) -> int | None:
 
 def _facts(path: Path) -> tuple[int, float] | None:
     """Size and time of the last change of a file."""
-    with _explained(path):
+    with _explain_errors(path):
         try:
-            found = path.stat()
+            facts = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return (found.st_size, found.st_mtime) if S_ISREG(found.st_mode) else None
+        return (facts.st_size, facts.st_mtime) if S_ISREG(facts.st_mode) else None
 
 
 def _walk(root: Path, folder: Path) -> list[tuple[str, int, float]]:
-    found = list[tuple[str, int, float]]()
+    rows = list[tuple[str, int, float]]()
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
             if not name.startswith(".") and (facts := _facts(path)) is not None:
-                found.append((path.relative_to(root).as_posix(), *facts))
-    return found
+                rows.append((path.relative_to(root).as_posix(), *facts))
+    return rows
 
 
 def _sync_folder(folder: Path) -> None:
@@ -260,7 +260,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Generator[None]:
+def _lock(folder: Path) -> Generator[None]:
     deadline, pause = clock.monotonic() + LOCK_SECONDS, 0.001
     with (folder / LOCK).open("ab") as file:
         while not _try_lock(file):
@@ -299,7 +299,7 @@ else:
 
 
 @contextmanager
-def _explained(path: Path) -> Generator[None]:
+def _explain_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import StoreError
-from .address import shown
+from ..user_input import redact_url
 from .setup import azure_login, check_aws, endpoint_from_environment
 
 if TYPE_CHECKING:
@@ -33,19 +33,20 @@ _KEYS = ("access_key_id", "secret_access_key", "session_token")
 def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
     """The server to talk to, where it is not the cloud's own."""
     login = azure_login(options.azure_connection_string) if scheme == "az" else None
-    found = options.endpoint_url or (login or {}).get("endpoint") or endpoint_from_environment(scheme)
-    if not found:
+    endpoint = options.endpoint_url or (login or {}).get("endpoint") or endpoint_from_environment(scheme)
+    if not endpoint:
         return None
     try:
-        parts = urlsplit(found)
+        parts = urlsplit(endpoint)
         usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or re.search(r"\s", found):
+    if not usable or re.search(r"\s", endpoint):
         raise StoreError(
-            f"the endpoint {shown(found)} is no address of a server; write it like https://host:9000", transient=False
+            f"the endpoint {redact_url(endpoint)} is no address of a server; write it like https://host:9000",
+            transient=False,
         )
-    return found.rstrip("/")
+    return endpoint.rstrip("/")
 
 
 def open_bucket(
@@ -171,7 +172,7 @@ def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], 
     else:
         check_aws(region, os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SESSION_TOKEN"))
     if options.access_key_id and options.secret_access_key:
-        return _given(options), region or os.environ.get("AWS_DEFAULT_REGION")
+        return _fixed_credentials(options), region or os.environ.get("AWS_DEFAULT_REGION")
     if options.access_key_id or options.secret_access_key:
         raise StoreError(
             "only half of the AWS credentials is set; give the access key id and the secret access key",
@@ -195,7 +196,7 @@ def _own_login(options: "StorageOptions") -> "tuple[Callable[[], S3Credential], 
         raise login_failed(type(error).__name__, options.profile) from None
 
 
-def _given(options: "StorageOptions") -> "Callable[[], S3Credential]":
+def _fixed_credentials(options: "StorageOptions") -> "Callable[[], S3Credential]":
     # a provider instead of settings: these would be mixed with AWS_SESSION_TOKEN of the environment
     def credentials() -> "S3Credential":
         never: datetime | None = None

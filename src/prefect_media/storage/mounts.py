@@ -67,7 +67,7 @@ def find_flaw(folder: Path) -> str | None:
 
 def find_mount(path: str, table: str) -> Mount | None:
     """The mount that holds an absolute path without links, by the text of /proc/self/mountinfo."""
-    found: Mount | None = None
+    mount: Mount | None = None
     for line in table.splitlines():
         left, separator, right = line.partition(" - ")
         fields, tail = left.split(" "), right.split(" ")
@@ -75,9 +75,9 @@ def find_mount(path: str, table: str) -> Mount | None:
             continue
         point = _unescape(fields[4])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and (found is None or len(point) >= len(found.point)):  # of two at one point, the later is on top
-            found = Mount(point, tail[0], frozenset(fields[5].split(",")) | frozenset(tail[2].split(",")))
-    return found
+        if inside and (mount is None or len(point) >= len(mount.point)):  # of two at one point, the later is on top
+            mount = Mount(point, tail[0], frozenset(fields[5].split(",")) | frozenset(tail[2].split(",")))
+    return mount
 
 
 def flaw_of(mount: Mount) -> str | None:

@@ -43,13 +43,13 @@ async def probe(place: Swapping, key: str, url: str) -> None:
 
 async def _find_flaws(place: Swapping, key: str) -> list[str]:
     flaws = list[str]()
-    version = await place.create(key, FIRST) or await _arrived(place, key, FIRST)
+    version = await place.create(key, FIRST) or await _version_of_taken(place, key, FIRST)
     if version is None:
         return ["refuses to create what is not there (If-None-Match: *)"]
     if again := await place.create(key, SECOND):
         flaws.append("ignores If-None-Match: *")
     current = again or version
-    changed = await place.replace(key, THIRD, current) or await _arrived(place, key, THIRD)
+    changed = await place.replace(key, THIRD, current) or await _version_of_taken(place, key, THIRD)
     if changed is None:
         flaws.append("refuses to replace what nobody changed (If-Match with the right ETag)")
     elif await place.replace(key, FOURTH, current):
@@ -57,7 +57,7 @@ async def _find_flaws(place: Swapping, key: str) -> list[str]:
     return flaws
 
 
-async def _arrived(place: Swapping, key: str, data: bytes) -> str | None:
+async def _version_of_taken(place: Swapping, key: str, data: bytes) -> str | None:
     """The version of `key` if it holds `data`: then the write was taken, its reply was lost, and its retry refused."""
-    found = await place.fetch(key)
-    return found[1] if found and found[0] == data else None
+    stored = await place.fetch(key)
+    return stored[1] if stored and stored[0] == data else None

@@ -43,25 +43,25 @@ def azure_login(given: str | None) -> "AzureConfig | None":
     pairs = [part.partition("=") for part in text.split(";") if part.strip()]
     if not all(name.strip() and separator and value.strip() for name, separator, value in pairs):
         raise _bad_connection_string("it is no list of Name=value with semicolons between them")
-    said = {name.strip(): value.strip() for name, _, value in pairs}
-    if said.get("UseDevelopmentStorage", "").lower() == "true":
-        said = _EMULATOR
-    endpoint, account = said.get("BlobEndpoint"), said.get("AccountName")
+    values = {name.strip(): value.strip() for name, _, value in pairs}
+    if values.get("UseDevelopmentStorage", "").lower() == "true":
+        values = _EMULATOR
+    endpoint, account = values.get("BlobEndpoint"), values.get("AccountName")
     if endpoint and not account:  # with a shared access signature, only the address says whose it is
         account = (re.match(r"https?://([a-z0-9]+)\.", endpoint) or ["", ""])[1]
     if not account:
         raise _bad_connection_string("it has no AccountName")
     if not endpoint:
-        suffix = said.get("EndpointSuffix", "core.windows.net")
-        endpoint = f"{said.get('DefaultEndpointsProtocol', 'https')}://{account}.blob.{suffix}"
-    if key := said.get("AccountKey"):
+        suffix = values.get("EndpointSuffix", "core.windows.net")
+        endpoint = f"{values.get('DefaultEndpointsProtocol', 'https')}://{account}.blob.{suffix}"
+    if key := values.get("AccountKey"):
         return {
             "account_name": account,
             "account_key": key,
             "endpoint": endpoint,
             "credential_type": "access_key",
         }
-    if signature := said.get("SharedAccessSignature"):
+    if signature := values.get("SharedAccessSignature"):
         return {
             "account_name": account,
             "sas_key": signature.removeprefix("?"),

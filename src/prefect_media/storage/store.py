@@ -23,7 +23,8 @@ from ..runtime.hashing import asha256_of
 from ..runtime.per_loop import shared
 from ..runtime.transfers import Block, run_transfer
 from ..settings import settings
-from .address import address_of, parse_address, shown
+from ..user_input import redact_url
+from .address import address_of, parse_address
 from .attributes import NONE, Attributes
 from .base import Copied, Place, StorageOptions, Stored, Versioned
 from .body import Body, Given, Source
@@ -227,14 +228,14 @@ class Storage:
         else:
             size = copied.size_bytes
             known = sha256 if copied.proof != "differs" and not reread else None
-            found = known or await self._hash(target_place, target_full)
-            if sha256 not in (None, found):
+            actual = known or await self._hash(target_place, target_full)
+            if sha256 not in (None, actual):
                 if not same:
                     await target_place.delete(target_full)
                 raise DownloadCorrupt(
                     f"the copy {target.uri(target_key)} does not match its SHA-256 and was not kept; copy it again"
                 )
-            stored = Stored(target.uri(target_key), size, found)
+            stored = Stored(target.uri(target_key), size, actual)
         proven = copied is not None and copied.proof == "same"
         if not proven and (landed := await target_place.size(target_full)) != size:
             raise StoreError(f"the copy {stored.uri} has {landed} bytes instead of {size}; copy it again")
@@ -286,8 +287,8 @@ class Storage:
     async def fetch(self, key: str) -> Versioned | None:
         """The content of `key` and its version, or None when it is not there."""
         full = self._full(key)
-        found = await (await self._place()).fetch(full)
-        return found and Versioned(*found)
+        stored = await (await self._place()).fetch(full)
+        return stored and Versioned(*stored)
 
     async def _hash(self, place: Place, full: str) -> str:
         body = Body(Given(place.blocks(full)))
@@ -338,13 +339,13 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     otherwise the bucket or folder is opened with what the environment says.
     """
     with _lock:
-        known = list(_storages.values())
-    if found := [(storage, key) for storage in known if (key := storage.key_of(uri)) is not None]:
-        return max(reversed(found), key=lambda hit: (len(hit[0].url), hit[0].options != StorageOptions()))
+        storages = list(_storages.values())
+    if hits := [(storage, key) for storage in storages if (key := storage.key_of(uri)) is not None]:
+        return max(reversed(hits), key=lambda hit: (len(hit[0].url), hit[0].options != StorageOptions()))
     scheme, root, _ = parse_address(uri)
     parent = Path(root).parent.as_uri() if scheme == "file" else address_of(scheme, root, "")
     storage = storage_at(parent)
     key = storage.key_of(uri)
     if key is None:
-        raise StoreError(f"{shown(uri)} names no file; give the address of one", transient=False)
+        raise StoreError(f"{redact_url(uri)} names no file; give the address of one", transient=False)
     return storage, key

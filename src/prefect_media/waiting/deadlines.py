@@ -117,16 +117,16 @@ class Watch:
                 return expiry_error(self.job_id, error)
             return self._patiently(now, now + _pause_after(self._unknown))
         if not isinstance(error, ProviderUnavailable | RateLimited):
-            return self._told(error)
+            return self._with_job_id(error)
         if isinstance(error, RateLimited):
             self._refused += 1  # a server that says so is well, and so may the job be: only the deadline ends that
         else:
             self._misses += 1
         if self._misses >= self._patience.poll_errors:
-            return self._told(error)
+            return self._with_job_id(error)
         pause = _pause_after(self._misses + self._refused)
-        if (asked := amount(error.retry_after)) is not None:
-            pause = max(pause, asked, LEAST_PAUSE)
+        if (retry_after := amount(error.retry_after)) is not None:
+            pause = max(pause, retry_after, LEAST_PAUSE)
         return self._patiently(now, now + pause)
 
     def overdue(self) -> JobTimedOut:
@@ -172,7 +172,7 @@ class Watch:
             timeline=tuple(self._timeline),
         )
 
-    def _told(self, error: MediaError) -> MediaError:
+    def _with_job_id(self, error: MediaError) -> MediaError:
         error.job_id = error.details["job_id"] = self.job_id
         return error
 
@@ -184,9 +184,9 @@ def failure_error(job_id: str, state: JobState) -> JobFailed | ContentRejected:
         job_id: The provider's id of the job.
         state: The look that showed it, whose phase is "failed".
     """
-    said = state.error_message or f"{state.status!r} and nothing else"
+    reason = state.error_message or f"{state.status!r} and nothing else"
     about: dict[str, Any] = {"job_id": job_id, "code": state.error_code, "provider_message": state.error_message}
-    billed, words = "", quote_provider(said)
+    billed, words = "", quote_provider(reason)
     if state.cost_usd is not None:
         about["billed"] = state.cost_usd > 0
         billed = f" (billed {state.cost_usd:g} USD)" if about["billed"] else " (not billed)"

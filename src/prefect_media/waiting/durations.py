@@ -120,9 +120,9 @@ async def remember(storage: Storage, base_url: str, *, idle: bool) -> None:
     try:
         async with asyncio.timeout(WRITING):
             for _ in range(2):  # if somebody else wrote at the same moment; then theirs must do
-                found = await storage.fetch(path_of(base_url))
-                text = written(read(found.data if found else b""), fresh)
-                new = storage.replace(path_of(base_url), text, found.version) if found else None
+                stored = await storage.fetch(path_of(base_url))
+                text = encode(decode(stored.data if stored else b""), fresh)
+                new = storage.replace(path_of(base_url), text, stored.version) if stored else None
                 if await (new or storage.create(path_of(base_url), text)) is not None:
                     return
     except Exception as error:  # this only spares looks; no wait may fail for it
@@ -131,8 +131,8 @@ async def remember(storage: Storage, base_url: str, *, idle: bool) -> None:
 
 async def _recall(storage: Storage, base_url: str) -> None:
     try:
-        if found := await storage.fetch(path_of(base_url)):
-            for kind, took in read(found.data).items():
+        if stored := await storage.fetch(path_of(base_url)):
+            for kind, took in decode(stored.data).items():
                 experience_of(base_url).learn(kind, took)
     except Exception as error:  # this only spares looks; no wait may fail for it
         _logger.debug("What is known of %s could not be read: %s", base_url, error)
@@ -144,22 +144,24 @@ def path_of(base_url: str) -> str:
     return f"experience/{re.sub(r'[^A-Za-z0-9.-]+', '-', host).strip('.-') or 'server'}.json"
 
 
-def read(data: bytes) -> dict[Kind, list[float]]:
+def decode(data: bytes) -> dict[Kind, list[float]]:
     """What a store knows, oldest kinds first; what makes no sense is left out."""
     try:
         rows = cast(dict[str, Any], json.loads(data or b"{}")).get("jobs", [])
-        found = {
+        durations = {
             (str(row["model"]), row.get("size"), row.get("seconds")): [
                 float(took) for took in row["took"] if 0 <= took < 1e6
             ]
             for row in rows
         }
-        return {kind: took for kind, took in found.items() if all(part is None or type(part) is str for part in kind)}
+        return {
+            kind: took for kind, took in durations.items() if all(part is None or type(part) is str for part in kind)
+        }
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
         return {}
 
 
-def written(known: dict[Kind, list[float]], fresh: Iterable[tuple[Kind, float]]) -> bytes:
+def encode(known: dict[Kind, list[float]], fresh: Iterable[tuple[Kind, float]]) -> bytes:
     """What a store is to know from now on: of each kind the newest, of the kinds those that were seen last."""
     for kind, seconds in fresh:
         known[kind] = [*known.pop(kind, [])[1 - STORED :], round(seconds, 1)]

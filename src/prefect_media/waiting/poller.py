@@ -105,7 +105,7 @@ class Poller:
                 for ask in self._pace.due(self._clock(), room):
                     task = asyncio.create_task(self._ask(ask))
                     self._asking.add(task)
-                    task.add_done_callback(self._asked)
+                    task.add_done_callback(self._end_of_ask)
                 wake = self._pace.wake() if len(self._asking) < LOOKS_AT_ONCE else None
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(wake):
@@ -116,7 +116,7 @@ class Poller:
                 follower.tell(error)
             raise
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
+    def _end_of_ask(self, task: asyncio.Task[None]) -> None:
         self._asking.discard(task)
         self._changed.set()
 
@@ -134,8 +134,8 @@ class Poller:
             async with asyncio.timeout(ANSWER):
                 state = await videos.look(self._connection, job_id)
         except TimeoutError:
-            said = f"{self._connection.host} did not answer within {ANSWER:g} s"
-            self._missed(job_id, ProviderUnavailable(said, job_id=job_id))
+            message = f"{self._connection.host} did not answer within {ANSWER:g} s"
+            self._missed(job_id, ProviderUnavailable(message, job_id=job_id))
         except MediaError as error:
             self._rest(error)
             self._missed(job_id, error)

@@ -217,8 +217,8 @@ class Pace:
         self._learn_order(page, [row.id for row in rows])
         if more and 0 < len(rows) < self._page:
             self._page = len(rows)  # it gives fewer at a time than asked for
-        found = {row.id for row in rows}
-        missing = [job_id for job_id in page.expected if job_id not in found]
+        listed = {row.id for row in rows}
+        missing = [job_id for job_id in page.expected if job_id not in listed]
         if missing and page.after is None and more:
             self._crowded = True  # by jobs of others, newer than ours
         else:

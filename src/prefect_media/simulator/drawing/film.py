@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from .lettering import caption, label, put_caption, put_label
-from .pictures import encode, graded, open_picture
+from .pictures import encode, grade, open_picture
 from .scenery import Scene
 
 FPS = 12
@@ -70,12 +70,12 @@ def shoot(film: Film) -> bytes:
 
 def thumbnail(film: Film) -> bytes:
     """The first frame as WebP."""
-    return encode(next(_captioned(film)), "webp", 85)
+    return encode(next(_add_caption(film)), "webp", 85)
 
 
 def spritesheet(film: Film) -> bytes:
     """A contact sheet of sixteen frames as JPEG."""
-    frames = [frame for frame in _captioned(film)]
+    frames = [frame for frame in _add_caption(film)]
     tile = (max(2, 320 * film.size[0] // max(film.size)), max(2, 320 * film.size[1] // max(film.size)))
     sheet = Image.new("RGB", (tile[0] * 4, tile[1] * 4))
     for place in range(16):
@@ -108,7 +108,7 @@ def _shoot(film: Film) -> bytes:
             stream.width, stream.height = (side + side % 2 for side in film.size)  # 4:2:0 has no odd sides
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = Fraction(1, FPS)
-            for number, picture in enumerate(_captioned(film)):
+            for number, picture in enumerate(_add_caption(film)):
                 frame = cast(av.VideoFrame, av.VideoFrame.from_image(_even(picture)))
                 frame.pts = number
                 container.mux(stream.encode(frame))
@@ -121,14 +121,14 @@ def _even(picture: Image.Image) -> Image.Image:
     return picture if picture.size == size else picture.resize(size)
 
 
-def _captioned(film: Film) -> Iterator[Image.Image]:
+def _add_caption(film: Film) -> Iterator[Image.Image]:
     """The frames as they are shown."""
     if film.clip is not None:
         yield from _frames(film)
         return
     frames = _frames(film)
     if film.extends and film.source:
-        for _, frame in zip(range(film.source.seconds * FPS), _captioned(film.source), strict=False):
+        for _, frame in zip(range(film.source.seconds * FPS), _add_caption(film.source), strict=False):
             next(frames)
             yield frame
     strip = caption(film.prompt, film.size)
@@ -155,26 +155,26 @@ def _frames(film: Film) -> Iterator[Image.Image]:
     scene_key = f"{film.prompt}|{film.seed}"
     count = film.seconds * FPS
     if film.clip is not None:
-        yield from _decoded(film.clip, film.size, count)
+        yield from _decode(film.clip, film.size, count)
     elif film.source and film.extends:
         last = Image.new("RGB", film.size)
         for frame in _frames(film.source):
             last = frame.copy()  # a frame yielded is the viewer's to draw on
             yield frame
-        yield from _zoomed(last, count - film.source.seconds * FPS)
+        yield from _zoom(last, count - film.source.seconds * FPS)
     elif film.source:
         light = Scene(scene_key, film.prompt, (64, 64))
         for frame in _frames(film.source):
-            yield graded(frame, light)
+            yield grade(frame, light)
     elif film.reference is not None:
-        yield from _zoomed(open_picture(film.reference, "input_reference").convert("RGB"), count)
+        yield from _zoom(open_picture(film.reference, "input_reference").convert("RGB"), count)
     else:
         scene = Scene(scene_key, film.prompt, film.size)
         for number in range(count):
             yield scene.frame(number / max(1, count - 1))
 
 
-def _zoomed(picture: Image.Image, count: int) -> Iterator[Image.Image]:
+def _zoom(picture: Image.Image, count: int) -> Iterator[Image.Image]:
     """A still picture, slowly approached a little above its middle."""
     width, height = picture.size
     for number in range(count):
@@ -184,7 +184,7 @@ def _zoomed(picture: Image.Image, count: int) -> Iterator[Image.Image]:
         yield picture.resize(picture.size, Image.Resampling.BILINEAR, box=box) if number else picture.copy()
 
 
-def _decoded(data: bytes, size: tuple[int, int], count: int) -> Iterator[Image.Image]:
+def _decode(data: bytes, size: tuple[int, int], count: int) -> Iterator[Image.Image]:
     """An uploaded clip at our pace; its last frame is held until the end."""
     shown, last = 0, Image.new("RGB", size)
     with cast(InputContainer, av.open(io.BytesIO(data))) as container:

@@ -59,13 +59,13 @@ def put_caption(picture: Image.Image, strip: Image.Image, *, frosted: bool = Fal
         under = picture.crop((0, top, *picture.size))
         blurred = under.reduce(32).resize(under.size, Image.Resampling.BILINEAR)
         picture.paste(blurred, (0, top), _frost(under.size, share))
-    shown = _faded(strip, share)
+    shown = _fade(strip, share)
     picture.paste(shown, (0, top), shown)
 
 
 def put_label(picture: Image.Image, plate: Image.Image, *, right: bool = False, share: float = 1.0) -> None:
     """Paste a label into a top corner of an RGB picture."""
-    shown = _faded(plate, share)
+    shown = _fade(plate, share)
     picture.paste(shown, (picture.width - plate.width if right else 0, 0), shown)
 
 
@@ -75,7 +75,7 @@ def _frost(size: tuple[int, int], share: float) -> Image.Image:
     return fade.resize(size)
 
 
-def _faded(strip: Image.Image, share: float) -> Image.Image:
+def _fade(strip: Image.Image, share: float) -> Image.Image:
     """The strip at `share` of its opacity, from 0 to 1."""
     if share >= 1:
         return strip

@@ -85,16 +85,16 @@ _SUBJECT_WORDS = {
 def mood_of(prompt: str, dice: random.Random) -> Mood:
     """The mood the prompt names, else one by chance."""
     chance = dice.choice(list(MOODS))
-    return MOODS[_named(prompt, _MOOD_WORDS) or chance]
+    return MOODS[_look_up(prompt, _MOOD_WORDS) or chance]
 
 
 def subject_of(prompt: str, dice: random.Random) -> str:
     """The subject the prompt names, else one by chance."""
     chance = dice.choice(list(_SUBJECT_WORDS))
-    return _named(prompt, _SUBJECT_WORDS) or chance
+    return _look_up(prompt, _SUBJECT_WORDS) or chance
 
 
-def _named(prompt: str, vocabulary: dict[str, str]) -> str | None:
+def _look_up(prompt: str, vocabulary: dict[str, str]) -> str | None:
     """The entry that the earliest known word of the prompt belongs to."""
     for word in re.findall(r"[a-z]+", prompt.lower()):
         for name, words in vocabulary.items():

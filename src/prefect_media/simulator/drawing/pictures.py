@@ -64,7 +64,7 @@ def _unreadable(param: str) -> ApiError:
 @lru_cache(maxsize=32)
 def draw(picture: Picture) -> bytes:
     """The encoded picture; the same for the same `Picture`, always."""
-    image = _drawn(picture)
+    image = _draw(picture)
     if picture.output_format == "gif":
         return _gif(image, picture.frames, picture.frame_ms)
     if picture.output_format == "svg":
@@ -74,15 +74,15 @@ def draw(picture: Picture) -> bytes:
 
 def drafts(picture: Picture, count: int) -> list[bytes]:
     """What can be seen while the picture is made: first all blurred, then less and less."""
-    image = _drawn(picture)
+    image = _draw(picture)
     widest = max(image.size) / 24
     blurred = (image.filter(ImageFilter.GaussianBlur(widest / 2**number)) for number in range(count))
     return [encode(each, picture.output_format, picture.compression) for each in blurred]
 
 
-def _drawn(picture: Picture) -> Image.Image:
+def _draw(picture: Picture) -> Image.Image:
     scene = Scene(f"{picture.prompt}|{picture.seed}|{picture.number}", picture.prompt, picture.size)
-    image = _made_over(picture, scene) if picture.references else scene.frame(0.5)
+    image = _make_over(picture, scene) if picture.references else scene.frame(0.5)
     put_caption(image, caption(picture.prompt, picture.size), frosted=bool(picture.references))
     put_label(image, label(f"{picture.model} · simulated", picture.size))
     if picture.transparent:
@@ -125,7 +125,7 @@ def encode(image: Image.Image, output_format: str, compression: int = 100) -> by
     return file.getvalue()
 
 
-def graded(image: Image.Image, scene: Scene) -> Image.Image:
+def grade(image: Image.Image, scene: Scene) -> Image.Image:
     """The image in the light of another scene: what a remix does to its source."""
     mood = scene.mood
     bright = blend(mood.sun, (255, 255, 255), 0.3)
@@ -133,7 +133,7 @@ def graded(image: Image.Image, scene: Scene) -> Image.Image:
     return Image.blend(image.convert("RGB"), toned, 0.6)
 
 
-def _made_over(picture: Picture, scene: Scene) -> Image.Image:
+def _make_over(picture: Picture, scene: Scene) -> Image.Image:
     first, *more = (open_picture(each, "image").convert("RGBA") for each in picture.references)
     ground = Image.new("RGBA", first.size, (*scene.mood.sky[-1], 255))
     base = ImageOps.fit(Image.alpha_composite(ground, first), picture.size).convert("RGB")
@@ -141,7 +141,7 @@ def _made_over(picture: Picture, scene: Scene) -> Image.Image:
         mask = open_picture(picture.mask, "mask").convert("RGBA").getchannel("A")
         base.paste(scene.frame(0.5), (0, 0), ImageChops.invert(ImageOps.fit(mask, picture.size)))
     else:
-        base = graded(base, scene)
+        base = grade(base, scene)
     _inset(base, more)
     return base
 

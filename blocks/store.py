@@ -37,7 +37,7 @@ class MediaStore(Block):
 
         store = MediaStore.load("BLOCK_NAME")
         credentials = OpenAICredentials.load("BLOCK_NAME")
-        video = generate_video(credentials, VideoRequest(prompt="A paper boat", model="sora-2"), store=store)
+        video = generate_video(credentials, VideoRequest(prompt="A paper boat", model="wan-2.2"), store=store)
         ```
     """
 

@@ -38,7 +38,7 @@ async def agenerate_video(
 
     Example:
         ```python
-        request = VideoRequest(prompt="the fox runs", model="sora-2", seconds=8, size="1280x720", image=fox)
+        request = VideoRequest(prompt="the fox runs", model="wan-2.2", seconds=5, size="1280x720", image=fox)
         clip = await agenerate_video("my-server", request)
         ```
 

@@ -238,7 +238,7 @@ class VideoRequest(MediaRequest):
 
     Example:
         ```python
-        VideoRequest(prompt="the fox runs", model="sora-2", seconds=8, size="1280x720", image="fox.png")
+        VideoRequest(prompt="the fox runs", model="wan-2.2", seconds=5, size="1280x720", image="fox.png")
         ```
     """
 

@@ -1,7 +1,9 @@
 """All blocks keep to Prefect's standards, and come back from Prefect as what they were."""
 
 import json
+import re
 import warnings
+from textwrap import dedent
 from typing import Union
 
 import cloudpickle
@@ -9,9 +11,11 @@ import prefect_media.blocks
 import pytest
 from prefect import flow, get_client
 from prefect.blocks.core import Block
+from prefect.client.schemas.actions import BlockTypeCreate
+from prefect.client.schemas.objects import BlockType
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from prefect_media.blocks import VideoJobBlock
-from pydantic import SecretStr, TypeAdapter
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from prefect_media import AzureOpenAICredentials, ImageRequest, MediaStore, OpenAICredentials, VideoRequest
 
@@ -37,6 +41,37 @@ class TestBlocksKeepToTheStandards(BlockStandardTestSuite):
     def test_has_a_valid_image(self, block):
         """Prefect's own test downloads the picture to measure it; ours has to pass without a network."""
         assert str(block._logo_url).startswith("https://")
+
+
+@pytest.mark.parametrize("schema", [BlockType, BlockTypeCreate])
+def test_a_logo_can_only_be_loaded_from_the_network(schema):
+    """As docs/showing.md says; once Prefect's client takes a data URI, ours can be one."""
+    with pytest.raises(ValidationError, match="URL scheme should be 'http' or 'https'"):
+        schema(name="x", slug="x", logo_url="data:image/png;base64,iVBORw0KGgo=")
+
+
+def test_the_code_examples_run(prefect, media_simulator, tmp_path, configure):
+    """Those that Prefect's pages show, in a flow."""
+    configure(store=tmp_path)
+    credentials = media_simulator.credentials
+    video = VideoRequest(prompt="A paper boat", model="wan-2.2", seconds=2)
+    for block in (
+        credentials,
+        AzureOpenAICredentials(base_url=media_simulator.azure_url, api_key=SecretStr("k")),
+        MediaStore(url=str(tmp_path)),
+        VideoJobBlock(credentials=credentials, request=video.model_copy(update={"variant": 1})),
+    ):
+        block.save("an-example", overwrite=True)
+
+    @flow(name="code examples")
+    def examples():
+        for block in BLOCKS:
+            [code] = re.findall(r"```python\n(.*?)```", block.get_code_example(), re.S)
+            exec(dedent(code).replace("BLOCK_NAME", "an-example"), names)
+
+    names = {}
+    examples()
+    assert len(media_simulator.jobs) == 2 and names["video"].kind == names["asset"].kind == "video"
 
 
 def test_slugs_are_for_ever():

@@ -345,7 +345,6 @@ def storage_of(uri: str) -> tuple[Storage, str]:
     scheme, root, _ = parse_address(uri)
     parent = Path(root).parent.as_uri() if scheme == "file" else address_of(scheme, root, "")
     storage = storage_at(parent)
-    key = storage.key_of(uri)
-    if key is None:
+    if (key := storage.key_of(uri)) is None:
         raise StoreError(f"{redact_url(uri)} names no file; give the address of one", transient=False)
     return storage, key

@@ -162,7 +162,7 @@ class _Question:
         await prepare(self.storage, record, "somebody answers")
         try:
             await asuspend(record, model)
-        except Exception:  # the run was not suspended, whatever the reason, so nobody has to wake it
+        except RuntimeError:  # Prefect refused; after any other error the run may sleep all the same
             await withdraw(self.storage, record)
             raise
 

@@ -111,7 +111,7 @@ async def prepare(storage: Storage, record: WaitingRecord, event: str) -> None:
 
 
 async def withdraw(storage: Storage, record: WaitingRecord) -> None:
-    """Remove the record of a suspension that did not come about."""
+    """Remove the record of a suspension that Prefect refused, so that nobody has to wake the flow run."""
     with suppress(StoreError):  # else a waker does, as the flow run does not sleep
         await remove(storage, record)
 

@@ -121,7 +121,7 @@ async def auntil_finished(
     while not isinstance(outcome := await wait.step(), list):
         try:
             await asuspend(outcome)
-        except Exception:  # the run was not suspended, whatever the reason, so nobody has to wake it
+        except RuntimeError:  # Prefect refused; after any other error the run may sleep all the same
             await withdraw(wait.storage, outcome)
             raise
     return outcome
@@ -141,7 +141,7 @@ def until_finished(
     while not isinstance(outcome := run_sync(wait.step()), list):
         try:
             suspend(outcome)
-        except Exception:  # as in `auntil_finished`
+        except RuntimeError:  # as in `auntil_finished`
             run_sync(withdraw(wait.storage, outcome))
             raise
     return outcome

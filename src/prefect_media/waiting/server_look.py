@@ -38,7 +38,13 @@ PER_MINUTE = 2
 SINGLE_LOOKS_PER_MINUTE = 20
 """Requests a minute to a server that has none, so that each job has to be looked at by itself."""
 
+SINGLE_LOOKS = 0.25
+"""Share of the looks that keep their last request for a single job: a list need not have all of them."""
+
 MINUTE = timedelta(minutes=1)
+
+CLOCKS = 2 * 3600.0
+"""Seconds that a server's clock and ours may be apart."""
 
 _logger = logging.getLogger("prefect_media")
 
@@ -64,6 +70,8 @@ class ServerRecord(BaseModel):
     pause_until: datetime | None = None
     """When it wants to be asked again."""
     has_list: bool = True
+    after: str | None = None
+    """The job down to which the list was read, where two pages were not enough; the next look goes on there."""
     jobs: dict[str, Standing] = Field(default_factory=dict)
     finished: tuple[str, ...] = ()
     """Jobs that an earlier look saw finished: one look reaches few jobs where there is no list."""
@@ -150,14 +158,19 @@ async def look_at_server(
     version = await _swap(storage, path, record, version)
     if version is None:  # another waker looks
         return look
-    asking = _Asking(at, films, orders, room, lists=lists)
+    asking = _Asking(at, films, orders, room, lists=lists, after=record.after)
     await asking.run(hint)
     look.finished |= asking.finished
     look.requests = asking.requests
     standings = _standings(record, films, asking.states, now, look)
     pause = None if asking.pause is None else clock.now() + timedelta(seconds=asking.pause)
-    over = tuple(sorted(awaited & look.finished))
-    update = {"pause_until": pause, "has_list": asking.lists, "jobs": standings, "finished": over}
+    update = {
+        "pause_until": pause,
+        "has_list": asking.lists,
+        "after": asking.after,
+        "jobs": standings,
+        "finished": tuple(sorted(awaited & look.finished)),
+    }
     await _swap(storage, path, record.model_copy(update=update), version)
     return look
 
@@ -166,11 +179,19 @@ class _Asking:
     """The requests of one look: pages first, then single jobs that no page had."""
 
     def __init__(
-        self, at: Connection, films: dict[str, VideoJob], orders: dict[str, ImageBatch], room: int, *, lists: bool
+        self,
+        at: Connection,
+        films: dict[str, VideoJob],
+        orders: dict[str, ImageBatch],
+        room: int,
+        *,
+        lists: bool,
+        after: str | None,
     ) -> None:
         self._at, self._room = at, room
         self._films, self._orders = set(films), set(orders)
-        self.lists = lists
+        self._oldest = min((job.submitted_at.timestamp() for job in films.values()), default=0.0) - CLOCKS
+        self.lists, self.after = lists, after
         self.states: dict[str, JobState] = {}
         self.finished: set[str] = set()
         self.pause: float | None = None
@@ -195,26 +216,33 @@ class _Asking:
             _logger.warning("The jobs at %s are looked at later: %s", self._at.host, error)
 
     async def _pages(self) -> None:
-        after: str | None = None
-        while self.lists and len(self._films) > 1 and self.requests < self._room - bool(self._orders):
+        room = self._room - (clock.dice().random() < SINGLE_LOOKS)
+        while self.lists and len(self._films) > 1 and self.requests < room - bool(self._orders):
             self.requests += 1
             try:
                 async with asyncio.timeout(ANSWER):
-                    rows, more = await listing.page(self._at, after=after)
+                    rows, more = await listing.page(self._at, after=self.after)
             except (InvalidRequest, NotFound):
-                self.lists = after is not None
+                self.lists, self.after = self.after is not None, None
                 break
             for state in rows:
                 self._saw(state)
-            if not more or not rows or rows[-1].id == after:
+            if not more or not rows or rows[-1].id == self.after or self._are_older(rows[-1]):
+                self.after = None
                 break
-            after = rows[-1].id
-        if len(self._orders) > 1 and self.requests < self._room:
+            self.after = rows[-1].id
+        if not self._films:
+            self.after = None
+        if len(self._orders) > 1 and self.requests < room:
             self.requests += 1
             async with asyncio.timeout(ANSWER):
                 states, _ = await batches.page(self._at)
             for state in states:
                 self._saw(state.as_job)
+
+    def _are_older(self, row: JobState) -> bool:
+        """Whether what follows on the list, newest first, is older than all that is waited for."""
+        return row.created_at is not None and row.created_at < self._oldest
 
     async def _one(self, job_id: str) -> None:
         self.requests += 1

@@ -24,8 +24,9 @@ test-oldest:  ## the tests that need Prefect, on the oldest version that is supp
 test-prefect: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile -m "prefect and not ui"
 
-simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for ten minutes; the tests play one minute
+simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for fifteen minutes; the tests play one
 	cd tests && ../$(BIN)/python -m simulation --seconds 600
+	cd tests && ../$(BIN)/python -m simulation.sleeping --seconds 300
 
 chaos: $(VENV)/installed  ## 200 random kills, minutes long; CI does 20
 	$(BIN)/python tests/support/chaos.py --kills 200 --store folder

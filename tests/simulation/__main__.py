@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +67,9 @@ class Tally:
         return "\n".join(lines)
 
 
-def kept() -> list[History]:
+def kept(file: Path) -> list[History]:
     """Histories that failed once."""
-    return [History.from_json(line) for line in KEPT.read_text().splitlines() if line.strip()]
+    return [History.from_json(line) for line in file.read_text().splitlines() if line.strip()]
 
 
 def shifted(history: History) -> list[History]:
@@ -95,26 +96,27 @@ def twice(histories: list[History]) -> int:
     return 1 if differing else 0
 
 
-def main() -> int:
+def main(draw: Callable[..., History], kept_file: Path) -> int:
     parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: %(default)s)")
     parser.add_argument("--histories", type=int, help="how many, in place of --seconds")
     parser.add_argument("--seed", type=int, help="the first seed; the others follow it (default: a new one)")
-    parser.add_argument("--skew", type=float, default=3600.0, help="how far clocks are off at most, in seconds")
+    parser.add_argument("--skew", type=float, help="how far clocks are off at most, in seconds")
     parser.add_argument("--show", type=int, metavar="SEED", help="print one history as a list of steps")
     parser.add_argument("--keep-going", action="store_true", help="count violations in place of ending with the first")
     parser.add_argument("--kept", action="store_true", help="play the histories that failed once, and no others")
     parser.add_argument("--twice", action="store_true", help="play each history twice, and see whether it is the same")
     arguments = parser.parse_args()
+    limits = {} if arguments.skew is None else {"skew": arguments.skew}
     if arguments.show is not None:
-        say(told(draw(arguments.show, skew=arguments.skew)))
+        say(told(draw(arguments.show, **limits)))
         return 0
     play(draw(0))  # imports what is imported late
     gc.collect()
     gc.freeze()
     gc.disable()
     tally = Tally()
-    for history in kept():
+    for history in kept(kept_file):
         for near in shifted(history):
             if tally.add(near):
                 say(told(near))
@@ -125,12 +127,12 @@ def main() -> int:
     first = secrets.randbelow(10**12) if arguments.seed is None else arguments.seed
     say(f"first seed: {first}")
     if arguments.twice:
-        return twice([draw(seed, skew=arguments.skew) for seed in range(first, first + (arguments.histories or 200))])
+        return twice([draw(seed, **limits) for seed in range(first, first + (arguments.histories or 200))])
     end = time.monotonic() + arguments.seconds
     for seed in range(first, first + (arguments.histories or 10**12)):
         if not arguments.histories and time.monotonic() > end:
             break
-        history = draw(seed, skew=arguments.skew)
+        history = draw(seed, **limits)
         if (violations := tally.add(history)) and not arguments.keep_going:
             say(f"seed {seed} breaks {violations[0]}; it is made smaller ...")
             say(told(shrink(history)))
@@ -142,4 +144,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(draw, KEPT))

@@ -20,10 +20,15 @@ USUAL: dict[str, Any] = {
     "usage": True,
     "kept_for": 1e9,
     "strangers": 0,
+    "worker_takes": 5.0,
+    "crash_seen_after": 7.0,
+    "run_again_after": 10.0,
+    "every": 60.0,
 }
 """A world in which nothing is odd; a history names where its own differs."""
 
 VIDEOS, IMAGES = ("boat", "fox"), ("cat", "owl")
+THIRD_VIDEO = "sea"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Action:
         process: In which process it begins.
         at: When, in seconds.
         kind: "video", "split" (submitted, waited for and fetched in three processes), "image", "batch", "cancel" (of
-            a video), or "forget".
+            a video), or "forget". In `sleeping`: "flow", "waker", "hint", "answer", "nudge", "cancel run", "delete run"
+            and "delete job".
         what: Names of the requests.
         scope: Their scope.
         resubmit: Whether it says `on_doubt="resubmit"`.
@@ -45,6 +51,7 @@ class Action:
         restarts: How often it is begun again in a new process when its own was killed.
         cancel_remote: Whether its cancellation ends the job at the provider.
         machine: Number of the machine of its process.
+        how: What else a flow run does: "any", "approve".
     """
 
     name: str
@@ -60,6 +67,7 @@ class Action:
     restarts: int = 0
     cancel_remote: bool = False
     machine: int = 0
+    how: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = [name for name in ("resubmit", "retry_failed", "cancel_remote") if getattr(self, name)]
@@ -67,6 +75,7 @@ class Action:
             f"{name}={value}" for name in ("tries", "restarts") if (value := getattr(self, name)) != USUAL_ACTION[name]
         ]
         more += [f"timeout={self.timeout:g}"] if self.timeout != 600 else []
+        more += self.how
         words = f"{self.kind} {'+'.join(self.what)} in scope {self.scope}"
         return (
             f"{self.name}: at {self.at:g} s {self.process} on machine {self.machine}: {words} {' '.join(more)}".rstrip()
@@ -80,6 +89,10 @@ def _told(row: dict[str, Any], kind: type) -> dict[str, Any]:
 
 
 USUAL_ACTION = {"tries": 1, "restarts": 0}
+
+
+PREFECT = ("suspend", "resume", "form", "end", "api")
+"""Requests to Prefect's server."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,9 @@ class Fault:
     def kind(self) -> str:
         """The same for all processes."""
         group, _, rest = self.where.partition(".")
-        if group[0] == "p" and group[1:2].isdigit():
+        if group[0] in "pfwh" and group[1:2].isdigit():
+            if rest in PREFECT:
+                return f"prefect: {self.what}"
             return f"store: {self.what}" if rest != "list" or self.what != "stale" else "store: stale list"
         if group in ("post", "fate"):
             return f"{group}: {self.what}"
@@ -133,7 +148,10 @@ class History:
     @classmethod
     def from_json(cls, text: str) -> History:
         row = json.loads(text)
-        actions = tuple(Action(**{**each, "what": tuple(each["what"])}) for each in row["actions"])
+        actions = tuple(
+            Action(**{**each, **{name: tuple(each[name]) for name in ("what", "how") if name in each}})
+            for each in row["actions"]
+        )
         return cls(row["seed"], row["traits"], actions, tuple(Fault(**each) for each in row["faults"]))
 
     def steps(self) -> list[str]:

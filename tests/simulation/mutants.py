@@ -40,6 +40,7 @@ from prefect_media.storage import store  # noqa: E402
 from prefect_media.waiting import deadlines  # noqa: E402
 
 from .draw import draw  # noqa: E402
+from .history import History  # noqa: E402
 from .world import play  # noqa: E402
 
 
@@ -283,7 +284,7 @@ def _apply(edits: list[Edit]) -> Callable[[], None]:
                 for n, m in sys.modules.items()
                 if n.startswith(("prefect_media", "simulation")) and m is not edit.module
             ]:
-                if getattr(module, name, None) is before:
+                if vars(module).get(name) is before:
                     put(module, name, after)
 
     def take_back() -> None:
@@ -315,19 +316,19 @@ _SOURCES: dict[tuple[Any, str], str] = {}
 
 
 @contextmanager
-def mutated(name: str) -> Iterator[None]:
+def mutated(edits: list[Edit]) -> Iterator[None]:
     """The real code with one mutant in it."""
     _SOURCES.clear()
-    take_back = _apply(MUTANTS[name])
+    take_back = _apply(edits)
     try:
         yield
     finally:
         take_back()
 
 
-def hunt(name: str, most: int, first: int) -> tuple[int | None, str]:
+def hunt(edits: list[Edit], draw: Callable[[int], History], most: int, first: int) -> tuple[int | None, str]:
     """How many histories it takes to catch a mutant, and which invariant did."""
-    with mutated(name):
+    with mutated(edits):
         for number in range(most):
             if number % 300 == 0:
                 gc.collect()
@@ -336,7 +337,7 @@ def hunt(name: str, most: int, first: int) -> tuple[int | None, str]:
     return None, "not caught"
 
 
-def main() -> int:
+def main(mutants: dict[str, list[Edit]], draw: Callable[[int], History]) -> int:
     parser = argparse.ArgumentParser(prog="simulation.mutants", description=__doc__)
     parser.add_argument("name", nargs="?", default="", help="part of the names of the mutants to hunt")
     parser.add_argument("--most", type=int, default=100_000, help="histories for each at most (default: %(default)s)")
@@ -346,10 +347,10 @@ def main() -> int:
     gc.freeze()
     gc.disable()
     took: list[int] = []
-    names = [name for name in MUTANTS if arguments.name in name]
+    names = [name for name in mutants if arguments.name in name]
     say("| mutant | histories until caught | by |\n| --- | ---: | --- |")
     for name in names:
-        number, why = hunt(name, arguments.most, arguments.seed)
+        number, why = hunt(mutants[name], draw, arguments.most, arguments.seed)
         took += [number] if number else []
         say(f"| {name} | {number or f'more than {arguments.most:,}'} | {why.partition(' (')[0][:90]} |")
     say(f"\n{len(took)} of {len(names)} caught, median {statistics.median(took) if took else 0:g}")
@@ -357,4 +358,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(MUTANTS, draw))

@@ -95,7 +95,7 @@ def told(history: History) -> str:
             *(f"  {line}" for line in outcome.trace or []),
             "broken:",
             *(f"  {violation}" for violation in outcome.violations),
-            "to keep it, add this line to tests/simulation/kept.jsonl, and say what was broken:",
+            "to keep it, add this line to the kept.jsonl beside its draw.py, and say what was broken:",
             history.to_json(),
         ]
     )

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -29,12 +31,16 @@ def test_what_failed_once_never_fails_again():
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_new_histories_hold(capsys):
-    """Another first seed each time; a failure prints the seed that plays it again, and the line that keeps it."""
+@pytest.mark.parametrize(("module", "seconds"), [("simulation", 60), ("simulation.sleeping", 10)])
+def test_new_histories_hold(capsys, module, seconds):
+    """Another first seed each time; a failure prints the seed that plays it again, and the line that keeps it.
+
+    Those that failed once are played before the new ones.
+    """
     seed = secrets.randbelow(10**12)
     with capsys.disabled():
-        sys.stdout.write(f"\nsimulated histories from seed {seed}\n")
-    run = simulate("--seed", str(seed), "--seconds", "60", timeout=600)
+        sys.stdout.write(f"\nhistories of {module} from seed {seed}\n")
+    run = simulate("--seed", str(seed), "--seconds", str(seconds), timeout=600, module=module)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 violations" in run.stdout
 
@@ -49,10 +55,23 @@ def test_a_seed_decides_everything():
     assert simulate("--show", "4712").stdout != first
 
 
-def test_every_mutant_fits_the_code_and_a_gross_one_is_caught():
-    """`python -m simulation.mutants` hunts all of them, which takes an hour."""
-    fitted = simulate("--most", "0", module="simulation.mutants")
+def test_a_seed_decides_everything_of_flow_runs_that_sleep():
+    run = simulate("--twice", "--histories", "30", "--seed", "4711", module="simulation.sleeping")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "30 histories twice, 0 differ" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "gross"),
+    [
+        ("simulation.mutants", "no search after a lost reply"),
+        ("simulation.sleeping.mutants", "a suspension has no record"),
+    ],
+)
+def test_every_mutant_fits_the_code_and_a_gross_one_is_caught(module, gross):
+    """Without arguments both hunt all of their mutants, which takes hours."""
+    fitted = simulate("--most", "0", module=module)
     assert not fitted.stderr
     assert f"0 of {len(fitted.stdout.splitlines()) - 4} caught" in fitted.stdout
-    hunted = simulate("no search after a lost reply", "--most", "50", module="simulation.mutants")
+    hunted = simulate(gross, "--most", "50", module=module)
     assert hunted.returncode == 0, hunted.stdout + hunted.stderr

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
@@ -35,7 +35,7 @@ from prefect_media.runtime import clock, per_loop
 from prefect_media.storage import store as storage
 from prefect_media.waiting import durations as experience
 
-from .history import IMAGES, VIDEOS, Action, Fault, History
+from .history import IMAGES, THIRD_VIDEO, VIDEOS, Action, Fault, History
 from .loop import PROCESS, Clocks, Machine, Process, VirtualLoop
 from .provider import RUN, Provider, Unit
 from .store import NOBODY, Place, Store, run_transfer
@@ -52,7 +52,10 @@ MOST_STEPS = 60_000
 """Callbacks of one history; more means that something turns in circles."""
 
 REQUESTS: dict[str, VideoRequest | ImageRequest] = {
-    **{name: VideoRequest(prompt=f"the {name}", model="sora-2", seconds=4, size="1280x720") for name in VIDEOS},
+    **{
+        name: VideoRequest(prompt=f"the {name}", model="sora-2", seconds=4, size="1280x720")
+        for name in (*VIDEOS, THIRD_VIDEO)
+    },
     **{
         name: ImageRequest(prompt=f"the {name}", model="gpt-image-2", size="1024x1024", quality="low")
         for name in IMAGES
@@ -99,7 +102,13 @@ class Outcome:
 
 
 class World:
-    """One history under way."""
+    """One history under way.
+
+    Attributes:
+        patches: What is replaced while it happens: a module, a name in it, and the value.
+    """
+
+    patches: ClassVar[list[tuple[Any, str, Any]]] = []
 
     def __init__(self, history: History, *, trace: bool = False) -> None:
         self.history = history
@@ -318,11 +327,7 @@ class World:
                 self.loop.call_at(action.at, self._start, action, context=NOBODY)
             for fault in self.history.faults:
                 self._plan(fault)
-            self._let_run("while things break", LONGEST)
-            if not self.watcher.violations:
-                self.calm = True
-                self._restart_all(("batch",))
-                self._restart_all(("video", "split", "image"))
+            self._pass()
             if not self.watcher.violations:
                 self.watcher.finish()
             self.over = True
@@ -339,6 +344,14 @@ class World:
             self.trace,
             ends,
         )
+
+    def _pass(self) -> None:
+        """Everything that happens: first while things break, then once nothing does any more."""
+        self._let_run("while things break", LONGEST)
+        if not self.watcher.violations:
+            self.calm = True
+            self._restart_all(("batch",))
+            self._restart_all(("video", "split", "image"))
 
     def _plan(self, fault: Fault) -> None:
         group, _, whom = fault.where.partition(".")
@@ -395,9 +408,14 @@ class World:
                         continue
 
 
+WORLDS: dict[str, type[World]] = {}
+"""Kinds of action that need a world with more in it."""
+
+
 def play(history: History, *, trace: bool = False) -> Outcome:
     """Let a history happen."""
-    return World(history, trace=trace).run()
+    kind = next((WORLDS[action.kind] for action in history.actions if action.kind in WORLDS), World)
+    return kind(history, trace=trace).run()
 
 
 def _done(future: asyncio.Future[Any], result: Any) -> None:
@@ -449,7 +467,7 @@ class _ByProcess:
         return iter(())
 
 
-class _Own(MutableMapping[Any, Any]):
+class Own(MutableMapping[Any, Any]):
     """In place of a dict or a set at the top of a module: each simulated process has its own."""
 
     def _mine(self) -> dict[Any, Any]:
@@ -479,10 +497,10 @@ class _Own(MutableMapping[Any, Any]):
 
 
 _ALL_TASKS: Any = getattr(asyncio.tasks, "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks")
-_PATCHES: list[tuple[Any, str, Any]] = [
+World.patches = [
     (per_loop, "_by_loop", _ByProcess()),
-    (experience, "_of", _Own()),
-    (experience, "_recalled", _Own()),
+    (experience, "_of", Own()),
+    (experience, "_recalled", Own()),
     (storage, "run_transfer", run_transfer),
     (wire, "wire_client", lambda connection: Client()),
     (images, "wire_client", lambda connection: Client()),
@@ -495,13 +513,13 @@ try:
 except ImportError:
     pass
 else:
-    _PATCHES.append((server_time, "_readings", _Own()))
+    World.patches.append((server_time, "_readings", Own()))
 
 
 @contextmanager
 def _living_in(world: World):
     """Replace everything that is outside of our code by the world."""
-    before = [(place, name, getattr(place, name)) for place, name, _ in _PATCHES]
+    before = [(place, name, getattr(place, name)) for place, name, _ in world.patches]
     source = clock.source
     known = dialects.dialects()
     if "simulated-billed" not in known:
@@ -510,7 +528,7 @@ def _living_in(world: World):
     collecting = gc.isenabled()
     gc.disable()  # what died must not be collected, and so end, in the middle of a history
     try:
-        for place, name, value in _PATCHES:
+        for place, name, value in world.patches:
             setattr(place, name, value)
         clock.source = world.clocks
         yield

@@ -132,6 +132,10 @@ class SleepWatcher(Watcher):
         elif not self._is_explained(run, errors[-1]):
             self.violated(7, f"{run.name} failed with {type(errors[-1]).__name__}: {errors[-1]}")
 
+    def _may_be_bought_again(self, other: Unit, unit: Unit) -> bool:
+        """A job in doubt that somebody deleted is on no list any more."""
+        return other.excused == DELETED or super()._may_be_bought_again(other, unit)
+
     def _is_known(self, unit: Unit, kept: set[str]) -> bool:
         """Of a flow run that was cancelled or deleted nobody asks any more; its purchase is in doubt on record."""
         assert unit.run

@@ -53,7 +53,8 @@ async def asubmit_video(
         retry_failed: Buy again what failed before in this scope.
 
     Returns:
-        A small value that holds no secret; any process can go on with it.
+        A small value that holds no secret; any process can go on with it. Of a job that failed before in this scope
+        it is the same, and whoever waits for it gets the error.
     """
     request = check_kind(request, VideoRequest, RemixRequest, VideoEditRequest, VideoExtendRequest, hint=MANY)
     connection, storage = await connection_to(credentials), await storage_for(store)

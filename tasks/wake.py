@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
@@ -100,11 +101,20 @@ async def make_round(storage: Storage, *, every: float = 60.0, hint: str | None 
         for record in asleep:
             if not (reason := _reason(record, finished, formless)):
                 done.waiting += 1
-            elif await resume(client, record, runs[record.flow_run_id]):
+            elif await _resumed(client, record, runs[record.flow_run_id]):
                 done.woken.append(record.flow_run_id)
                 await remove(storage, record)
                 await _report(record, reason)
     return done
+
+
+async def _resumed(client: PrefectClient, record: WaitingRecord, run: FlowRun) -> bool:
+    """Whether a flow run was resumed by us; one that can't be now waits for the next round, and holds up nobody."""
+    try:
+        return await resume(client, record, run)
+    except httpx.HTTPError as error:
+        run_logger().warning("Flow run %s can't be resumed now: %s", record.flow_run_id, error)
+        return False
 
 
 async def _flow_runs(client: PrefectClient, ids: list[str]) -> dict[str, FlowRun]:

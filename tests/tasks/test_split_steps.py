@@ -100,6 +100,7 @@ async def test_a_failure_is_put_on_record_and_told_by_every_step(media_simulator
     assert video_is_finished.fn(credentials, job, store=place)
     with pytest.raises(error):
         await agenerate_video.fn(credentials, asked, store=place, **HERE)
+    assert await asubmit_video.fn(credentials, asked, store=place, **HERE) == job, "a flow that starts again goes on"
     again = await asubmit_video.fn(credentials, asked, store=place, retry_failed=True, **HERE)
     assert again.id != job.id
     assert len(media_simulator.jobs) == 2

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+import httpx
 import pytest
 from deployed import Deployed
 from prefect import flow, get_client, task
@@ -141,6 +142,43 @@ async def test_jobs_that_failed_or_are_gone_wake_and_are_told(sleeper, folder):
     assert (await run.round()).woken
     await run.execute()
     assert run.result == ([], ["JobFailed"])
+
+
+async def test_a_job_that_failed_before_another_sleep_does_not_end_the_flow(sleeper, folder):
+    run = Deployed(film, folder, store=folder, prompts=["explode", "a"])
+    await records.beat(run.storage, 60)
+    assert (await run.execute()).name == "Suspended"
+    failed, other = sleeper.jobs
+    failed.latency = 0
+    async with get_client() as client:
+        await client.resume_flow_run(run.id)  # somebody clicked
+    assert (await run.execute()).name == "Suspended"  # and the failure is on record
+    other.latency = 0
+    assert (await run.round()).woken
+    assert (await run.execute()).is_completed()
+    uris, errors = run.result
+    assert (len(uris), errors) == (1, ["JobFailed"])
+    assert len(sleeper.jobs) == 2
+
+
+async def test_a_flow_run_that_cannot_be_resumed_does_not_hold_up_the_others(sleeper, folder, monkeypatch):
+    runs = [Deployed(film, folder, store=folder, prompts=[prompt]) for prompt in ("a", "b")]
+    await records.beat(runs[0].storage, 60)
+    for run in runs:
+        assert (await run.execute()).name == "Suspended"
+    for job in sleeper.jobs:
+        job.latency = 0
+    true, refused = wake.resume, []
+
+    async def resume(client, record, run):
+        if not refused:
+            refused.append(record.flow_run_id)
+            raise httpx.ReadTimeout("Prefect's server does not answer")
+        return await true(client, record, run)
+
+    monkeypatch.setattr(wake, "resume", resume)
+    assert len((await runs[0].round()).woken) == 1
+    assert (await runs[0].round()).woken == refused, "and its record was kept for the next round"
 
 
 @flow

@@ -32,8 +32,8 @@ from .videos import cancel_purchase, collect_video, end_job, order_video, record
 async def submit(
     connection: Connection, request: VideoRequest | VideoVariation, storage: Storage, options: PurchaseOptions
 ) -> VideoJob:
-    """The one job of a request in its scope, bought now or before."""
-    _, job = await order_video(connection, request, Ledger(storage), options)
+    """The one job of a request in its scope, bought now or before; also one that failed, as its waiter will hear."""
+    _, job = await order_video(connection, request, Ledger(storage), options, failed_too=True)
     assert job is not None
     return job
 

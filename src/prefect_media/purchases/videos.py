@@ -90,9 +90,22 @@ async def _collect(
 
 
 async def order_video(
-    connection: Connection, request: VideoRequest | VideoVariation, ledger: Ledger, options: PurchaseOptions
+    connection: Connection,
+    request: VideoRequest | VideoVariation,
+    ledger: Ledger,
+    options: PurchaseOptions,
+    *,
+    failed_too: bool = False,
 ) -> tuple[Claim, VideoJob | None]:
-    """Make sure that exactly one job for this request exists, and return it with its purchase."""
+    """Make sure that exactly one job for this request exists, and return it with its purchase.
+
+    Args:
+        connection: The server.
+        request: What to make.
+        ledger: Where purchases are on record.
+        options: How to buy.
+        failed_too: Whether a job that failed before is returned, too; otherwise its error is raised.
+    """
     request, model = await _look_up(connection, request, options)
     material = await material_of(connection, request, ledger.storage, options.scope)
     if material.gone:
@@ -106,6 +119,8 @@ async def order_video(
 
     async def claim_or_buy() -> tuple[Claim, VideoJob | None]:
         claim = await ledger.claim(order, retry_failed=options.retry_failed)
+        if failed_too and claim.record.state == "failed" and claim.record.job:
+            return claim, claim.record.job
         claim = await settle_claim(ledger, claim, options, steps)
         if not claim.ours:
             return claim, claim.record.job

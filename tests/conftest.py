@@ -31,6 +31,12 @@ def pytest_unconfigure():
     shutil.rmtree(HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Three workers for two cores: half of the time a test waits for servers and processes of its own."""
+    return (os.cpu_count() or 1) * 3 // 2 or 1
+
+
 MEASURED = {"catalog", "ledger", "media", "nouns", "providers", "purchases", "runtime", "storage", "waiting"}
 """Rooms whose tests measure the coverage of the core: measuring takes up to 80 % more time, so the others do not."""
 

@@ -51,7 +51,7 @@ class Simulator:
         api_servers: How many processes answer; with more than one vLLM-Omni refuses all that has to do with videos.
         profile: Which server to imitate: a name of `simulator.profiles.PROFILES`, which are those of the dialects.
         version: An older version of it, where that differs: "00ae37c" of SGLang, "1.106.2" of LiteLLM.
-        webhook_url: Where an event is posted when something has ended: a batch at "openai"; at "openrouter" a video
+        webhook_url: Where an event is posted when something has ended: a batch at OpenAI; at OpenRouter a video
             whose request has no `callback_url` of its own. It may be set later, too.
         webhook_secret: What such events are signed with; without it none are posted.
     """

@@ -65,8 +65,9 @@ async def test_cancelling_is_put_on_record(media_simulator, tmp_path):
         assert server.jobs[0].deleted
         with pytest.raises(JobFailed, match="was cancelled"):
             await run.afetch_result()
+        again = await block.atrigger()
         with pytest.raises(JobFailed, match="was cancelled"):
-            await block.atrigger()
+            await again.afetch_result()
         assert len(server.jobs) == 1
     [record] = [record async for record in Ledger(block.store.storage()).purchases()]
     assert (record.state, record.failure.details["code"]) == ("failed", "cancelled")

@@ -586,7 +586,7 @@ async def test_a_store_that_fails_one_upload_in_five(s3_shop, configure):
         return chosen
 
     shop.buckets.fault = fault
-    assert sha256s(await shop.buy_many(40, tries=5)) == {SHA256}
+    assert sha256s(await shop.buy_many(40, tries=12)) == {SHA256}
     shop.buckets.fault = lambda asked: None
     assert len(struck) == len(faults)
     await shop.check(40)

@@ -38,8 +38,8 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             wake,
             "make_round",
-            "elif await resume(client, record, runs[record.flow_run_id]):",
-            "elif not await remove(storage, record) and await resume(client, record, runs[record.flow_run_id]):",
+            "elif await _resumed(client, record, runs[record.flow_run_id]):",
+            "elif not await remove(storage, record) and await _resumed(client, record, runs[record.flow_run_id]):",
         )
     ],
     "a waker resumes whatever sleeps": [

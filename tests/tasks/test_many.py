@@ -398,10 +398,11 @@ def test_cancelled_it_leaves_the_jobs_on_record_and_the_next_run_resumes_them(me
         running = asyncio.create_task(flow(body)())
         await until(lambda: len(media_simulator.jobs) == 4)
         await asyncio.sleep(0.2)  # until they are on record
+        assert await _left() != []
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        return [task for task in asyncio.all_tasks() if "_Gathering" in repr(task)]
+        return await _left()
 
     assert asyncio.run(cancelled()) == []
     for job in media_simulator.jobs:
@@ -433,7 +434,8 @@ def test_left_early_it_cancels_the_rest(media_simulator, tmp_path):
 
 
 async def _left():
-    return [task for task in asyncio.all_tasks() if "_Gathering" in repr(task)]
+    """What `gather` has under way on this loop."""
+    return [task for task in asyncio.all_tasks() if "Gathering." in repr(task)]
 
 
 # The sync twin.

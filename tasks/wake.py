@@ -101,14 +101,14 @@ async def make_round(storage: Storage, *, every: float = 60.0, hint: str | None 
         for record in asleep:
             if not (reason := _reason(record, finished, formless)):
                 done.waiting += 1
-            elif await _resumed(client, record, runs[record.flow_run_id]):
+            elif await _try_to_resume(client, record, runs[record.flow_run_id]):
                 done.woken.append(record.flow_run_id)
                 await remove(storage, record)
                 await _report(record, reason)
     return done
 
 
-async def _resumed(client: PrefectClient, record: WaitingRecord, run: FlowRun) -> bool:
+async def _try_to_resume(client: PrefectClient, record: WaitingRecord, run: FlowRun) -> bool:
     """Whether a flow run was resumed by us; one that can't be now waits for the next round, and holds up nobody."""
     try:
         return await resume(client, record, run)

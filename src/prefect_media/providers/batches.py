@@ -250,9 +250,9 @@ def _refusal(
     if error := fields_of(row.get("error")):
         code = str(error["code"]) if error.get("code") else None
         kind = JobExpired if code == "batch_expired" else JobFailed
-        said = sentence(str(error.get("message") or code or "no explanation"), LONGEST)
-        message = f"batch {batch_id} did not make it; {FREE}{quote_provider(said)}"
-        return kind(message, job_id=batch_id, code=code, provider_message=said)
+        explanation = sentence(str(error.get("message") or code or ""), LONGEST) or None
+        message = f"batch {batch_id} did not make it; {FREE}{quote_provider(explanation)}"
+        return kind(message, job_id=batch_id, code=code, provider_message=explanation)
     status = response.get("status_code")
     if status == 200:
         return None

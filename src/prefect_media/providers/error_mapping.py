@@ -126,15 +126,15 @@ def _fields_of(body: object, response: httpx2.Response) -> Mapping[str, Any]:
 def _error_of(response: httpx2.Response, fields: Mapping[str, Any], paid: bool) -> MediaError:
     status, headers, host = response.status_code, response.headers, _place(response.request)
     code = string_of(fields.get("code")) or string_of(fields.get("type"))
-    said = string_of(fields.get("message"))
+    explanation = string_of(fields.get("message"))
     request_id = request_id_of(headers)
     about: dict[str, Any] = {"status_code": status, "code": code, "request_id": request_id}
-    if said:
-        about["provider_message"] = sentence(said, LONGEST)
+    if explanation:
+        about["provider_message"] = sentence(explanation, LONGEST)
     reference = f" (HTTP {status}, request id {request_id})" if request_id else f" (HTTP {status})"
-    words = quote_provider(said)
+    words = quote_provider(explanation)
 
-    if (moderation := moderation_details(fields, said or "", code)) is not None:
+    if (moderation := moderation_details(fields, explanation or "", code)) is not None:
         message = f"{host} rejected the content{reference}; change the prompt{words}"
         return ContentRejected(message, **about, **moderation)
     if status in (401, 403):

@@ -38,8 +38,8 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             wake,
             "make_round",
-            "elif await _resumed(client, record, runs[record.flow_run_id]):",
-            "elif not await remove(storage, record) and await _resumed(client, record, runs[record.flow_run_id]):",
+            "elif await _try_to_resume(",
+            "elif not await remove(storage, record) and await _try_to_resume(",
         )
     ],
     "a waker resumes whatever sleeps": [

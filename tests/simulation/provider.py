@@ -268,7 +268,7 @@ class Provider:
             body["metadata"]["prefect-media"],
             body["input_file_id"],
             now,
-            now + took,
+            1e12 if fate == "stuck" else now + took,
             fate or "completed",
             run=run,
         )

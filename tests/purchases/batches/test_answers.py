@@ -80,3 +80,17 @@ async def test_a_line_that_can_not_be_read_is_that_lines_failure(simulator, tmp_
     assert a.asset
     assert isinstance(b.error, JobFailed)
     assert "retry_failed=True" in str(b.error)
+
+
+@pytest.mark.parametrize("reason", [b'{"code": null, "message": null}', b'{"code": null, "message": ""}'])
+async def test_a_line_that_failed_for_no_reason_quotes_none(simulator, tmp_path, reason):
+    credentials, place = simulator.credentials, str(tmp_path)
+    simulator.latency = 0
+    batch = await asubmit_image_batch.fn(credentials, boats("a"), store=place, **HERE)
+    simulator.batches[0].stops_after = 0  # at its window's end nothing was made
+    assert await aimage_batch_is_finished.fn(credentials, batch, store=place)
+    file = simulator._state.uploads[simulator.batches[0].errors]
+    file["content"] = re.sub(rb'\{"code": "batch_expired".*?\}', reason, file["content"])
+    (a,) = await afetch_image_batch.fn(credentials, batch, store=place)
+    assert isinstance(a.error, JobFailed) and a.error.provider_message is None
+    assert "provider says" not in str(a.error) and "None" not in str(a.error)

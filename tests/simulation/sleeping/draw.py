@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -34,20 +35,27 @@ def draw(seed: int, *, skew: float = 300.0) -> History:
 
 def _plotted(dice: Random, seed: int) -> History:
     """One flow run, one waker, and what strikes right before the flow run sleeps, or right before it is awake."""
-    actions = [
-        Action("w0", "w0", 20 * dice.random(), "waker", ()),
-        Action("f0", "f0", 1.0, "flow", VIDEOS[: dice.choice((1, 2))], timeout=dice.choice((120.0, 300.0))),
-    ]
-    took = dice.choice((150.0, 1500.0))
-    match dice.randrange(4):
+    waker = Action("w0", "w0", 20 * dice.random(), "waker", ())
+    flow = Action("f0", "f0", 1.0, "flow", VIDEOS[: dice.choice((1, 2))], timeout=dice.choice((120.0, 300.0)))
+    asks = replace(flow, what=VIDEOS[:1], how=("approve",))
+    traits, others = {"took": dice.choice((150.0, 1500.0))}, []
+    match dice.randrange(6):
         case 0 | 1:  # resumed by hand, it dies before it has removed the record of its sleep, and sleeps for longer
-            actions.append(Action("i0", "i0", round(30 + 60 * dice.random(), 2), "nudge", ("f0",)))
-            fault, took = Fault("kill.f0r", 2 + dice.randrange(24)), 1500.0
+            others, traits = [Action("i0", "i0", round(30 + 60 * dice.random(), 2), "nudge", ("f0",))], {"took": 1500.0}
+            faults = [Fault("kill.f0r", 2 + dice.randrange(24))]
         case 2:  # a round of the waker comes between the record and the suspension
-            fault = Fault("f0.suspend", 1, "slow, late", 10 + 80 * dice.random())
-        case _:  # the waker can't resume it
-            fault = Fault("w0.resume", 1, dice.choice(("lost before, for good", "lost before, for good", "500 after")))
-    return History(seed, {"took": took}, tuple(actions), (fault,))
+            faults = [Fault("f0.suspend", 1, "slow, late", 10 + 80 * dice.random())]
+        case 3:  # the waker can't resume it
+            what = dice.choice(("lost before, for good", "lost before, for good", "500 after"))
+            faults = [Fault("w0.resume", 1, what)]
+        case 4:  # it sleeps for an answer, and dies before the question can be seen
+            flow, traits = replace(asks, timeout=3600.0), {"took": 10.0}
+            faults = [Fault("f0.form", 1, "lost before, for good"), *_nobody_says_how_it_ends("f0")]
+        case _:  # somebody answers at the last moment, and it is awake only after its deadline
+            flow, traits = asks, {"took": 10.0, "worker_takes": 60.0}
+            at = round(flow.timeout + 60 + 40 * dice.random(), 2)
+            others, faults = [Action("i0", "i0", at, "answer", ("f0",))], []
+    return History(seed, traits, (waker, flow, *others), tuple(faults))
 
 
 def _world(dice: Random, skew: float) -> dict[str, Any]:
@@ -168,8 +176,13 @@ def _breaks(dice: Random, actions: list[Action]) -> list[Fault]:
 def _suspended_without_knowing(dice: Random, flow: str) -> list[Fault]:
     """The answer to the suspension, or to its form, is lost, and so is everything that is said after that."""
     first = Fault(f"{flow}.{dice.choice(('suspend', 'suspend', 'form'))}", 1, dice.choice(LOST[3:]))
+    return [first, *_nobody_says_how_it_ends(flow)]
+
+
+def _nobody_says_how_it_ends(flow: str) -> list[Fault]:
+    """Neither the process of a flow run nor its worker gets a word through to Prefect."""
     reports = [Fault(f"report.{flow.rstrip('r')}", number) for number in (1, 2)]
-    return [first, Fault(f"{flow}.end", 1, "lost before, for good"), *reports]
+    return [Fault(f"{flow}.end", 1, "lost before, for good"), *reports]
 
 
 def _of_prefect(dice: Random, flow: str, waker: str, seconds: float) -> Fault:

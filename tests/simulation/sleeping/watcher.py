@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 import orjson
 from prefect.client.schemas.objects import State
+from prefect_media.tasks.wake import FORM_GRACE
 
 from prefect_media.errors import JobTimedOut, MediaError, ReviewTimedOut, SubmissionInDoubt
 from prefect_media.ledger.reviews import Review
@@ -224,6 +225,8 @@ class SleepWatcher(Watcher):
                 due = self._deadline(record) - min(machine.offset for machine in self.world.machines)
                 if record.reason == "jobs":
                     due = min(due, self._over_since(record))
+                elif f"suspended-{key}-schema" not in run.inputs:
+                    due = min(due, self.suspended_at[key] + FORM_GRACE.total_seconds())
                 since = max(due, self.world.broke_at, self.suspended_at[key])
                 if now > since + IN_TIME + self._walk() + self._longest_fault:
                     self.violated(9, f"{run.name} sleeps on in {key} {now - since:.0f} s after it was to be woken")

@@ -7,6 +7,7 @@ from prefect_media.blocks.choices import SavedStore
 from prefect_media.blocks.credentials import AzureOpenAICredentials, OpenAICredentials
 from prefect_media.blocks.unknown_fields import warn_of_unknown_fields
 from prefect_media.tasks import context  # the module: whichever of the two packages is imported first, imports both
+from prefect_media.tasks.reporting import show_steps
 from pydantic import Field, HttpUrl, model_validator
 
 from prefect_media.assets import Asset
@@ -145,5 +146,8 @@ class VideoJobBlock(JobBlock[Asset]):
             raise InvalidRequest(
                 'scope="run" means the flow run, and there is none; give the block another scope, such as "forever"'
             )
-        options = await context.purchase_options(scope=scope, timeout=self.timeout_seconds, budget=self.budget)
-        return self.credentials.connection(), await context.storage_for(self.store), options
+        storage = await context.storage_for(self.store)
+        options = await context.purchase_options(
+            scope=scope, timeout=self.timeout_seconds, budget=self.budget, on_step=show_steps(storage, self.request)
+        )
+        return self.credentials.connection(), storage, options

@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
 from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
-from prefect_media.tasks.context import connection_to, run_logger
+from prefect_media.tasks.context import connection_to
+from prefect_media.tasks.current_run import run_logger
 from prefect_media.tasks.run_log import log_prompt
 from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema

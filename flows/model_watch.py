@@ -5,7 +5,8 @@ from datetime import date
 from prefect import flow
 from prefect_media.blocks.choices import AnyCredentials, AnyStore
 from prefect_media.tasks import ashow_table
-from prefect_media.tasks.context import connection_to, run_logger, storage_for
+from prefect_media.tasks.context import connection_to, storage_for
+from prefect_media.tasks.current_run import run_logger
 from prefect_media.tasks.event_payloads import ModelEnding
 from prefect_media.tasks.events import send_event
 

@@ -6,7 +6,8 @@ it a work pool or queue whose slots the flows that it wakes can't fill, or run `
 
 from prefect import flow
 from prefect_media.blocks.choices import AnyStore
-from prefect_media.tasks.context import run_logger, storage_for
+from prefect_media.tasks.context import storage_for
+from prefect_media.tasks.current_run import run_logger
 from prefect_media.tasks.wake import make_round
 
 

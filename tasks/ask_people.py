@@ -18,7 +18,8 @@ from prefect_media.storage.store import Storage
 from prefect_media.user_input import brief_repr
 from prefect_media.waiting.records import WaitingRecord, remove_used
 
-from .context import Store, root_flow_run_id, run_logger, seconds_of, storage_for
+from .context import Store, root_flow_run_id, seconds_of, storage_for
+from .current_run import run_logger
 from .review_form import Form, describe
 from .suspension import (
     api_url,

@@ -19,7 +19,8 @@ from prefect_media.purchases.videos import cancel_purchase
 from prefect_media.runtime.read_ahead import read_ahead
 from prefect_media.runtime.sync import run_sync
 
-from .context import Credentials, Store, connection_to, run_logger, storage_for
+from .context import Credentials, Store, connection_to, storage_for
+from .current_run import run_logger
 
 
 def cancel_remote_jobs(

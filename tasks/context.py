@@ -1,18 +1,15 @@
-"""From what a user passes to a task to what a purchase needs: blocks by name, the store, the scope, the logger."""
+"""From what a user passes to a task to what a purchase needs: blocks by name, the store, the scope."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from prefect.blocks.core import Block
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_logger, get_run_logger
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect_media.blocks.credentials import AzureOpenAICredentials, OpenAICredentials
@@ -31,6 +28,7 @@ from prefect_media.storage.address import is_address
 from prefect_media.storage.store import Storage, storage_at
 from prefect_media.user_input import brief_repr, fault_of
 
+from .current_run import run_logger
 from .per_run import once_per_run
 
 M = TypeVar("M", bound=BaseModel)
@@ -231,19 +229,6 @@ def _flow_name() -> str | None:
     """The name of the flow around this task, where it is known without asking the API for it."""
     context = FlowRunContext.get()
     return context.flow.name if context and context.flow else None
-
-
-def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """The logger of the current run, or the package's own outside of runs."""
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return get_logger("prefect_media")
-
-
-def in_run() -> bool:
-    """Whether a flow or a task is running here, so that artifacts have somewhere to go."""
-    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def _scope(scope: str, run_id: str | None) -> str:

@@ -15,7 +15,7 @@ from prefect_media.errors import BudgetExceeded
 from prefect_media.manifest import Manifest
 from prefect_media.steps import OnStep, Step
 
-from .context import in_run, run_logger
+from .current_run import in_run, run_logger
 from .event_payloads import (
     PAYLOADS,
     PREFIX,

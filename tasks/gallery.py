@@ -16,7 +16,8 @@ from prefect_media.errors import InvalidRequest
 from prefect_media.runtime.sync import run_sync
 from prefect_media.settings import settings
 
-from .context import a_kind, in_run, run_logger
+from .context import a_kind
+from .current_run import in_run, run_logger
 from .gallery_page import LINKS, ON_A_PAGE, page, summary
 from .generation import Generation
 from .markup import markdown

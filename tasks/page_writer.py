@@ -33,7 +33,7 @@ from prefect_media.settings import settings
 from prefect_media.steps import OnStep, Step
 
 from .cards import Picture, picture_of
-from .context import run_logger
+from .current_run import run_logger
 from .gallery_page import LINKS, ON_A_PAGE, fit_cards
 from .live_page import LivePage
 from .shots import Origin, Shot, remember, shown_prompt

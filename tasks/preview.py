@@ -19,7 +19,7 @@ from prefect_media.purchase_options import OnPartial
 from prefect_media.requests import ImageOptions
 from prefect_media.runtime.hashing import sha256_of
 
-from .context import in_run, run_logger
+from .current_run import in_run, run_logger
 
 
 class Preview:

@@ -17,7 +17,8 @@ from prefect_media.runtime.hashing import sha256_of
 from prefect_media.storage.attributes import Attributes, check
 from prefect_media.storage.store import Storage, storage_of
 
-from .context import Store, a_kind, root_flow_run_id, run_logger, storage_for
+from .context import Store, a_kind, root_flow_run_id, storage_for
+from .current_run import run_logger
 from .events import send_published
 from .page_writer import publish_on_page
 from .retried import RETRIED, sync_twin

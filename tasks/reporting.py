@@ -6,7 +6,7 @@ from prefect_media.requests import MediaRequest
 from prefect_media.steps import OnStep, Step
 from prefect_media.storage.store import Storage
 
-from .context import run_logger
+from .current_run import run_logger
 from .events import purchase_events
 from .jobs_left import note_jobs_left
 from .page_writer import show_on_page

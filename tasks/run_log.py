@@ -9,7 +9,7 @@ from prefect_media.runtime.hashing import sha256_of
 from prefect_media.settings import settings
 from prefect_media.steps import OnStep, Step
 
-from .context import run_logger
+from .current_run import run_logger
 from .markup import plain
 
 MILESTONES = (75, 50, 25)

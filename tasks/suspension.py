@@ -24,7 +24,7 @@ from prefect_media.runtime import clock
 from prefect_media.storage.store import Storage
 from prefect_media.waiting.records import WaitingRecord, remove, waker_is_alive, write
 
-from .context import run_logger
+from .current_run import run_logger
 from .waiting_events import send_waiting
 
 GRACE = timedelta(days=1)

@@ -9,7 +9,7 @@ from prefect.artifacts import acreate_table_artifact
 
 from prefect_media.runtime.sync import run_sync
 
-from .context import in_run, run_logger
+from .current_run import in_run, run_logger
 from .markup import cell, markdown
 
 

@@ -33,7 +33,8 @@ from prefect_media.storage.store import Storage
 from prefect_media.user_input import brief_repr
 from prefect_media.waiting.records import AwaitedJob, WaitingRecord, remove_used
 
-from .context import Credentials, Store, a_kind, connection_to, purchase_options, run_logger, seconds_of, storage_for
+from .context import Credentials, Store, a_kind, connection_to, purchase_options, seconds_of, storage_for
+from .current_run import run_logger
 from .job_credentials import credentials_of, saved_name
 from .reporting import show_steps
 from .suspension import (

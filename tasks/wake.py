@@ -33,7 +33,8 @@ from prefect_media.storage.store import Storage
 from prefect_media.waiting.records import AwaitedJob, WaitingRecord, beat, read_all, remove
 from prefect_media.waiting.server_look import Stall, look_at_server, server_of
 
-from .context import connection_to, run_logger
+from .context import connection_to
+from .current_run import run_logger
 from .event_payloads import PREFIX, Woken
 from .events import MOST_ASSETS, purchase_events
 from .suspension import GRACE, url_without_login

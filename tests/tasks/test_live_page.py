@@ -16,6 +16,7 @@ from outage import Door
 from prefect import flow, tags
 from prefect.artifacts import Artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_media.blocks import MediaStore, VideoJobBlock
 from prefect_media.tasks import agather, agenerate_images, agenerate_video, page_writer, posters, run_names
 from prefect_media.tasks.live_page import LivePage, bar, duration
 from prefect_media.tasks.run_names import name_of_run
@@ -133,6 +134,23 @@ async def test_a_flow_run_leaves_its_page_without_being_asked(prefect, tmp_path,
     await _written("media-boats-without-asking-progress", "100")
     assert "Ordered video 'boat 1' (boats-1, 64x64, 4 s) as video_" in caplog.text
     assert "Made video 'boat 1'" in caplog.text and "Failed video 'explode'" in caplog.text
+
+
+async def test_a_video_of_a_block_is_on_the_page_too(prefect, tmp_path, caplog):
+    with Simulator(latency=0.3) as simulator:
+        request = VideoRequest(prompt="boat of a block", model="boats-1", seconds=4, size="64x64")
+        block = VideoJobBlock(
+            credentials=simulator.credentials, request=request, store=MediaStore(url=str(tmp_path)), scope="run"
+        )
+
+        @flow(name="a block at work")
+        async def make():
+            return await (await block.atrigger()).afetch_result()
+
+        await make()
+    page = await _written("media-a-block-at-work", "**1 made")
+    assert "boat of a block" in page.data and page.data.count("data:image/jpeg") == 1
+    assert "Made video 'boat of a block'" in caplog.text
 
 
 async def _until(condition, within=60.0):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -246,3 +248,15 @@ def test_the_commands_save_free_and_remove(prefect_server, api):
     wrong = run_command(prefect_server, "recover", "--stuck", "soon")
     assert wrong.returncode == 1
     assert "--stuck soon is not a time; allowed are a number and s, m or h" in wrong.stderr
+
+
+def test_recover_goes_on_while_prefects_server_is_away():
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    command = [sys.executable, "-m", "prefect_media", "recover", "--every", "1"]
+    env = {**os.environ, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        complaints = [process.stderr.readline() for _ in range(2)]
+        process.terminate()
+        assert process.wait(30) == 0
+    assert all("This round failed" in each and "could not be reached" in each for each in complaints), complaints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
@@ -12,11 +13,13 @@ from typing import Annotated
 import typer
 
 from prefect_media.tasks.recovery import HEARTBEAT_WINDOW, MAX_STARTS, aremove_recovery, asave_recovery
-from prefect_media.tasks.stuck_runs import arecover_stuck
+from prefect_media.tasks.stuck_runs import FreedRun, arecover_stuck
 
 from ..errors import InvalidRequest
 from ..runtime import clock
+from .failures import describe_error
 from .options import JsonOption
+from .signals import end_of_command, sleep_until
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -86,17 +89,37 @@ def recover(
         every: Seconds between two rounds; None for one round.
         as_json: Whether to print JSON, one object a line.
     """
-    stuck_for = _duration(stuck)
-    while True:
-        for run in asyncio.run(arecover_stuck(stuck_for, flow_name=flow, max_starts=max_starts)):
-            if as_json:
-                typer.echo(json.dumps(asdict(run), default=str))
-                continue
-            change = "marked as Crashed; it has started too often" if run.crashed else "scheduled again"
-            typer.echo(f"{run.name} ({run.id}): {run.state} for {run.seconds:.0f} s; {change}")
-        if every is None:
-            return
-        clock.block(every)
+    stuck_for, say = _duration(stuck), _say_as_json if as_json else _say
+
+    async def free() -> None:
+        for run in await arecover_stuck(stuck_for, flow_name=flow, max_starts=max_starts):
+            say(run)
+
+    asyncio.run(free() if every is None else _until_ended(free, every))
+
+
+async def _until_ended(free: Callable[[], Awaitable[None]], every: float) -> None:
+    ended = end_of_command()
+    while not ended.is_set():
+        began = clock.monotonic()
+        try:
+            async with asyncio.timeout(max(10 * every, 600.0)):
+                await free()
+        except InvalidRequest:
+            raise
+        except Exception as error:  # Prefect's server is away: just then nobody else frees what gets stuck
+            reason = describe_error(error) or f"{type(error).__name__}: {error}"
+            typer.echo(f"This round failed: {reason}", err=True)
+        await sleep_until(ended, every - (clock.monotonic() - began))
+
+
+def _say(run: FreedRun) -> None:
+    change = "marked as Crashed; it has started too often" if run.crashed else "scheduled again"
+    typer.echo(f"{run.name} ({run.id}): {run.state} for {run.seconds:.0f} s; {change}")
+
+
+def _say_as_json(run: FreedRun) -> None:
+    typer.echo(json.dumps(asdict(run), default=str))
 
 
 def _duration(text: str) -> timedelta:

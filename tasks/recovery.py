@@ -105,8 +105,12 @@ def heartbeat_watch(flow_name: str | None = None, *, window: timedelta = HEARTBE
             within=window,
         ),
         actions=[
+            # Not by force: a server that has restarted may not have seen that the run ended, and then refuses this.
             ChangeFlowRunState(
-                name=None, state=StateType.CRASHED, message=f"No heartbeat for {window.total_seconds():g} s", force=True
+                name=None,
+                state=StateType.CRASHED,
+                message=f"No heartbeat for {window.total_seconds():g} s",
+                force=False,
             )
         ],
     )

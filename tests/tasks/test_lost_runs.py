@@ -208,7 +208,8 @@ async def test_a_run_without_a_heartbeat_crashes_and_is_run_again_until_it_start
     watch.trigger.within = timedelta(seconds=10)  # the least that Prefect's server allows
     automations = [await watch.acreate(), await crash_recovery(api.flow).acreate()]
     try:
-        run = api.start("PENDING", "RUNNING")
+        run, completed = api.start("PENDING", "RUNNING"), api.start("PENDING", "RUNNING", "COMPLETED")
+        api.beat(completed, 0)  # one that arrives late
         api.beat(run, 0)
         assert api.wait_for(run, ("SCHEDULED", "AwaitingRetry")) == ("SCHEDULED", "AwaitingRetry")
         for _ in range(4):
@@ -216,6 +217,7 @@ async def test_a_run_without_a_heartbeat_crashes_and_is_run_again_until_it_start
             for state in ("PENDING", "RUNNING", "CRASHED"):
                 api.set(run, state)
         assert api.wait_for(run, ("SCHEDULED", "AwaitingRetry"), seconds=10) == ("CRASHED", "Crashed")
+        assert api.state(completed)[0] == "COMPLETED"
     finally:
         for automation in automations:
             await automation.adelete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect import get_client
@@ -17,7 +18,14 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.events import Event
+from prefect.events.filters import (
+    EventFilter,
+    EventNameFilter,
+    EventOccurredFilter,
+    EventRelatedFilter,
+    EventResourceFilter,
+)
 from prefect.states import Crashed, Scheduled
 
 from prefect_media.errors import InvalidRequest
@@ -32,8 +40,8 @@ MAX_PAGES = 50
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 
-MISSED_FOR = timedelta(days=1)
-"""Crashes from longer ago are history: nobody expects their runs to start again."""
+HISTORY = timedelta(days=1)
+"""Crashes from longer ago are left alone: nobody expects their runs to start again. So are heartbeats of other runs."""
 
 USUAL_INTERVAL = timedelta(seconds=180)
 """Prefect's default for `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`."""
@@ -64,7 +72,8 @@ async def arecover_stuck(
     """Schedule flow runs again that are stuck in Pending or Submitting, run without a heartbeat, or stay Crashed.
 
     Only runs of deployments are freed: others have no worker to run them. A run counts as running without a heartbeat
-    only if it had one before. A run that has started `max_starts` times is marked as Crashed instead.
+    only if it had one before, or if other runs of its deployment have them: a process that is lost in its first seconds
+    leaves none. A run that has started `max_starts` times is marked as Crashed instead.
 
     Prefect's server tries the action of an automation once, and it fails when the database is busy. So a run that
     crashed within the last day, and is still Crashed, is scheduled again as well if the automation of
@@ -113,7 +122,7 @@ async def _missed_crashes(client: PrefectClient, flow_name: str | None, max_star
     """Crashed runs that the automation of `recover-crashed` ought to have run again."""
     if not await crashed_runs_are_run_again(client, flow_name):
         return []
-    runs = await _runs_in(client, [StateType.CRASHED], flow_name, ended_after=clock.now() - MISSED_FOR)
+    runs = await _runs_in(client, [StateType.CRASHED], flow_name, ended_after=clock.now() - HISTORY)
     return [run for run in runs if run.run_count < max_starts]
 
 
@@ -140,17 +149,25 @@ async def _runs_in(
 
 
 async def _lost_its_heartbeat(client: PrefectClient, run: FlowRun, since: datetime, before: datetime) -> bool:
-    """Whether a run had heartbeats since it began to run, and none for `before` and for three of their intervals."""
+    """Whether a run whose process sends heartbeats had none since `before`, and for three of their intervals."""
+    beats = await _heartbeats(client, since, resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]))
+    last = beats[0].occurred if beats else since
+    if not beats:  # it was lost in its first seconds, or nobody sends heartbeats where it runs
+        deployment = EventRelatedFilter(resources_in_roles=[(f"prefect.deployment.{run.deployment_id}", "deployment")])
+        others = await _heartbeats(client, clock.now() - HISTORY, related=deployment)
+        if not others:
+            return False
+        beats = await _heartbeats(
+            client, clock.now() - HISTORY, resource=EventResourceFilter(id=[others[0].resource.id])
+        )
+    interval = beats[0].occurred - beats[1].occurred if len(beats) > 1 else USUAL_INTERVAL
+    return last < min(before, clock.now() - 3 * interval)
+
+
+async def _heartbeats(client: PrefectClient, since: datetime, **whose: Any) -> list[Event]:
+    """The last two heartbeats, the newest first."""
+    occurred = EventOccurredFilter.model_validate({"since": since, "until": clock.now()})
     page = await client.read_events(
-        EventFilter(
-            event=EventNameFilter(name=[HEARTBEAT]),
-            resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-            occurred=EventOccurredFilter.model_validate({"since": since, "until": clock.now()}),
-        ),
-        limit=2,
+        EventFilter(event=EventNameFilter(name=[HEARTBEAT]), occurred=occurred, **whose), limit=2
     )
-    beats = [event.occurred for event in page.events]  # the newest first
-    if not beats:
-        return False
-    interval = beats[0] - beats[1] if len(beats) > 1 else USUAL_INTERVAL
-    return beats[0] < min(before, clock.now() - 3 * interval)
+    return list(page.events)

@@ -34,8 +34,11 @@ class Api:
     def __init__(self, url):
         self.http = httpx.Client(base_url=url, timeout=60)
         self.flow = f"lost-{uuid4().hex[:8]}"
-        flow = self.post("/flows/", {"name": self.flow})["id"]
-        self.deployment = self.post("/deployments/", {"name": "it", "flow_id": flow, "entrypoint": "it.py:it"})["id"]
+        self.flow_id = self.post("/flows/", {"name": self.flow})["id"]
+        self.deployment = self.deploy("it")
+
+    def deploy(self, name):
+        return self.post("/deployments/", {"name": name, "flow_id": self.flow_id, "entrypoint": "it.py:it"})["id"]
 
     def post(self, path, body):
         for _ in range(20):
@@ -46,9 +49,11 @@ class Api:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def start(self, *states):
+    def start(self, *states, deployment=None):
         """A run of the deployment that goes through these states; returns its id."""
-        run = self.post(f"/deployments/{self.deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+        run = self.post(
+            f"/deployments/{deployment or self.deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}}
+        )["id"]
         for state in states:
             self.set(run, state)
         return run
@@ -72,13 +77,27 @@ class Api:
                             "prefect.resource.id": f"prefect.flow.{uuid4()}",
                             "prefect.resource.role": "flow",
                             "prefect.resource.name": self.flow,
-                        }
+                        },
+                        {
+                            "prefect.resource.id": f"prefect.deployment.{self.deployment}",
+                            "prefect.resource.role": "deployment",
+                        },
                     ],
                     "id": str(uuid4()),
                 }
                 for ago in seconds_ago
             ],
         )
+
+    def wait_for_beats(self, count, seconds=60):
+        """Return when so many heartbeats of the deployment are in the server's database, which takes it seconds."""
+        now, deadline = datetime.now(UTC), time.monotonic() + seconds
+        times = {"since": (now - timedelta(hours=1)).isoformat(), "until": (now + timedelta(hours=1)).isoformat()}
+        related = {"id": [f"prefect.deployment.{self.deployment}"]}
+        beats = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "related": related, "occurred": times}
+        while self.post("/events/filter", {"filter": beats})["total"] < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.25)
 
     def state(self, run):
         state = self.http.get(f"/flow_runs/{run}").json()["state"]
@@ -127,17 +146,17 @@ async def test_a_run_that_is_about_to_start_is_left_alone(api):
 
 
 async def test_a_running_run_is_freed_only_when_its_heartbeats_stopped(api, later):
-    lost, living, slow, mute = (api.start("PENDING", "RUNNING") for _ in range(4))
-    api.beat(lost, 0, -30)  # seen from 20 minutes later: the last one is 20 minutes old
+    lost, living, slow = (api.start("PENDING", "RUNNING") for _ in range(3))
+    lost_at_once = api.start("PENDING", "RUNNING")
+    of_a_mute_worker = api.start("PENDING", "RUNNING", deployment=api.deploy("mute"))
     api.beat(living, -20 * 60, -20 * 60 + 30)
     api.beat(slow, 0, -15 * 60)  # a beat every 15 minutes: five minutes of silence say nothing
-    deadline = time.monotonic() + 30
-    freed = []
-    while not freed and time.monotonic() < deadline:  # events reach the server's database some seconds later
-        freed = await arecover_stuck(timedelta(minutes=4), flow_name=api.flow)
-    assert [str(run.id) for run in freed] == [lost]
-    assert api.state(lost) == ("SCHEDULED", "AwaitingRetry")
-    assert {api.state(run)[0] for run in (living, slow, mute)} == {"RUNNING"}
+    api.beat(lost, 0, -30)  # seen from 20 minutes later: the last one is 20 minutes old
+    api.wait_for_beats(6)
+    freed = {str(run.id) for run in await arecover_stuck(timedelta(minutes=4), flow_name=api.flow)}
+    assert freed == {lost, lost_at_once}
+    assert api.state(lost) == api.state(lost_at_once) == ("SCHEDULED", "AwaitingRetry")
+    assert {api.state(run)[0] for run in (living, slow, of_a_mute_worker)} == {"RUNNING"}
 
 
 async def test_a_run_that_started_five_times_is_marked_as_crashed(api, later):

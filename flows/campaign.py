@@ -9,21 +9,20 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect_media.blocks.choices import AnyCredentials, AnyStore, OptionalCredentials
-from prefect_media.tasks import Generation, agather, ashow_gallery, ashow_table
+from prefect_media.tasks import Generation, agather
 from prefect_media.tasks.context import connection_to
 from prefect_media.tasks.current_run import run_logger
+from prefect_media.tasks.outcome_pages import show_outcomes
+from prefect_media.tasks.publish import run_folder
 from prefect_media.tasks.run_log import log_prompt
 from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from prefect_media import (
-    Manifest,
-    VideoRequest,
-    apublish,
-)
+from prefect_media import Manifest, VideoRequest, apublish
 from prefect_media.budget import OptionalBudget
 from prefect_media.catalog.prices import total
 from prefect_media.form_schema import JSON_TAB, empty_tab
+from prefect_media.manifest import NAME
 from prefect_media.media.load import describe
 from prefect_media.purchases.shot_list import Shot, quotes_of, read_shots
 
@@ -102,13 +101,21 @@ async def campaign(
     failed = [f"{shot.place}: {made.error}" for shot, made in outcomes if made.error]
     assets = [asset for _, made in outcomes for asset in made.assets]
     manifest = None
+    target = destination or store
+    folder = str(await run_folder() if scope in ("run", "forever") else scope)
     if assets:
-        prefix = None if scope in ("run", "forever") else scope
-        manifest = await apublish(assets, destination or store, prefix=prefix)
+        manifest = await apublish(assets, target, prefix=folder)
     lost = [replace(made, assets=()) for _, made in outcomes if made.error]  # first: they are what people look for
-    await ashow_gallery([*lost, *(manifest.assets if manifest else ())], title="Campaign", key="campaign-gallery")
-    rows = [_row(*outcome) for outcome in outcomes]
-    await ashow_table(rows, key="campaign", title=f"Shots of {describe(shots)}")
+    cards = [*lost, *(manifest.assets if manifest else ())]
+    await show_outcomes(
+        [_row(*outcome) for outcome in outcomes],
+        cards,
+        title="Campaign",
+        shots=describe(shots),
+        key="campaign",
+        store=target,
+        file=f"{folder.strip('/')}/{NAME.removesuffix('.json')}.csv",
+    )
     if manifest and not failed:
         return manifest
     where = f"; the others are published: {manifest.uri}" if manifest else ""

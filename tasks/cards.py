@@ -70,18 +70,18 @@ async def picture_of(shot: Shot, links: timedelta, *, drawn: bool = True) -> Pic
     if shot.asset is None:
         return Picture(sign("rejected" if shot.rejected else "failed", bad=True))
     if not drawn:
-        return Picture(link=await link_of(shot.asset, links))
-    poster, link = await asyncio.gather(poster_of(shot.asset), link_of(shot.asset, links))
+        return Picture(link=await link_to(shot.asset.uri, links))
+    poster, link = await asyncio.gather(poster_of(shot.asset), link_to(shot.asset.uri, links))
     return Picture(poster, link)
 
 
-async def link_of(asset: Asset, links: timedelta) -> Link | None:
-    """The link to an asset: one that lasts where the store has a public address, else a signed one, else none.
+async def link_to(uri: str, links: timedelta) -> Link | None:
+    """The link to what a store has: one that lasts where the store has a public address, else a signed one, else none.
 
     Raises nothing.
     """
     try:
-        storage, key = storage_of(asset.uri)
+        storage, key = storage_of(uri)
         if url := storage.public_url(key):
             return Link(url)
         async with asyncio.timeout(PATIENCE):

@@ -51,6 +51,18 @@ async def ashow_gallery(
     Raises:
         errors.InvalidRequest: `shown` is something else.
     """
+    await leave_gallery(shown, title=title, key=key, links=links)
+
+
+async def leave_gallery(
+    shown: Asset | Generation | Iterable[Asset | Generation],
+    *,
+    title: str,
+    key: str,
+    links: timedelta = LINKS,
+    note: str = "",
+) -> None:
+    """The same, with a note in markdown below the heading of the first page."""
     given = [shown] if isinstance(shown, Asset | Generation) else list(shown)
     if wrong := [each for each in given if not isinstance(each, Asset | Generation)]:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"a gallery can't show {a_kind(wrong[0])}; pass assets, or what agather gave")
@@ -58,7 +70,7 @@ async def ashow_gallery(
         run_logger().debug("The gallery is not shown: no flow run is going on here")
         return
     try:
-        await _show(await _shots_of(given), title, key, links)
+        await _show(await _shots_of(given), title, key, links, note)
     except Exception as error:  # what it shows is paid for and stored, shown or not
         run_logger().warning("The gallery could not be shown: %s", error)
 
@@ -74,7 +86,7 @@ def show_gallery(
     run_sync(ashow_gallery(shown, title=title, key=key, links=links))
 
 
-async def _show(shots: Sequence[Shot], title: str, key: str, links: timedelta) -> None:
+async def _show(shots: Sequence[Shot], title: str, key: str, links: timedelta, note: str) -> None:
     """Make one artifact per page, the last one first, so that each links to those after it; then link the first."""
     pages = [shots[start : start + ON_A_PAGE] for start in range(0, len(shots), ON_A_PAGE)] or [[]]
     first: UUID | None = None
@@ -88,7 +100,8 @@ async def _show(shots: Sequence[Shot], title: str, key: str, links: timedelta) -
         ids[number] = await acreate_markdown_artifact(
             text, key=f"{key}-{number + 1}", description=markdown(heading, 200)
         )
-    text = await page(pages[0], title, links, _links_between(0, len(pages), ids), facts=summary(shots))
+    facts = "\n\n".join(filter(None, (note, summary(shots))))
+    text = await page(pages[0], title, links, _links_between(0, len(pages), ids), facts=facts)
     if first is None:
         await acreate_markdown_artifact(text, key=key, description=markdown(title, 200))
         return

@@ -94,7 +94,7 @@ async def apublish(
     target = await storage_for(destination)
     attributes = Attributes(cache_control, storage_class, dict(tags or {}), kms_key_id)
     check(attributes, target.scheme)
-    folder = (prefix if prefix is not None else await _default_prefix(assets)).strip("/")
+    folder = (prefix if prefix is not None else await run_folder() or _folder_of(assets)).strip("/")
     if folder.partition("/")[0] == "ledger":
         raise InvalidRequest(f"prefix={prefix!r} is where the ledger lies; choose another; nothing was copied")
     lead = f"{folder}/" if folder else ""
@@ -250,9 +250,13 @@ async def _write(manifest: Manifest, target: Storage, key: str, attributes: Attr
     return manifest
 
 
-async def _default_prefix(assets: list[Asset]) -> str:
-    if run_id := await root_flow_run_id():
-        return f"{flow_run.flow_name}-{short_id(run_id)}"
+async def run_folder() -> str | None:
+    """The folder that the current flow run publishes to by default."""
+    run_id = await root_flow_run_id()
+    return f"{flow_run.flow_name}-{short_id(run_id)}" if run_id else None
+
+
+def _folder_of(assets: Sequence[Asset]) -> str:
     together = sha256_of("".join(asset.sha256 for asset in assets))
     return f"published-{together[:8]}"
 

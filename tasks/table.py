@@ -23,12 +23,17 @@ async def ashow_table(rows: Sequence[Mapping[str, Any]], *, title: str, key: str
         title: What it shows.
         key: The artifact's key: lower-case letters, digits and dashes; equal keys become versions of one artifact.
     """
+    await leave_table(rows, title=title, key=key)
+
+
+async def leave_table(rows: Sequence[Mapping[str, Any]], *, title: str, key: str, note: str = "") -> None:
+    """The same, with a note in markdown below the title."""
     if not in_run():
         run_logger().debug("The table is not shown: no flow run is going on here")
         return
     try:
         safe = [{str(cell(name)): cell(value) for name, value in row.items()} for row in rows]
-        await acreate_table_artifact(safe, key=key, description=markdown(title, 200))
+        await acreate_table_artifact(safe, key=key, description="\n\n".join(filter(None, (markdown(title, 200), note))))
     except Exception as error:  # no flow run fails because of what it shows
         run_logger().warning("The table could not be shown: %s", error)
 

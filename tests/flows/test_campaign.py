@@ -1,14 +1,18 @@
 """Many shots from a file: read and checked as a whole, made within the budget, published, and what failed said."""
 
+import csv
+import io
 import json
 import re
 
 import pytest
+from httpx import AsyncClient
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import StateType
 from prefect_media.flows.campaign import _row, campaign
 from prefect_media.tasks import Generation
+from prefect_media.tasks.outcome_pages import csv_of
 
 from prefect_media import Budget, ImageEditRequest, ImageRequest, MediaStore, VideoRequest
 from prefect_media.errors import InvalidRequest
@@ -150,12 +154,17 @@ def prices(tmp_path, configure):
     configure(prices=path)
 
 
-async def table_of(state):
-    """The rows of the table that a run left."""
+async def artifacts_of(state):
+    """What a run left on Prefect's pages."""
     async with get_client() as client:
-        artifacts = await client.read_artifacts(
+        return await client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
         )
+
+
+async def table_of(state):
+    """The rows of the table that a run left."""
+    artifacts = await artifacts_of(state)
     assert {artifact.key for artifact in artifacts} >= {"campaign"}
     [table] = [json.loads(artifact.data) for artifact in artifacts if artifact.key == "campaign"]
     return table, {artifact.key for artifact in artifacts if not artifact.key.startswith("media-")}  # the live page's
@@ -172,6 +181,40 @@ async def test_a_campaign(media_simulator, store, file, caplog):
     table, keys = await table_of(state)
     assert [row["shot"] for row in table] == ["line 2", "line 3", "line 5"]
     assert keys == {"campaign", "campaign-gallery"}
+
+
+@pytest.mark.usefixtures("prefect")
+async def test_a_long_list_is_in_a_file_and_its_first_rows_on_the_pages(media_simulator, s3, file, monkeypatch):
+    monkeypatch.setattr("prefect_media.tasks.outcome_pages.MOST_SHOWN", 2)
+    media_simulator.latency = 0.05
+    prompts = ['"=HYPERLINK(""http://example.com"")"', "a boat", "-1 boats", "explode"]
+    shots = file("prompt,model,seconds,size\n" + "".join(f"{prompt},boats-1,4,64x64\n" for prompt in prompts))
+    store = s3.store()
+    state = await campaign(media_simulator.credentials, shots, scope="autumn", store=store, return_state=True)
+    assert state.message.startswith("1 of 4 shots failed; the others are published")
+
+    pages = {artifact.key: artifact for artifact in await artifacts_of(state)}
+    table, gallery = pages["campaign"], pages["campaign-gallery"].data
+    assert [row["shot"] for row in json.loads(table.data)] == ["line 2", "line 3"]
+    assert gallery.count("<img ") == 2
+    address = re.escape(f"[{store.url}autumn/manifest.csv](<")
+    [link] = re.findall(f"rows 1 to 2 of 4; all of them: {address}(.+)>\\)", table.description)
+    assert f"cards 1 to 2 of 4; all of them: [{store.url}autumn/manifest.csv](<" in gallery
+    async with AsyncClient() as browser:
+        served = await browser.get(link)
+    assert served.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(served.content.decode("utf-8-sig"))))
+    assert [row["shot"] for row in rows] == ["line 2", "line 3", "line 4", "line 5"]
+    harmless = ['\'=HYPERLINK("http://example.com")', "a boat", "'-1 boats", "explode"]
+    assert [row["prompt"] for row in rows] == harmless
+    assert [row["outcome"] for row in rows] == ["made", "made", "made", "JobFailed"]
+    assert rows[0]["where, or why"].startswith(f"{store.url}media/")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_of_the_file_is_a_formula(text):
+    file = csv_of([{"a": text, "b": "1 - 1"}, {"a": -1.5, "b": "a=b"}]).decode("utf-8-sig")
+    assert list(csv.reader(io.StringIO(file, newline="")))[1:] == [[f"'{text}", "1 - 1"], ["-1.5", "a=b"]]
 
 
 def test_a_private_prompt_is_not_in_the_table(configure):
@@ -233,11 +276,7 @@ async def test_the_gallery_shows_every_shot_and_why_the_others_failed(media_simu
         return_state=True,
     )
     assert state.message.startswith("3 of 30 shots failed; the others are published")
-    async with get_client() as client:
-        artifacts = await client.read_artifacts(
-            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-        )
-    pages = {artifact.key: artifact.data for artifact in artifacts}
+    pages = {artifact.key: artifact.data for artifact in await artifacts_of(state)}
     first, second = pages["campaign-gallery"], pages["campaign-gallery-2"]
     assert "27 images · 3 failed" in first
     assert first.count("<img ") == 24

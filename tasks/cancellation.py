@@ -5,11 +5,13 @@ By default nothing is ended: a job goes on, stays on record, and the next run pi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
 
 from prefect_media.errors import MediaError
 from prefect_media.ledger.ledger import Claim, Ledger
@@ -21,6 +23,8 @@ from prefect_media.runtime.sync import run_sync
 
 from .context import Credentials, Store, connection_to, storage_for
 from .current_run import run_logger
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
 def cancel_remote_jobs(
@@ -42,12 +46,16 @@ def cancel_remote_jobs(
     """
 
     def on_cancellation(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-        run_sync(cancel_jobs_of(str(flow_run.id), credentials, store))
+        # Here is no run context: the worker calls this outside of the run, whose log these lines are for.
+        logger = flow_run_logger(flow_run, flow)
+        run_sync(cancel_jobs_of(str(flow_run.id), credentials, store, logger=logger))
 
     return on_cancellation
 
 
-async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Store | None = None) -> list[str]:
+async def cancel_jobs_of(
+    flow_run_id: str, credentials: Credentials, store: Store | None = None, *, logger: Logger | None = None
+) -> list[str]:
     """End the unfinished jobs of a flow run at the provider, and return their ids.
 
     A job that can't be ended (some servers have no way to, most delete finished ones only) stays on record, to be
@@ -55,7 +63,7 @@ async def cancel_jobs_of(flow_run_id: str, credentials: Credentials, store: Stor
     """
     connection = await connection_to(credentials)
     ledger = Ledger(await storage_for(store))
-    logger = run_logger()
+    logger = logger or run_logger()
 
     async def end(purchase: Record) -> str | None:
         entry = await ledger.get(purchase.key)

@@ -13,6 +13,7 @@ from prefect_media.purchases.remix_fallback import Fallback, buy_remix
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import RemixRequest, VideoEditRequest, VideoExtendRequest, VideoRequest
 
+from .cancelled_runs import ended_with_flow_run
 from .context import MANY, Credentials, Store, check_kind, connection_to, purchase_options, storage_for
 from .reporting import show_steps
 from .retried import RETRIED, sync_twin
@@ -55,7 +56,8 @@ async def agenerate_video(
         on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
         budget: What may be spent, as a `Budget` or in USD for this flow run; what could pass it is not bought.
         retry_failed: Buy again what failed before in this scope.
-        cancel_remote: Delete the job at the provider when this task is cancelled; by default it goes on.
+        cancel_remote: Delete the job at the provider when this task or its flow run is cancelled; by default it goes
+            on.
 
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
@@ -78,7 +80,8 @@ async def agenerate_video(
         cancel_remote=cancel_remote,
         on_step=show_steps(storage, request),
     )
-    return await buy_video(connection, request, storage, options)
+    with ended_with_flow_run(options):
+        return await buy_video(connection, request, storage, options)
 
 
 @task(name="remix_video", **RETRIED)
@@ -119,7 +122,8 @@ async def aremix_video(
         cancel_remote=cancel_remote,
         on_step=show_steps(storage, request),
     )
-    return await buy_remix(connection, request, storage, options, fallback=fallback)
+    with ended_with_flow_run(options):
+        return await buy_remix(connection, request, storage, options, fallback=fallback)
 
 
 @task(name="edit_video", **RETRIED)
@@ -155,7 +159,8 @@ async def aedit_video(
         cancel_remote=cancel_remote,
         on_step=show_steps(storage, request),
     )
-    return await buy_video(connection, request, storage, options)
+    with ended_with_flow_run(options):
+        return await buy_video(connection, request, storage, options)
 
 
 @task(name="extend_video", **RETRIED)
@@ -192,7 +197,8 @@ async def aextend_video(
         cancel_remote=cancel_remote,
         on_step=show_steps(storage, request),
     )
-    return await buy_video(connection, request, storage, options)
+    with ended_with_flow_run(options):
+        return await buy_video(connection, request, storage, options)
 
 
 generate_video = sync_twin(agenerate_video, **RETRIED)

@@ -4,15 +4,24 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 import uuid
 
+import cancelled_flows
+import httpx
 import pytest
-from prefect import flow
+from cancelled_flows import NAME, film
+from prefect import flow, get_client, runtime
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Cancelled
+from prefect.exceptions import CancelledRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Cancelling
+from prefect_media.tasks import cancelled_runs
 from prefect_media.tasks.cancellation import cancel_jobs_of, cancel_remote_jobs
 
-from prefect_media import Budget, VideoRequest
+from prefect_media import Budget, MediaStore, VideoRequest, agenerate_video, generate_video
+from prefect_media.cli.demo_servers import stop_process
 from prefect_media.errors import JobFailed
 from prefect_media.ledger import accounts
 from prefect_media.ledger.ledger import Ledger
@@ -143,3 +152,93 @@ def test_a_sync_task_that_is_interrupted_ends_its_job(simulator, tmp_path):
     _, complaint = buyer.communicate(timeout=30)
     assert "KeyboardInterrupt" in complaint
     assert simulator.jobs[0].deleted
+
+
+# Prefect's own task runner: its threads are not interrupted when a flow run is cancelled.
+
+
+@pytest.fixture
+def watched_closely(monkeypatch):
+    monkeypatch.setattr(cancelled_runs, "LOOK_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("prefect", "watched_closely")
+@pytest.mark.parametrize("task", [generate_video, agenerate_video], ids=["sync", "async"])
+def test_jobs_of_threads_end_with_their_flow_run(task, simulator, tmp_path):
+    @flow
+    def film():
+        future = task.submit(simulator.credentials, REQUEST, store=str(tmp_path), cancel_remote=True)
+        looked.wait(60)
+        assert not simulator.jobs[0].deleted
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(runtime.flow_run.id, Cancelling(), force=True)
+        future.wait(60)
+        with pytest.raises(CancelledRun, match="the flow run was cancelled"):
+            future.result()
+        seen.append(True)
+
+    seen, looked = [], Fault("GET", "/videos/video_", "hold", seconds=0)
+    simulator.faults.append(looked)
+    film(return_state=True)
+    assert seen and simulator.jobs[0].deleted
+
+
+@pytest.mark.usefixtures("watched_closely")
+async def test_the_log_says_that_prefect_can_not_be_asked(simulator, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(cancelled_runs, "PATIENCE", 0.05)
+    options = PurchaseOptions(scope="x", timeout=60, flow_run_id=RUN, cancel_remote=True)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), cancelled_runs.ended_with_flow_run(options):
+        async with asyncio.timeout(30):
+            while "Prefect can't be asked whether the flow run was cancelled" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+def test_a_flow_run_that_is_cancelled_on_a_worker(prefect_server, simulator, family, tmp_path):
+    """Jobs in threads of the default task runner end while they are waited for, what is left ends by the hook."""
+
+    async def deploy():
+        await simulator.credentials.asave(NAME, overwrite=True)
+        await MediaStore(url=str(tmp_path / "store")).asave(NAME, overwrite=True)
+        async with get_client() as client:
+            await client.create_work_pool(WorkPoolCreate(name=NAME, type="process"))
+            deployment = await client.create_deployment(
+                flow_id=await client.create_flow(film),
+                name="it",
+                entrypoint=f"{cancelled_flows.__file__}:film",
+                path=str(tmp_path),
+                work_pool_name=NAME,
+            )
+            return str((await client.create_flow_run_from_deployment(deployment)).id)
+
+    def ask(method, path, **options):
+        for _ in range(240):
+            answer = httpx.request(method, f"{prefect_server.api_url}{path}", timeout=60, **options)
+            if answer.status_code != 503:  # so the server says that its database is busy
+                break
+            time.sleep(0.25)
+        return answer.raise_for_status().json()
+
+    def until(condition):
+        deadline = time.monotonic() + 180
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert condition()
+
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
+        run = asyncio.run(deploy())
+    env = {**prefect_server.env, **family.env, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", NAME, "--type", "process"]
+    with (tmp_path / "worker.log").open("w") as log:
+        worker = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    try:
+        until(lambda: len(simulator.jobs) == 3)
+        ask("POST", f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}})
+        until(lambda: ask("GET", f"/flow_runs/{run}")["state"]["type"] == "CANCELLED")
+    finally:
+        stop_process(worker)
+    assert [job.deleted for job in simulator.jobs] == [True] * 3
+    logs = ask("POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}})
+    ended = {log["message"]: log["task_run_id"] is not None for log in logs if log["message"].startswith("Ended job")}
+    third = next(job.id for job in simulator.jobs if job.prompt == cancelled_flows.THIRD.prompt)
+    assert ended.pop(f"Ended job {third}") is False, "it stands in the log of the flow run itself"
+    assert len(ended) == 2 and all(ended.values())

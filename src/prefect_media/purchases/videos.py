@@ -242,6 +242,7 @@ async def finish_video(
             try:
                 await asyncio.shield(cancel_purchase(at, job, ledger, claim))
                 goes_on = False
+                options.logger.info("Ended job %s at the provider, as the wait for it was cancelled", job.id)
             except MediaError as error:
                 options.logger.warning(
                     "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error

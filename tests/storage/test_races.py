@@ -1,7 +1,6 @@
 """Compare-and-swap between processes, and processes that are killed in the middle of it."""
 
 import asyncio
-import os
 import signal
 import time
 
@@ -10,7 +9,6 @@ from stores import address, body, child, count_together, keys, path_of, upload
 
 from prefect_media.errors import StoreError
 from prefect_media.storage import folder as storage_folder
-from prefect_media.storage.store import Storage
 
 # Compare-and-swap
 
@@ -117,15 +115,3 @@ async def test_a_lock_that_hangs_is_reported(in_folder, monkeypatch):
     with storage_folder._lock(folder), pytest.raises(StoreError, match="stayed locked") as caught:
         await in_folder.replace("ledger/1", b"two", version)
     assert caught.value.transient
-
-
-async def test_leftovers_of_the_dead_are_swept(tmp_path):
-    """Parts of killed uploads are removed after a day, and only those."""
-    old, young = (tmp_path / f"{storage_folder.PART}{name}" for name in ("old", "young"))
-    for part in (old, young):
-        part.write_bytes(b"half a film")
-    os.utime(old, (time.time() - 100_000,) * 2)
-    store = Storage(str(tmp_path))
-    await store.put("a", b"1", content_type="text/plain")
-    assert not old.exists() and young.exists()
-    assert await keys(store) == {"a": 1}

@@ -23,14 +23,13 @@ from ..runtime.transfers import BLOCK_BYTES
 from .attributes import NONE, Attributes
 from .body import Body
 from .mounts import find_flaw
+from .part_files import PART, Sweeper
 
 if TYPE_CHECKING:
     from .base import Copied
 
-PART = ".prefect-media-part-"
 LOCK = ".prefect-media-lock"
 LOCK_SECONDS = 30.0
-STALE_SECONDS = 24 * 60 * 60.0
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -43,7 +42,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.proved = False
-        self._swept = set[Path]()
+        self._sweeper = Sweeper(root)
 
     async def refuse_local_locks(self) -> None:
         """Raise when other machines that have the folder mounted may not see our locks."""
@@ -206,19 +205,10 @@ class Folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:  # where nobody can make folders, such as /proc
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
-        self._sweep(path.parent)
         part = path.parent / f"{PART}{clock.new_id()}"
-        return part, part.open("xb")
-
-    def _sweep(self, folder: Path) -> None:
-        """Once per folder and process: remove what killed processes left a day ago or earlier."""
-        if folder in self._swept:
-            return
-        self._swept.add(folder)
-        for part in folder.glob(f"{PART}*"):
-            with suppress(OSError):
-                if clock.now().timestamp() - part.stat().st_mtime > STALE_SECONDS:
-                    part.unlink()
+        file = part.open("xb")
+        self._sweeper.sweep(os.fstat(file.fileno()).st_mtime)
+        return part, file
 
 
 def _size(path: Path) -> int | None:

@@ -28,6 +28,7 @@ from prefect_media.storage.address import is_address
 from prefect_media.storage.store import Storage, storage_at
 from prefect_media.user_input import brief_repr, fault_of
 
+from .background_runs import background_run_id
 from .current_run import run_logger
 from .per_run import once_per_run
 
@@ -147,7 +148,7 @@ async def purchase_options(
         raise InvalidRequest(f"partial_images={partial_images} is not possible; pass 1, 2 or 3; nothing was sent")
     run_id = await root_flow_run_id()
     return PurchaseOptions(
-        scope=_scope(scope, run_id),
+        scope=await _scope(scope, run_id),
         timeout=seconds_of("timeout", timeout),
         queue_timeout=None if queue_timeout is None else seconds_of("queue_timeout", queue_timeout),
         on_doubt=on_doubt,
@@ -231,11 +232,11 @@ def _flow_name() -> str | None:
     return context.flow.name if context and context.flow else None
 
 
-def _scope(scope: str, run_id: str | None) -> str:
+async def _scope(scope: str, run_id: str | None) -> str:
     global _warned
     if scope != "run":
         return scope if scope == "forever" else f"named:{scope}"
-    if run_id:
+    if run_id or (run_id := await background_run_id()):
         return f"run:{run_id}"
     if not _warned:
         _warned = True

@@ -90,6 +90,7 @@ class VideoJobBlock(JobBlock[Asset]):
     request: VideoRequest | RemixRequest = Field(description="What to make.")
     store: SavedStore = Field(
         default=None,
+        title="Store",
         description="Where to put it; PREFECT_MEDIA_STORE, or a folder under the Prefect home, if left out.",
     )
     scope: str = Field(
@@ -98,7 +99,7 @@ class VideoJobBlock(JobBlock[Asset]):
         description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
     )
     budget: OptionalBudget = Field(
-        default=None, description="What may be spent; an order that could pass it is refused."
+        default=None, title="Budget", description="What may be spent; an order that could pass it is refused."
     )
     timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")
 

@@ -150,3 +150,23 @@ def test_the_default_store_may_be_the_name_of_a_saved_one(media_simulator, prefe
 def test_blocks_and_tasks_can_be_imported_in_either_order(first):
     code = f"import prefect_media.{first}; from prefect_media.blocks import VideoJobBlock; import prefect_media.tasks"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_form_asks_for_what_is_needed_only(media_simulator):
+    """As Prefect's pages draw it: an empty tab comes first and asks for nothing, one word to choose is no text."""
+    form = VideoJobBlock.model_json_schema()
+    assert form["required"] == ["credentials", "request"]
+    assert {field["title"] for field in form["properties"].values()} >= {"Store", "Budget"}
+    for name in ("store", "budget"):
+        assert form["properties"][name]["anyOf"][0]["properties"] == {}
+    providers = [
+        form["definitions"][name]["properties"]["provider"]["enum"]
+        for name in ("OpenAICredentials", "AzureOpenAICredentials")
+    ]
+    assert providers == [["openai"], ["azure"]]
+
+    sent = {"credentials": media_simulator.credentials, "request": REQUEST.model_dump(), "store": {}, "budget": {}}
+    left_alone = VideoJobBlock.model_validate(sent)
+    assert (left_alone.store, left_alone.budget) == (None, None)
+    of_before = VideoJobBlock.model_validate({**sent, "store": None, "budget": {"usd": 5}})
+    assert (of_before.store, of_before.budget) == (None, Budget(usd=5))

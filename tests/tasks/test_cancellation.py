@@ -109,6 +109,7 @@ async def test_a_job_that_can_not_be_ended_stays_on_record(store):
     assert (await only(Ledger(store.storage()))).state == "submitted"
 
 
+@pytest.mark.usefixtures("prefect")  # the hook logs for a flow run, and Prefect would start a server for that
 async def test_the_hook_finds_the_jobs_of_its_run_on_the_ledger(simulator, store):
     await cancelled_while_watching(simulator, store.storage())
 

@@ -6,7 +6,8 @@ LOCK := requirements.lock
 BIN := $(VENV)/bin
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
-.PHONY: demo test test-ui test-oldest test-prefect chaos chaos-waiting sleepers simulate bench lint lock build clean
+.PHONY: demo test test-ui test-oldest test-prefect test-cluster chaos chaos-waiting sleepers simulate bench \
+	lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -23,6 +24,9 @@ test-oldest:  ## the tests that need Prefect, on the oldest version that is supp
 
 test-prefect: $(VENV)/installed
 	$(BIN)/pytest -n auto --dist loadfile -m "prefect and not ui"
+
+test-cluster: $(VENV)/installed  ## 60 flow runs on PostgreSQL and three workers, parts of which are lost: ten minutes or so
+	$(BIN)/python tests/support/cluster.py --runs 60 --workers 3
 
 simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for fifteen minutes; the tests play one
 	cd tests && ../$(BIN)/python -m simulation --seconds 600

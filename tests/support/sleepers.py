@@ -28,7 +28,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+from prefect_api import Prefect
 from sleeping_flows import NAME, film
 
 from prefect_media.cli.demo_servers import PrefectServer
@@ -120,26 +120,6 @@ class Wakers:
                 self.killed += mortal
 
 
-class Prefect:
-    """The server's API, which answers 503 while its database is busy."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=60)
-
-    def ask(self, method: str, path: str, **body: object):
-        for _ in range(60):
-            answer = self._client.request(method, path, json=body or None)
-            if answer.status_code != 503:
-                break
-            time.sleep(0.5)
-        return answer.raise_for_status().json()
-
-
-def states(prefect: Prefect, runs: list[str]) -> Counter[str]:
-    rows = prefect.ask("POST", "/flow_runs/filter", flow_runs={"id": {"any_": runs}}, limit=200)
-    return Counter(row["state"]["name"] for row in rows)
-
-
 def main() -> int:
     asked = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked.add_argument("--runs", type=int, default=40)
@@ -174,7 +154,7 @@ def main() -> int:
         for number in range(options.runs):
             path, parameters = f"/deployments/{deployment}/create_flow_run", {"prompt": f"boat {number}"}
             runs.append(prefect.ask("POST", path, parameters=parameters)["id"])
-        while states(prefect, runs)["Completed"] + states(prefect, runs)["Failed"] < options.runs:
+        while prefect.states(runs)["Completed"] + prefect.states(runs)["Failed"] < options.runs:
             time.sleep(2)
             if watcher.now > PATIENCE:
                 break
@@ -228,7 +208,7 @@ def verdict(
     prefect: Prefect, simulator: Simulator, watcher: Watcher, runs: list[str], store: Path, left: list[str]
 ) -> list[str]:
     problems = [
-        f"{count} flow runs ended as {name}" for name, count in states(prefect, runs).items() if name != "Completed"
+        f"{count} flow runs ended as {name}" for name, count in prefect.states(runs).items() if name != "Completed"
     ]
     bought = Counter(job.prompt for job in simulator.jobs)
     for number, run in enumerate(runs):
@@ -237,7 +217,7 @@ def verdict(
             problems.append(f"{prompt} was bought {times} times")
         if len(list(store.glob(f"published/{prompt}/*.mp4"))) != 1:
             problems.append(f"{prompt} is not published")
-        history = [each["name"] for each in prefect.ask("GET", f"/flow_run_states/?flow_run_id={run}")]
+        history = [each["name"] for each in prefect.history(run)]
         if history.count("Suspended") != 1 or history.count("Resuming") != 1:
             problems.append(f"{prompt} went through {history}")
     problems += [f"{name} is left" for name in left]

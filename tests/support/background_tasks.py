@@ -1,6 +1,6 @@
 """Tasks that buy in the background, on task workers that are killed; see `tests/tasks/test_background.py`."""
 
-from prefect import flow, task
+from prefect import task
 from prefect.task_worker import serve
 
 from prefect_media import VideoRequest, generate_video
@@ -15,12 +15,6 @@ REQUEST = VideoRequest(prompt="waves", model="boats-1", seconds=1, size="64x64")
 def twice():
     """The same video twice, each in a task run within this one."""
     return [generate_video(NAME, REQUEST, store=NAME) for _ in range(2)]
-
-
-@flow
-def order():
-    """Two orders of one request in one flow run."""
-    return [generate_video.delay(NAME, REQUEST, store=NAME) for _ in range(2)]
 
 
 def work():

@@ -1,4 +1,4 @@
-"""Whether a flow run is over, asked of Prefect by those who only look on."""
+"""Flow runs at Prefect's server: how many it lists per request, and whether one is over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from uuid import UUID
 
 from prefect import get_client
 from prefect.settings import get_current_settings
+
+FLOW_RUNS_PER_REQUEST = 200
+"""Prefect's API returns at most this many."""
 
 PATIENCE = 10.0
 """Seconds that an answer may take."""

@@ -31,10 +31,8 @@ from prefect.states import Crashed, Scheduled
 from prefect_media.errors import InvalidRequest
 from prefect_media.runtime import clock
 
+from .flow_run_state import FLOW_RUNS_PER_REQUEST
 from .recovery import MAX_STARTS, SHORTEST_WINDOW, crashed_runs_are_run_again
-
-PAGE = 200
-"""Flow runs per request; Prefect's server gives at most that many."""
 
 MAX_PAGES = 50
 
@@ -139,11 +137,11 @@ async def _runs_in(
                 if ended_after is not None
                 else None,
             ),
-            limit=PAGE,
-            offset=page * PAGE,
+            limit=FLOW_RUNS_PER_REQUEST,
+            offset=page * FLOW_RUNS_PER_REQUEST,
         )
         runs += rows
-        if len(rows) < PAGE:
+        if len(rows) < FLOW_RUNS_PER_REQUEST:
             break
     return runs
 

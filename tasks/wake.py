@@ -37,10 +37,8 @@ from .context import connection_to
 from .current_run import run_logger
 from .event_payloads import PREFIX, Woken
 from .events import MOST_ASSETS, purchase_events
+from .flow_run_state import FLOW_RUNS_PER_REQUEST
 from .suspension import GRACE, url_without_login
-
-PAGE = 200
-"""Flow runs that Prefect's API gives at a time."""
 
 FORM_GRACE = timedelta(minutes=2)
 """How long after its record a question may be without its form: Prefect saves the form after the suspension."""
@@ -122,9 +120,10 @@ async def _flow_runs(client: PrefectClient, ids: list[str]) -> dict[str, FlowRun
     """The flow runs with these ids, as far as they exist."""
     unique = sorted(set(ids))
     runs: dict[str, FlowRun] = {}
-    for start in range(0, len(unique), PAGE):
-        page = [UUID(each) for each in unique[start : start + PAGE]]
-        rows = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=page)), limit=PAGE)
+    for start in range(0, len(unique), FLOW_RUNS_PER_REQUEST):
+        page = [UUID(each) for each in unique[start : start + FLOW_RUNS_PER_REQUEST]]
+        flow_runs = FlowRunFilter(id=FlowRunFilterId(any_=page))
+        rows = await client.read_flow_runs(flow_run_filter=flow_runs, limit=FLOW_RUNS_PER_REQUEST)
         runs |= {str(run.id): run for run in rows}
     return runs
 

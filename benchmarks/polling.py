@@ -142,15 +142,15 @@ def ours(
         wait = waits.get(state.id)
         if wait is None:
             return
-        pace.saw(state.id, state, now)
-        verdict = wait.saw(state, now)
+        pace.learn_state(state.id, state, now)
+        verdict = wait.judge(state, now)
         if isinstance(verdict, Done):
             by_id[state.id].noticed = now
             del waits[state.id]
             pace.leave(state.id)
         else:
             assert isinstance(verdict, LookAgain), verdict
-            pace.again(state.id, now=now, not_before=verdict.not_before, not_after=verdict.not_after)
+            pace.plan_look(state.id, now=now, not_before=verdict.not_before, not_after=verdict.not_after)
 
     def listed(page: Page, now: float) -> tuple[list[JobState], bool]:
         there = [job for job in jobs + others if job.start <= now]
@@ -170,11 +170,11 @@ def ours(
         elif what == "answer" and isinstance(thing, Page):
             if can_list:
                 rows, more = listed(thing, now - ROUND_TRIP / 2)
-                pace.paged(thing, rows, more=more, now=now)
+                pace.learn_page(thing, rows, more=more, now=now)
                 for row in rows:
                     learn(row, now)
             else:
-                pace.unpaged(thing, now, never=True)
+                pace.give_up_page(thing, now, never=True)
         elif what == "wake":
             planned = math.inf
         for ask in pace.due(now):

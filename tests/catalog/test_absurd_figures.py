@@ -63,7 +63,7 @@ def test_a_cost_that_is_an_amount_is_kept(said):
 
 def test_a_failed_job_with_an_absurd_cost_is_not_said_to_be_free():
     failed = JobState.parse({"id": "v", "status": "failed", "cost_usd": -50})
-    verdict = Watch("v", Patience(60), now=0.0).saw(failed, 1.0)
+    verdict = Watch("v", Patience(60), now=0.0).judge(failed, 1.0)
     assert isinstance(verdict, JobFailed)
     assert verdict.billed is None
 

@@ -380,7 +380,7 @@ async def test_a_living_lease_is_waited_for(storage, short_lease):
     """As long as the owner renews it, nobody else submits, however often the lease runs out on paper."""
     first = await Ledger(storage).claim(order())
     waiting = asyncio.ensure_future(Ledger(storage).claim(order()))
-    async with Ledger(storage).held(first):
+    async with Ledger(storage).keep_lease(first):
         await asyncio.sleep(short_lease * 3)
         assert not waiting.done()
         await Ledger(storage).move(first, state="submitted", job=job())
@@ -456,7 +456,7 @@ async def test_many_claims_and_one_is_ours(storage, short_lease):
     async def claim(ledger):
         claim = await ledger.claim(order())
         if claim.ours:
-            async with ledger.held(claim):
+            async with ledger.keep_lease(claim):
                 await asyncio.sleep(short_lease * 2)
                 await ledger.move(claim, state="submitted", job=job())
             return True
@@ -566,7 +566,7 @@ async def test_a_move_whose_reply_was_lost_is_not_undone(storage, short_lease):
     ledger = Ledger(storage)
     claim = await ledger.claim(order())
     stale = Claim(claim.record, claim.version)
-    async with ledger.held(claim):
+    async with ledger.keep_lease(claim):
         await asyncio.sleep(short_lease)  # renewed at least once: the version of `stale` is old
     assert claim.version != stale.version
     record = await ledger.move(stale, state="in_doubt")

@@ -156,11 +156,11 @@ def test_no_sequence_of_answers_ends_a_wait_early_or_hangs_it_or_calls_a_failed_
     for answer, late in answers:
         if isinstance(answer, JobState):
             misses, unknowns = 0, 0
-            verdict = wait.saw(answer, now)
+            verdict = wait.judge(answer, now)
         else:
             misses += isinstance(answer, ProviderUnavailable)
             unknowns += isinstance(answer, NotFound)
-            verdict = wait.missed(answer, now)
+            verdict = wait.judge_error(answer, now)
         phase = answer.phase if isinstance(answer, JobState) else None
         assert isinstance(verdict, Done) == (phase == "done"), "done is what the server calls done, and nothing else"
         if phase == "failed":
@@ -188,74 +188,76 @@ def test_a_wait_that_looks_when_it_is_told_to_ends_in_time(patience, answers):
     """Whatever a server says and however long it asks to be left alone."""
     wait, now = Watch("v", patience, now=0.0), 0.0
     for answer in answers:
-        verdict = wait.saw(answer, now) if isinstance(answer, JobState) else wait.missed(answer, now)
+        verdict = wait.judge(answer, now) if isinstance(answer, JobState) else wait.judge_error(answer, now)
         if not isinstance(verdict, LookAgain):
             return
         now = verdict.not_after
-    assert not answers or isinstance(wait.saw(seen("running"), now), JobTimedOut)
+    assert not answers or isinstance(wait.judge(seen("running"), now), JobTimedOut)
 
 
 def test_one_failed_look_is_a_blip_and_many_are_not():
     wait = Watch("v", Patience(600, poll_errors=3), now=0.0)
     away = ProviderUnavailable("away")
     for now in (1.0, 2.0):
-        assert isinstance(wait.missed(away, now), LookAgain)
-    assert isinstance(wait.saw(seen("running"), 3.0), LookAgain), "a good answer makes all forgotten"
+        assert isinstance(wait.judge_error(away, now), LookAgain)
+    assert isinstance(wait.judge(seen("running"), 3.0), LookAgain), "a good answer makes all forgotten"
     for now in (4.0, 5.0):
-        assert isinstance(wait.missed(away, now), LookAgain)
-    assert wait.missed(away, 6.0) is away
+        assert isinstance(wait.judge_error(away, now), LookAgain)
+    assert wait.judge_error(away, 6.0) is away
     assert (away.job_id, away.details["job_id"]) == ("v", "v")
 
 
 def test_looks_get_rarer_while_the_server_is_away():
     wait = Watch("v", Patience(6000), now=0.0)
-    pauses = [wait.missed(ProviderUnavailable("away"), 0.0).not_before for _ in range(9)]
+    pauses = [wait.judge_error(ProviderUnavailable("away"), 0.0).not_before for _ in range(9)]
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 15, 15, 15]
-    assert isinstance(wait.missed(ProviderUnavailable("away"), 0.0), ProviderUnavailable)
+    assert isinstance(wait.judge_error(ProviderUnavailable("away"), 0.0), ProviderUnavailable)
 
 
 def test_a_server_that_says_when_is_asked_then():
     wait = Watch("v", Patience(600, poll_errors=3), now=0.0)
     for _ in range(10):
-        assert wait.missed(RateLimited("too many", retry_after=40), 100.0) == LookAgain(140.0, 600.0)
-    assert wait.missed(ProviderUnavailable("busy", retry_after=30), 100.0) == LookAgain(130.0, 600.0)
-    assert wait.saw(seen("running", look_again_after=7), 100.0) == LookAgain(107.0, 600.0)
-    assert wait.missed(RateLimited("too many", retry_after=9000), 100.0) == LookAgain(600.0, 600.0)
+        assert wait.judge_error(RateLimited("too many", retry_after=40), 100.0) == LookAgain(140.0, 600.0)
+    assert wait.judge_error(ProviderUnavailable("busy", retry_after=30), 100.0) == LookAgain(130.0, 600.0)
+    assert wait.judge(seen("running", look_again_after=7), 100.0) == LookAgain(107.0, 600.0)
+    assert wait.judge_error(RateLimited("too many", retry_after=9000), 100.0) == LookAgain(600.0, 600.0)
 
 
 def test_a_refusal_of_the_key_is_told_at_once():
     error = AuthenticationFailed("no")
-    assert Watch("v", Patience(600), now=0.0).missed(error, 1.0) is error
+    assert Watch("v", Patience(600), now=0.0).judge_error(error, 1.0) is error
 
 
 def test_a_job_that_the_server_does_not_know_yet_is_waited_for_and_one_that_is_gone_is_not():
     """By how long this wait has seen it so: when it was submitted, another machine's clock says."""
     unknown, wait = NotFound("404"), Watch("v", Patience(600), now=0.0)
     for now in (0.0, 5.0, 10.0, 20.0):
-        assert isinstance(wait.missed(unknown, now), LookAgain)
-    assert isinstance(wait.missed(unknown, 20.1), JobExpired)
+        assert isinstance(wait.judge_error(unknown, now), LookAgain)
+    assert isinstance(wait.judge_error(unknown, 20.1), JobExpired)
 
 
 def test_time_in_the_queue_has_a_limit_of_its_own():
     def wait():
         return Watch("v", Patience(600, queue_timeout=60), now=0.0)
 
-    assert wait().saw(seen("queued"), 10.0) == LookAgain(10.0, 60.0)
-    assert wait().saw(seen("in_progress"), 100.0) == LookAgain(100.0, 600.0)
-    assert isinstance(wait().missed(ProviderUnavailable("away"), 100.0), LookAgain), "nobody knows that it is queued"
+    assert wait().judge(seen("queued"), 10.0) == LookAgain(10.0, 60.0)
+    assert wait().judge(seen("in_progress"), 100.0) == LookAgain(100.0, 600.0)
+    assert isinstance(wait().judge_error(ProviderUnavailable("away"), 100.0), LookAgain), (
+        "nobody knows that it is queued"
+    )
     stuck = wait()
-    stuck.saw(seen("queued"), 10.0)
-    error = stuck.saw(seen("queued"), 60.0)
+    stuck.judge(seen("queued"), 10.0)
+    error = stuck.judge(seen("queued"), 60.0)
     assert isinstance(error, JobTimedOut)
     assert "queue after 60 s" in str(error)
-    assert isinstance(wait().saw(seen("completed"), 70.0), Done), "whatever it took"
+    assert isinstance(wait().judge(seen("completed"), 70.0), Done), "whatever it took"
 
 
 def test_a_timeout_tells_what_happened_when():
     wait = Watch("v", Patience(600), now=1000.0)
     for status, now in (("queued", 1001), ("queued", 1010), ("in_progress", 1030.5), ("in_progress", 1599)):
-        wait.saw(seen(status), now)
-    error = wait.saw(seen("in_progress"), 1600)
+        wait.judge(seen(status), now)
+    error = wait.judge(seen("in_progress"), 1600)
     assert error.timeline == ((1, "queued"), (30.5, "in_progress"))
     assert "600 s (it is in_progress)" in str(error)
     assert "billed" in str(error)
@@ -264,21 +266,21 @@ def test_a_timeout_tells_what_happened_when():
 def test_a_job_that_stands_still_is_told_of_once_until_it_moves():
     wait = Watch("v", Patience(7200, stall=600), now=0.0)
     for now in range(0, 1800, 100):
-        wait.saw(seen("in_progress", 99), float(now))
+        wait.judge(seen("in_progress", 99), float(now))
     [notice] = wait.notices
     assert notice.kind == "stalled"
     assert "in_progress at 99 % for 10 min" in notice.text
-    wait.saw(seen("in_progress", 99.5), 1800.0)
-    wait.saw(seen("in_progress", 99.5), 2300.0)
+    wait.judge(seen("in_progress", 99.5), 1800.0)
+    wait.judge(seen("in_progress", 99.5), 2300.0)
     assert len(wait.notices) == 1
-    wait.saw(seen("in_progress", 99.5), 2400.0)
+    wait.judge(seen("in_progress", 99.5), 2400.0)
     assert len(wait.notices) == 2
 
 
 def test_a_status_nobody_knows_is_told_of_once():
     wait = Watch("v", Patience(600), now=0.0)
     for word in ("dreaming", "Dreaming", "queued", "dreaming"):
-        assert isinstance(wait.saw(seen(word), 1.0), LookAgain)
+        assert isinstance(wait.judge(seen(word), 1.0), LookAgain)
     assert [notice.kind for notice in wait.notices] == ["unknown_status"]
     assert "'dreaming'" in wait.notices[0].text
 
@@ -303,7 +305,7 @@ def test_a_status_nobody_knows_is_told_of_once():
     ],
 )
 def test_a_failed_job_is_specific(state, kind, said):
-    error = Watch("v", Patience(600), now=0.0).saw(state, 1.0)
+    error = Watch("v", Patience(600), now=0.0).judge(state, 1.0)
     assert type(error) is kind
     assert said in str(error)
     assert (error.job_id, error.code) == ("v", state.error_code)

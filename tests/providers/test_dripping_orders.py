@@ -8,7 +8,7 @@ from base64 import b64encode
 
 import pytest
 from buyer import clip, connection, terms
-from faulty_server import Raw, hand_on, told
+from faulty_server import Raw, forward, hand_on
 
 from prefect_media.errors import ProviderUnavailable, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
@@ -48,7 +48,7 @@ class Dripping(Raw):
         if asked.method != method or not asked.path.partition("?")[0].endswith(end):
             return hand_on(line, asked, self.root, body)
         if self.accepts:
-            told(asked, self.root, body)
+            forward(asked, self.root, body)
         try:
             for place in range(len(self.answer)):
                 line.sendall(self.answer[place : place + 1])

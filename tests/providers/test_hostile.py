@@ -48,7 +48,7 @@ class Stranger:
                     line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
 
 
-class Told:
+class Results:
     """What came of all the lies, told to one buyer."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,31 +73,31 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    return Told(tmp_path_factory.mktemp("hostile"))
+def results(tmp_path_factory):
+    return Results(tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_lie(told, name):
-    lie, outcome, server = LIES[name], told.outcomes[name], told.servers[name]
+def test_a_lie(results, name):
+    lie, outcome, server = LIES[name], results.outcomes[name], results.servers[name]
     kind = outcome["outcome"]
-    assert kind == "right" or issubclass(getattr(errors, kind, object), errors.MediaError), outcome["said"][-3000:]
+    assert kind == "right" or issubclass(getattr(errors, kind, object), errors.MediaError), outcome["text"][-3000:]
     if lie.outcome:
-        assert kind in lie.outcome, outcome["said"][-3000:]
+        assert kind in lie.outcome, outcome["text"][-3000:]
     assert server.posts <= lie.posts, f"{server.posts} paid requests"
-    assert not told.strangers[name].came
-    assert not outcome["key"], outcome["said"]
+    assert not results.strangers[name].came
+    assert not outcome["key"], outcome["text"]
     assert outcome["length"] < 100_000
-    for path in told.folders[name].rglob("*"):
+    for path in results.folders[name].rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), f"the key is in {path}"
 
 
-def test_no_key_is_in_any_log(told):
-    with told.log.open("rb") as log:
+def test_no_key_is_in_any_log(results):
+    with results.log.open("rb") as log:
         assert [line[:2000] for line in log if KEY.encode() in line] == []
 
 
-def test_memory_stays_small(told):
-    assert len(told.outcomes) == len(LIES)
-    assert max(row["peak"] for row in told.outcomes.values()) < MEMORY
+def test_memory_stays_small(results):
+    assert len(results.outcomes) == len(LIES)
+    assert max(row["peak"] for row in results.outcomes.values()) < MEMORY

@@ -56,7 +56,10 @@ PROFILES["lantern"] = replace(
     PROFILES["openai"],
     version="1",
     routes=frozenset({"create", "look", "content"}),
-    heard=lambda fields, form: {**{k: v for k, v in fields.items() if k != "length"}, "seconds": str(fields["length"])},
+    read_body=lambda fields, form: {
+        **{name: value for name, value in fields.items() if name != "length"},
+        "seconds": str(fields["length"]),
+    },
     headers={"x-lantern": "1"},
 )
 

@@ -93,7 +93,7 @@ async def test_nobody_waits_for_what_is_no_time(simulator, storage, status, text
 
 def refused(error, looks, seconds=6000):
     wait = Watch("v", Patience(seconds, poll_errors=100), now=0.0)
-    return [wait.missed(error, 0.0).not_before for _ in range(looks)]
+    return [wait.judge_error(error, 0.0).not_before for _ in range(looks)]
 
 
 @pytest.mark.parametrize("kind", [RateLimited, ProviderUnavailable])
@@ -109,7 +109,7 @@ def test_a_look_does_not_wait_for_what_is_no_time(asked):
 
 @pytest.mark.parametrize("hint", [math.nan, math.inf, -1.0, 1e300])
 def test_a_hint_that_is_no_time_says_nothing(hint):
-    verdict = Watch("v", Patience(600), now=0.0).saw(JobState("v", "running", look_again_after=hint), 5.0)
+    verdict = Watch("v", Patience(600), now=0.0).judge(JobState("v", "running", look_again_after=hint), 5.0)
     assert verdict == LookAgain(5.0, 600.0)
 
 

@@ -190,8 +190,8 @@ async def test_images_of_a_killed_process_are_a_doubt_and_never_bought_again_una
     for _ in range(2):
         buyer = nursery.start(order)
         assert buyer.wait() == 3
-        assert buyer.said()["error"] == "SubmissionInDoubt"
-        assert 'on_doubt="resubmit"' in buyer.said()["message"]
+        assert buyer.report()["error"] == "SubmissionInDoubt"
+        assert 'on_doubt="resubmit"' in buyer.report()["message"]
         assert len(simulator.images) == paid
 
     [asset] = nursery.start({**order, "on_doubt": "resubmit"}).assets
@@ -226,5 +226,5 @@ async def test_images_that_were_stored_in_part_are_a_doubt(nursery, simulator, s
     assert nursery.start({**order, "die": "after storing the images"}).wait() == -signal.SIGKILL
     buyer = nursery.start(order)
     assert buyer.wait() == 3
-    assert buyer.said()["error"] == "SubmissionInDoubt"
+    assert buyer.report()["error"] == "SubmissionInDoubt"
     assert len(simulator.images) == 1

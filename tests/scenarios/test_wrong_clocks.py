@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from buyer import clip, plan
-from faulty_server import Raw, reply, told
+from faulty_server import Raw, forward, reply
 
 from prefect_media.simulator import Simulator
 
@@ -30,7 +30,7 @@ class ServerWithClock(Raw):
         self.provider = SimpleNamespace(url=f"{self.url}/v1")
 
     def serve(self, line, asked):
-        answer, data = told(asked, self.root, asked.file.read(asked.length))
+        answer, data = forward(asked, self.root, asked.file.read(asked.length))
         if "json" in (answer.getheader("content-type") or ""):
             data = re.sub(
                 rb'("created_at": ?)(\d+)', lambda found: found[1] + b"%d" % (int(found[2]) + self.ahead), data

@@ -18,7 +18,7 @@ settle("simulation")
 
 from .draw import draw  # noqa: E402
 from .history import History  # noqa: E402
-from .shrink import shrink, told  # noqa: E402
+from .shrink import describe, shrink  # noqa: E402
 from .world import play  # noqa: E402
 
 SHIFTS = 6
@@ -109,7 +109,7 @@ def main(draw: Callable[..., History], kept_file: Path) -> int:
     arguments = parser.parse_args()
     limits = {} if arguments.skew is None else {"skew": arguments.skew}
     if arguments.show is not None:
-        say(told(draw(arguments.show, **limits)))
+        say(describe(draw(arguments.show, **limits)))
         return 0
     play(draw(0))  # imports what is imported late
     gc.collect()
@@ -119,7 +119,7 @@ def main(draw: Callable[..., History], kept_file: Path) -> int:
     for history in kept(kept_file):
         for near in shifted(history):
             if tally.add(near):
-                say(told(near))
+                say(describe(near))
                 return 1
     if arguments.kept:
         say(f"{tally.histories} kept histories and their neighbours, 0 violations")
@@ -135,7 +135,7 @@ def main(draw: Callable[..., History], kept_file: Path) -> int:
         history = draw(seed, **limits)
         if (violations := tally.add(history)) and not arguments.keep_going:
             say(f"seed {seed} breaks {violations[0]}; it is made smaller ...")
-            say(told(shrink(history)))
+            say(describe(shrink(history)))
             return 1
         if violations:
             say(f"seed {seed}: {violations[0]}")

@@ -82,7 +82,7 @@ class Action:
         )
 
 
-def _told(row: dict[str, Any], kind: type) -> dict[str, Any]:
+def _unusual_fields(row: dict[str, Any], kind: type) -> dict[str, Any]:
     """The fields that are not as usual."""
     usual = {each.name: each.default for each in fields(kind)}
     return {name: value for name, value in row.items() if value != usual[name]}
@@ -141,8 +141,8 @@ class History:
 
     def to_json(self) -> str:
         row = asdict(self)
-        row["actions"] = [_told(each, Action) for each in row["actions"]]
-        row["faults"] = [_told(each, Fault) for each in row["faults"]]
+        row["actions"] = [_unusual_fields(each, Action) for each in row["actions"]]
+        row["faults"] = [_unusual_fields(each, Fault) for each in row["faults"]]
         return json.dumps({"broke": "SAY WHAT", **row}, separators=(",", ":"))
 
     @classmethod

@@ -78,8 +78,8 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             ledger,
             "Ledger._renew",
-            "if found is None or not found[0].lease or found[0].lease.owner != owner:",
-            "if found is None:",
+            "if current is None or not current[0].lease or current[0].lease.owner != owner:",
+            "if current is None:",
         ),
     ],
     "all owners have one name": [Edit(ledger, "Ledger.claim", "clock.new_id()", "'me'")],
@@ -97,7 +97,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "a lease is not renewed": [
         Edit(
             ledger,
-            "Ledger.held",
+            "Ledger.keep_lease",
             "await asyncio.wait_for(stop.wait(), settings().lease_seconds / 3)",
             "await stop.wait()",
         )
@@ -152,9 +152,9 @@ MUTANTS: dict[str, list[Edit]] = {
     "a write that failed is repeated over what others wrote": [
         Edit(
             ledger,
-            "Ledger._moved",
-            "theirs, version = found",
-            "theirs, version = found\n            claim.version = version",
+            "Ledger._move",
+            "theirs, version = current",
+            "theirs, version = current\n            claim.version = version",
         )
     ],
     "writes without If-Match": [
@@ -189,12 +189,14 @@ MUTANTS: dict[str, list[Edit]] = {
     "a look that failed is the end of the job": [
         Edit(
             deadlines,
-            "Watch.missed",
+            "Watch.judge_error",
             "if isinstance(error, NotFound):",
             "if not isinstance(error, NotFound):\n        return JobFailed('gone', job_id=self.job_id)\n    if True:",
         ),
     ],
-    "a job that is not known at once is gone": [Edit(deadlines, "Watch.missed", "> self._patience.unknown", "> 0.0")],
+    "a job that is not known at once is gone": [
+        Edit(deadlines, "Watch.judge_error", "> self._patience.unknown", "> 0.0")
+    ],
     "every cancellation ends the job": [Edit(videos, "finish_video", "if options.cancel_remote:", "if True:")],
     "a finished job may be deleted": [Edit(videos, "end_job", '.phase == "done"', '.phase == "never"')],
     "one name for all attempts": [Edit(media_keys, "_hash", r"{record.created_at.isoformat()}\n{record.attempt}", "")],
@@ -235,7 +237,7 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(claim, "Claim.pass_over", "self.record.attempt + int(sent_now)", "self.record.attempt")
     ],
     # Batches.
-    "a lost batch is not searched": [Edit(batch_submit, "_find", "if found:", "if False:")],
+    "a lost batch is not searched": [Edit(batch_submit, "_find", "if candidates:", "if False:")],
     "a lost batch is searched once": [Edit(batch_submit, "LOOKS", "", "(0.0,)")],
     "a batch in doubt is free again": [Edit(batch_submit, "_submit", "if not claim.record.doubtful:", "if True:")],
     "a batch takes what others have": [

@@ -23,8 +23,8 @@ def shrink(history: History, fails: Callable[[History], bool] | None = None) -> 
         number = play(history).violations[0].partition(":")[0]
 
         def fails(smaller: History) -> bool:
-            found = play(smaller).violations
-            return bool(found) and found[0].partition(":")[0] == number
+            violations = play(smaller).violations
+            return bool(violations) and violations[0].partition(":")[0] == number
 
     left, smaller = MOST, True
     while smaller:
@@ -82,7 +82,7 @@ def _plainer(action: Action) -> Iterator[Action]:
         yield replace(action, at=float(round(action.at)))
 
 
-def told(history: History) -> str:
+def describe(history: History) -> str:
     """A failing history for people: its decisions, what happened, and the line that keeps it."""
     outcome = play(history, trace=True)
     usual = {name: value for name, value in USUAL.items() if name not in history.traits}

@@ -66,8 +66,8 @@ async def main(base_url, folder, *cases):
                 await read(case, base_url, folder)
         except Exception as caught:
             error = caught
-        said = {"error": type(error).__name__, "message": str(error), "transient": getattr(error, "transient", None)}
-        sys.stdout.write(json.dumps({"case": case, **said, "peak_mb": peak_mb()}) + "\n")
+        report = {"error": type(error).__name__, "message": str(error), "transient": getattr(error, "transient", None)}
+        sys.stdout.write(json.dumps({"case": case, **report, "peak_mb": peak_mb()}) + "\n")
         sys.stdout.flush()
 
 

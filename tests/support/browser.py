@@ -75,13 +75,13 @@ LOOK = """() => {
     ran: window.ran === undefined ? null : window.ran,
   };
 }"""
-"""What can be told of a page without taste."""
+"""What can be measured of a page."""
 
 SHOWS = "[...document.images].filter(each => each.naturalWidth).length >= {pictures}"
 
 
 def look_at(page, expected, seconds=10.0):
-    """What `LOOK` tells, as soon as it is what is expected: the new pages draw twice."""
+    """What `LOOK` returns, as soon as it is what is expected: the new pages draw twice."""
     deadline = time.monotonic() + seconds
     while (seen := page.evaluate(LOOK)) != expected and time.monotonic() < deadline:
         page.wait_for_timeout(200)

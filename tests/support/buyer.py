@@ -1,4 +1,4 @@
-"""Processes that buy, and that can be told where to die.
+"""Processes that buy, and that die where a test says.
 
 `Nursery` starts this file once; that process imports everything and forks a buyer for each plan it is sent, so
 that a hundred of them cost no more than a few. A buyer is a process of its own all the same: it is killed by
@@ -111,7 +111,7 @@ class Buyer:
         # by its parent, who alone knows for sure that the id is still its own
         self._nursery.send({"signal": number, "pid": self.pid})
 
-    def said(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """What it left: {"assets": [...]} or {"error": ..., "message": ...}."""
         return json.loads(self._out.read_text())
 
@@ -119,7 +119,7 @@ class Buyer:
     def assets(self) -> list[Asset]:
         """What it bought. Fails when it came to no good end."""
         assert self.wait() == 0, self._out.read_text() if self._out.exists() else "killed"
-        return [Asset.model_validate(asset) for asset in self.said()["assets"]]
+        return [Asset.model_validate(asset) for asset in self.report()["assets"]]
 
 
 class Nursery:
@@ -351,15 +351,15 @@ def live(plan: dict[str, Any]) -> int:
         if warm := plan.get("warm"):
             asyncio.run(buy({**plan, "requests": warm}))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        said: dict[str, Any] = {"assets": [asset.model_dump(mode="json") for asset in asyncio.run(buy(plan))]}
-        said["grown_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        report: dict[str, Any] = {"assets": [asset.model_dump(mode="json") for asset in asyncio.run(buy(plan))]}
+        report["grown_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     except MediaError as error:
-        said = {"error": type(error).__name__, "message": error.message}
+        report = {"error": type(error).__name__, "message": error.message}
     out = Path(plan["out"])
     part = out.with_suffix(".part")
-    part.write_text(json.dumps(said))
+    part.write_text(json.dumps(report))
     part.replace(out)
-    return 0 if "assets" in said else 3
+    return 0 if "assets" in report else 3
 
 
 def tell(*words: object) -> None:

@@ -112,11 +112,11 @@ class Chaos:
                 if (code := buyer.wait(120)) == 0:
                     with self.count.lock:
                         self.count.assets[name] = buyer.assets
-                elif code == 3 and "can't be asked for images" in buyer.said()["message"]:
+                elif code == 3 and "can't be asked for images" in buyer.report()["message"]:
                     doubt = True
                 elif code != -9:
                     with self.count.lock:
-                        self.count.complaints.append(f"{name}: {buyer.said() if code == 3 else code}")
+                        self.count.complaints.append(f"{name}: {buyer.report() if code == 3 else code}")
                     return
             if doubt:
                 with self.count.lock:
@@ -162,8 +162,8 @@ class Chaos:
 
     async def _booked(self) -> int:
         """How many purchases the budget knows of; one killed right at its end may still be set aside."""
-        found = await self.storage.fetch(BUDGET.path(None))
-        account = read(found.data) if found else Account()
+        stored = await self.storage.fetch(BUDGET.path(None))
+        account = read(stored.data) if stored else Account()
         return round(account.spent_usd + account.reserved_usd)
 
     async def _problem(self, record: Record | None, asset: Asset, jobs: int) -> str | None:

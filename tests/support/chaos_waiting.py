@@ -199,9 +199,9 @@ async def verdict(simulator: Simulator, storage: Storage, names: dict[str, str])
     """What is wrong with what was bought and with what is left."""
     problems: list[str] = []
     bought = Counter([*(job.prompt for job in simulator.jobs), *(image.prompt for image in simulator.images)])
-    wanted = [name for name, flow in names.items() if flow == "pick"]
-    wanted += [f"{name}, clip {clip + 1}" for name, flow in names.items() for clip in range(CLIPS) if flow == "film"]
-    problems += [f"{prompt} was bought {bought[prompt]} times" for prompt in wanted if bought[prompt] != 1]
+    prompts = [name for name, flow in names.items() if flow == "pick"]
+    prompts += [f"{name}, clip {clip + 1}" for name, flow in names.items() for clip in range(CLIPS) if flow == "film"]
+    problems += [f"{prompt} was bought {bought[prompt]} times" for prompt in prompts if bought[prompt] != 1]
     for name, flow in names.items():
         media = [path async for path, _ in storage.list(f"published/{name}/") if not path.endswith(".json")]
         if len(media) != (CLIPS if flow == "film" else 1):

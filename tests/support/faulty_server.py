@@ -77,13 +77,13 @@ def read_head(file):
 
 
 def hand_on(line, asked, url, body):
-    """What the server at `url` says to a request, and what it says passed on."""
-    answer, data = told(asked, url, body)
+    """Forward a request to the server at `url`, and its answer to the client."""
+    answer, data = forward(asked, url, body)
     reply(line, asked, answer.status, data, answer.getheaders())
     return True
 
 
-def told(asked, url, body):
+def forward(asked, url, body):
     parts = urlsplit(url)
     behind = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
     headers = {name: text for name, text in asked.headers.items() if name not in HOP}
@@ -133,10 +133,10 @@ class FaultyProvider(Raw):
 
     def serve(self, line, asked):
         body = asked.file.read(asked.length)
-        found = re.search(r"/videos/([^/]+)/content", asked.path)
-        if not found:
+        path = re.search(r"/videos/([^/]+)/content", asked.path)
+        if not path:
             return hand_on(line, asked, self.root, body)
-        job = found[1]
+        job = path[1]
         with self.lock:
             self.asked[job].append(asked)
             number = len(self.asked[job]) - 1
@@ -148,8 +148,8 @@ class FaultyProvider(Raw):
             if isinstance(part, int | float):
                 time.sleep(part)
                 continue
-            head, found, content = part.partition(b"\r\n\r\n") if part.startswith(b"HTTP/") else (b"", b"", part)
-            line.sendall(head + found + content)
+            head, blank_line, content = part.partition(b"\r\n\r\n") if part.startswith(b"HTTP/") else (b"", b"", part)
+            line.sendall(head + blank_line + content)
             with self.lock:
                 self.sent[job] += len(content)
         return False
@@ -162,8 +162,8 @@ def etag(film):
 def head(status=200, **headers):
     """The head of an answer; names of headers with _ for -; without a length unless one is given."""
     rows = {"Content-Type": "video/mp4", "Connection": "close", **headers}
-    said = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in rows.items() if text is not None)
-    return f"HTTP/1.1 {status} X\r\n{said}\r\n".encode()
+    lines = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in rows.items() if text is not None)
+    return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode()
 
 
 def whole(film, **headers):
@@ -173,11 +173,11 @@ def whole(film, **headers):
 def part_of(film, asked, *, ranges=True, tag=True, upto=None):
     """What a good server answers, its connection ending before byte `upto` of the film."""
     mark = {"ETag": etag(film)} if tag else {}
-    wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
+    offset = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
     fits = asked.headers.get("if-range", etag(film)) == etag(film)
-    if not (ranges and wanted and fits):
+    if not (ranges and offset and fits):
         return [head(Content_Length=len(film), **mark), film[:upto]]
-    start = int(wanted[1])
+    start = int(offset[1])
     if start >= len(film):
         return [head(416, Content_Range=f"bytes */{len(film)}", Content_Length=0, **mark)]
     where = f"bytes {start}-{len(film) - 1}/{len(film)}"
@@ -233,7 +233,7 @@ class FaultyBuckets(Raw):
         if len(body) < asked.length:
             return self._pass_short(asked, body)
         if fault and fault[0] == "lost":
-            told(asked, self.s3.url, body)
+            forward(asked, self.s3.url, body)
             reset(line)
             return False
         if fault:

@@ -83,13 +83,13 @@ class Lie:
     """What a server does otherwise than an honest one, by route, and what has to come of it.
 
     Attributes:
-        told: What it says in place of the truth, by route: create, look, content, list, images, models, batch, ...
+        answers: What it says in place of the truth, by route: create, look, content, list, images, models, batch, ...
         buy: What is bought from it: "video", "many", "image" or "batch".
         outcome: What has to come of it, by name: "right", or classes of errors; any of ours where nothing is named.
         posts: How many paid requests it may get.
     """
 
-    told: dict[str, Tell]
+    answers: dict[str, Tell]
     buy: str = "video"
     outcome: tuple[str, ...] = ()
     posts: int = 1
@@ -134,9 +134,9 @@ class Hostile:
                     route = route_of(asked)
                     self.count[route] += 1
                     if route == "create":
-                        found = re.search(rb"boat (\d+)", asked.body)
-                        self.jobs.append(job(int(found[1]) if found else 1))
-                tell = self.lie.told.get(route, HONEST.get(route, lambda server, asked: answer({}, 404)))
+                        number = re.search(rb"boat (\d+)", asked.body)
+                        self.jobs.append(job(int(number[1]) if number else 1))
+                tell = self.lie.answers.get(route, HONEST.get(route, lambda server, asked: answer({}, 404)))
                 for part in tell(self, asked):
                     if part is RESET:
                         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -148,7 +148,7 @@ class Hostile:
                             line.sendall(piece)
                     else:
                         line.sendall(part)  # pyright: ignore[reportArgumentType]
-                if self.lie.told.get(route):
+                if self.lie.answers.get(route):
                     return
 
 
@@ -188,8 +188,8 @@ def route_of(asked: Asked) -> str:
 def own(server: Hostile, asked: Asked) -> dict[str, object]:
     """The job that a request is about."""
     named = re.search(r"/videos/video_(\d+)", asked.path)
-    found = re.search(rb"boat (\d+)", asked.body)
-    return job(int(named[1]) if named else int(found[1]) if found else 1)
+    number = re.search(rb"boat (\d+)", asked.body)
+    return job(int(named[1]) if named else int(number[1]) if number else 1)
 
 
 def batch(server: Hostile, asked: Asked) -> Parts:
@@ -719,17 +719,17 @@ async def buy(name: str, kind: str, url: str, place: str) -> str:
 async def try_one(name: str, kind: str, url: str, place: str) -> dict[str, object]:
     from prefect_media.errors import MediaError
 
-    began, said = time.monotonic(), ""
+    began, text = time.monotonic(), ""
     try:
         async with asyncio.timeout(LIMIT):
             outcome = await buy(name, kind, url, place)
     except MediaError as error:
         outcome = type(error).__name__
-        said = f"{error} {error!r} {error.details} {pickle.dumps(error)!r} {traceback.format_exc()}"
+        text = f"{error} {error!r} {error.details} {pickle.dumps(error)!r} {traceback.format_exc()}"
     except BaseException as error:
-        outcome, said = f"not ours: {type(error).__name__}", traceback.format_exc()
+        outcome, text = f"not ours: {type(error).__name__}", traceback.format_exc()
     peak = peak_mb()
-    return {"name": name, "outcome": outcome, "said": said[-20_000:], "length": len(said), "key": KEY in said,
+    return {"name": name, "outcome": outcome, "text": text[-20_000:], "length": len(text), "key": KEY in text,
             "seconds": round(time.monotonic() - began, 1), "peak": peak}  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 
-from faulty_server import Raw, head, reply, told
+from faulty_server import Raw, forward, head, reply
 from PIL import Image
 
 
@@ -49,7 +49,7 @@ class Gateway(Raw):
             for piece in [pieces] if isinstance(pieces, bytes) else pieces:
                 line.sendall(piece)
             return False
-        behind, data = told(asked, self.root, body)
+        behind, data = forward(asked, self.root, body)
         if "json" in behind.getheader("content-type", ""):
             fields = json.loads(data)
             self.alter(asked, fields)

@@ -1,4 +1,4 @@
-"""Processes that execute a flow run or make a round of a waker, and that can be told where to die.
+"""Processes that execute a flow run or make a round of a waker, and that die where a test says.
 
 Like the buyers of `buyer.py`: the nursery imports everything once and forks a process for each order. A flow run is
 executed by Prefect's own `python -m prefect.engine`, as a worker starts it.

@@ -131,9 +131,9 @@ async def complaint(store, transient=False):
         await store.check()
     error = caught.value
     assert error.transient is transient, error
-    said = "".join(traceback.format_exception(error)) + repr(error) + repr(error.details)
+    text = "".join(traceback.format_exception(error)) + repr(error) + repr(error.details)
     for secret in (SECRET, TOKEN, "X-Amz", "StringToSign", "Debug source"):
-        assert secret not in said
+        assert secret not in text
     assert pickle.loads(pickle.dumps(error)).args == error.args
     assert "\n" not in str(error)
     return str(error)

@@ -40,8 +40,8 @@ def join(planned, *job_ids, now=0.0, age=0.0, not_after=3600.0):
 
 
 def looked(planned, job_id, now, status="in_progress", progress=None, **plan):
-    planned.saw(job_id, state(job_id, status, progress), now)
-    planned.again(job_id, now=now, **{"not_before": now, "not_after": 3600.0, **plan})
+    planned.learn_state(job_id, state(job_id, status, progress), now)
+    planned.plan_look(job_id, now=now, **{"not_before": now, "not_after": 3600.0, **plan})
 
 
 # What it costs and how soon it sees.
@@ -125,7 +125,7 @@ def test_what_a_resumed_job_took_is_not_learned_where_nobody_saw_it_end():
     planned = Pace(experience=experience)
     for number in range(5):
         join(planned, f"{number}", age=90_000)
-        planned.saw(f"{number}", state(f"{number}", "completed"), 0.1)
+        planned.learn_state(f"{number}", state(f"{number}", "completed"), 0.1)
         planned.leave(f"{number}")
     assert not experience.of(("sora-2", None, None))
 
@@ -152,9 +152,9 @@ def test_what_was_ordered_is_one_kind_whatever_the_server_says_of_it():
     for number in range(3):
         planned = Pace(experience=experience)
         planned.join("a", ordered, now=0.0, age=0.0, submitted=0.0, not_after=3600.0)
-        planned.saw("a", state("a", "in_progress", 50, size="1280x704", seconds="4.04"), 20.0)
-        planned.again("a", now=20.0, not_before=20.0, not_after=3600.0)
-        planned.saw("a", state("a", "completed", 100, size="1280x704", seconds="4.04"), 30.0 + number)
+        planned.learn_state("a", state("a", "in_progress", 50, size="1280x704", seconds="4.04"), 20.0)
+        planned.plan_look("a", now=20.0, not_before=20.0, not_after=3600.0)
+        planned.learn_state("a", state("a", "completed", 100, size="1280x704", seconds="4.04"), 30.0 + number)
     assert list(experience.of(ordered)) == [25.0, 25.5, 26.0]
     assert experience.of(another)[0] == 500
 
@@ -235,7 +235,7 @@ def test_a_page_begins_where_the_due_jobs_are():
     assert [page.after for page in pages] == [None, "150", "050"]
     assert [len(page.expected) for page in pages] == [100, 100, 50]
     for page in pages:
-        planned.paged(page, [state(job_id) for job_id in page.expected], more=True, now=0.2)
+        planned.learn_page(page, [state(job_id) for job_id in page.expected], more=True, now=0.2)
         for job_id in page.expected:
             looked(planned, job_id, 0.2, progress=99 if job_id in ("040", "041") else 1)
     [page] = planned.due(planned.wake() + 1)
@@ -246,7 +246,7 @@ def test_jobs_a_page_lacks_are_asked_for_one_by_one():
     planned = pace()
     join(planned, *"abc", age=60)
     [page] = planned.due(0.1)
-    planned.paged(page, [state("c"), state("stranger"), state("b")], more=False, now=0.2)
+    planned.learn_page(page, [state("c"), state("stranger"), state("b")], more=False, now=0.2)
     for job_id in "cb":
         looked(planned, job_id, 0.2, progress=1)
     assert planned.due(0.2) == [Single("a")]
@@ -256,7 +256,7 @@ def test_a_server_without_a_list_is_remembered():
     planned = pace()
     join(planned, *"abc", age=60)
     [page] = planned.due(0.1)
-    planned.unpaged(page, 0.2, never=True)
+    planned.give_up_page(page, 0.2, never=True)
     assert sorted(ask.job_id for ask in planned.due(0.2)) == ["a", "b", "c"]
     assert not planned.can_list
 
@@ -269,7 +269,7 @@ def test_a_list_that_fails_is_tried_again_but_not_for_ever():
         for ask in planned.due(now):
             if isinstance(ask, Page):
                 pages += 1
-                planned.unpaged(ask, now)
+                planned.give_up_page(ask, now)
             else:
                 looked(planned, ask.job_id, now, progress=50)
         now = planned.wake() + 1
@@ -280,13 +280,13 @@ def test_a_job_before_the_page_that_was_deleted_is_no_reason_to_give_the_list_up
     planned = pace()
     join(planned, *"abcd", age=60)
     [page] = planned.due(0.1)
-    planned.paged(page, [state(job_id) for job_id in "dcba"], more=False, now=0.1)
+    planned.learn_page(page, [state(job_id) for job_id in "dcba"], more=False, now=0.1)
     planned.leave("d")
     for job_id in "cba":
         looked(planned, job_id, 0.1, progress=99)
     [page] = planned.due(3.0)
     assert page == Page("d", ("c", "b", "a"))
-    planned.unpaged(page, 3.0, never=True)
+    planned.give_up_page(page, 3.0, never=True)
     assert planned.can_list
     assert {ask.job_id for ask in planned.due(3.0)} == {"a", "b", "c"}
     for job_id in "cba":
@@ -299,7 +299,7 @@ def test_a_server_that_gives_less_than_a_hundred_at_a_time():
     names = [f"{number:03}" for number in range(60)]
     join(planned, *names, age=60)
     [page] = planned.due(0.1)
-    planned.paged(page, [state(job_id) for job_id in page.expected[:20]], more=True, now=0.2)
+    planned.learn_page(page, [state(job_id) for job_id in page.expected[:20]], more=True, now=0.2)
     for job_id in page.expected[:20]:
         looked(planned, job_id, 0.2, progress=1)
     assert len(planned.due(0.2, room=100)) == 40, "those it lacked, one by one"
@@ -333,7 +333,7 @@ def test_the_servers_wish_is_not_overridden_by_a_siblings_page():
     planned = pace()
     join(planned, *"abc", age=60)
     [page] = planned.due(0.1)
-    planned.paged(page, [state(job_id) for job_id in "cba"], more=False, now=0.2)
+    planned.learn_page(page, [state(job_id) for job_id in "cba"], more=False, now=0.2)
     looked(planned, "a", 0.2, progress=99, not_before=30.0)
     for job_id in "bc":
         looked(planned, job_id, 0.2, progress=99)

@@ -178,7 +178,7 @@ class Ledger(Records):
             await self.move(Claim(*entry), state="intent")
 
     @asynccontextmanager
-    async def held(self, claim: Claim) -> AsyncGenerator[None]:
+    async def keep_lease(self, claim: Claim) -> AsyncGenerator[None]:
         """Keep the lease alive while a paid request is in the air."""
 
         stop = asyncio.Event()
@@ -238,10 +238,10 @@ class Ledger(Records):
                     claim.record = claim.record.model_copy(update={"lease": record.lease})
                     claim.note_written(record, version, when)
                     return True
-                found = await self.get(record.key)
-                if found is None or not found[0].lease or found[0].lease.owner != owner:
+                current = await self.get(record.key)
+                if current is None or not current[0].lease or current[0].lease.owner != owner:
                     return False
-                claim.version = found[1]  # our own write, the reply to which was lost
+                claim.version = current[1]  # our own write, the reply to which was lost
             raise _contention_error(claim.record)
 
     async def move(self, claim: Claim, **changes: Any) -> Record:
@@ -250,12 +250,12 @@ class Ledger(Records):
         When somebody else changed the record meanwhile, what is known for certain (a job id, an asset) is
         written over what is only intended, and never the other way round. A budget it was bought on follows.
         """
-        record = await self._moved(claim, changes)
+        record = await self._move(claim, changes)
         with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
             await settle(self.storage, record)
         return record
 
-    async def _moved(self, claim: Claim, changes: dict[str, Any]) -> Record:
+    async def _move(self, claim: Claim, changes: dict[str, Any]) -> Record:
         async with claim.busy:
             doubtful = claim.record.doubtful and changes.get("state", claim.record.state) == "intent"
             record = _stamp(claim.record, **{"lease": None, "doubtful": doubtful, **changes})
@@ -268,11 +268,11 @@ class Ledger(Records):
                     claim.record = record
                     claim.note_written(record, written, when)
                     return record
-                found = await self.get(record.key)
-                if found is None:
+                current = await self.get(record.key)
+                if current is None:
                     raise _vanished_error(record)
                 # Not the claim's version yet: if writing fails now, the next try has to merge once more.
-                theirs, version = found
+                theirs, version = current
                 if theirs.lease and theirs.lease.owner == claim.owner:
                     continue  # our own renewal, the reply to which was lost
                 merged = merge(record, theirs)

@@ -186,9 +186,9 @@ class _Collection:
             except TimeoutError:
                 raise wait.overdue() from None
             except MediaError as error:
-                verdict = wait.missed(error, clock.monotonic())
+                verdict = wait.judge_error(error, clock.monotonic())
             else:
-                verdict = wait.saw(state.as_job, clock.monotonic())
+                verdict = wait.judge(state.as_job, clock.monotonic())
                 news = f"{state.status}, {state.completed} of {state.total} made"
                 if news != logged:
                     self.options.logger.info("Batch %s is %s", self.id, logged := news)

@@ -250,19 +250,19 @@ async def _find(
         except InvalidRequest as error_of_list:
             refusal = error_of_list
         ours = [state for state in listed if state.key == record.key and state.id not in record.job_ids]
-        found = [state for state in ours if await owner_of(ledger.storage, record, state.id) != FORGOTTEN]
-        if refusal and not found:
+        candidates = [state for state in ours if await owner_of(ledger.storage, record, state.id) != FORGOTTEN]
+        if refusal and not candidates:
             raise SubmissionInDoubt(
                 f"it can't be known whether the provider took the batch: {refusal.message.partition(';')[0]}; "
                 'look at the provider\'s dashboard; pass on_doubt="resubmit" to go on and perhaps pay twice',
                 key=record.key,
             ) from error
-        if len(found) > 1:
-            ids = ", ".join(state.id for state in found)
+        if len(candidates) > 1:
+            ids = ", ".join(state.id for state in candidates)
             options.logger.error("The batches %s were made for one order; going on with the last of them", ids)
-        if found:
-            options.logger.info("Found the batch of a lost reply: %s", found[-1].id)
-            return found[-1]
+        if candidates:
+            options.logger.info("Adopted the batch of a lost reply: %s", candidates[-1].id)
+            return candidates[-1]
     return None
 
 

@@ -60,7 +60,7 @@ async def reconcile(
         raise _in_doubt(claim.record, ledger, outcome) from error
     if outcome is None:
         return None
-    options.logger.info("Found the job of a lost reply: %s", outcome.id)
+    options.logger.info("Adopted the job of a lost reply: %s", outcome.id)
     record = claim.record
     return videos.job_of(connection, outcome, fingerprint=record.fingerprint, model=record.request.get("model", ""))
 

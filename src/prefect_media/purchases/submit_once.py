@@ -38,7 +38,7 @@ class Submission:
     """The submission of a claimed purchase: the lease is held meanwhile, and a failure is put on record."""
 
     def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self._ledger, self._claim, self._lease = ledger, claim, ledger.held(claim)
+        self._ledger, self._claim, self._lease = ledger, claim, ledger.keep_lease(claim)
         self._doubtful_before = claim.record.doubtful
         self._recording: asyncio.Task[Record] | None = None
 
@@ -89,7 +89,7 @@ def pass_over_one_doubt(find: Find[T], claim: Claim, options: PurchaseOptions) -
     Only one: a server that loses a reply and can't be asked may well lose the next, and take each of the requests.
     """
 
-    async def found(error: SubmissionInDoubt | None) -> T | None:
+    async def find_or_pass_over(error: SubmissionInDoubt | None) -> T | None:
         try:
             return await find(error)
         except SubmissionInDoubt:
@@ -98,7 +98,7 @@ def pass_over_one_doubt(find: Find[T], claim: Claim, options: PurchaseOptions) -
             claim.pass_over(sent_now=error is not None)
             return None
 
-    return found
+    return find_or_pass_over
 
 
 async def find_or_submit(

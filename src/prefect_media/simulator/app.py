@@ -80,7 +80,7 @@ def _route(routes: list[Route], profile: Profile) -> Starlette:
         assert isinstance(error, ApiError)
         if is_azure(request.url.path):
             return await refuse(request, error)
-        return JSONResponse(profile.refused(error), status_code=error.status)
+        return JSONResponse(profile.error_body(error), status_code=error.status)
 
     async def no_such_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

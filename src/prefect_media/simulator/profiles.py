@@ -27,9 +27,9 @@ class Profile:
         version: The release, or the source, that was looked at.
         checked: When.
         routes: The operations it has, by the names used here.
-        heard: A body in its own words, as OpenAI would have been told it; raises `ApiError`.
-        shown: A job as it shows it, given the root of its URLs.
-        refused: The body of a refusal.
+        read_body: Translates a request body of this server into OpenAI's; raises `ApiError`.
+        job_body: The body that describes a job, given the root of its URLs.
+        error_body: The body of an error.
         fastapi: Whether it answers as FastAPI does where there is no such route.
         no_model: The refusal of a model that is not served; None where names of models are not looked at.
         id: A job's id, made from 32 hexadecimal digits.
@@ -44,7 +44,7 @@ class Profile:
         asks_whose: Whether a list needs the name of a provider in its query.
         deletes: Which jobs it deletes: "finished" ones only; any, and one that runs goes on unseen and is billed
             ("forgets"); or any, and one that runs is ended ("aborts").
-        deleted: What it answers to a deletion.
+        deletion_body: The body of the answer to a deletion.
         outputs: How many videos a body in its own words asks for, all of them rendered and billed.
         variants: Whether content has each of them, by its number.
         image_links: Whether images come as links without a host, unless `response_format` says otherwise.
@@ -58,9 +58,9 @@ class Profile:
     version: str
     checked: str
     routes: frozenset[str] = ALL
-    heard: Callable[[Fields, bool], Fields] = lambda fields, form: fields
-    shown: Callable[[Job, str], Fields] = lambda job, root: job.resource()
-    refused: Callable[[ApiError], Fields] = lambda error: {"error": error.openai}
+    read_body: Callable[[Fields, bool], Fields] = lambda fields, form: fields
+    job_body: Callable[[Job, str], Fields] = lambda job, root: job.resource()
+    error_body: Callable[[ApiError], Fields] = lambda error: {"error": error.openai}
     fastapi: bool = False
     no_model: Callable[[str], ApiError] | None = no_such_model
     id: Callable[[str, Operation], str] = lambda digits, operation: f"video_{digits}"
@@ -73,7 +73,7 @@ class Profile:
     page: int | None = 20
     asks_whose: bool = False
     deletes: Literal["finished", "forgets", "aborts"] = "finished"
-    deleted: Callable[[Job, str], Fields] = lambda job, root: {
+    deletion_body: Callable[[Job, str], Fields] = lambda job, root: {
         "id": job.id,
         "object": "video.deleted",
         "deleted": True,
@@ -221,9 +221,9 @@ PROFILES: dict[str, Profile] = {
         version="0.30.0",
         checked="2026-11-24",
         routes=_OPEN,
-        heard=_form_only,
-        shown=dialect_answers.vllm_omni,
-        refused=dialect_answers.fastapi,
+        read_body=_form_only,
+        job_body=dialect_answers.vllm_omni,
+        error_body=dialect_answers.fastapi,
         fastapi=True,
         no_model=_mismatch,
         id=lambda digits, operation: f"video_gen_{digits}",
@@ -239,14 +239,14 @@ PROFILES: dict[str, Profile] = {
         version="0.5.23",
         checked="2026-11-24",
         routes=_OPEN,
-        heard=_sglang,
-        shown=dialect_answers.sglang,
-        refused=dialect_answers.fastapi,
+        read_body=_sglang,
+        job_body=dialect_answers.sglang,
+        error_body=dialect_answers.fastapi,
         fastapi=True,
         no_model=None,
         id=lambda digits, operation: digits,
         deletes="forgets",
-        deleted=lambda job, root: {**dialect_answers.sglang(job, root), "status": "deleted"},
+        deletion_body=lambda job, root: {**dialect_answers.sglang(job, root), "status": "deleted"},
         outputs=_renders("num_outputs_per_prompt", "n"),
         variants=True,
         image_links=True,
@@ -256,25 +256,25 @@ PROFILES: dict[str, Profile] = {
         version="0509ccc",
         checked="2026-11-22",
         routes=_OPEN,
-        heard=_trtllm,
-        shown=dialect_answers.trtllm,
-        refused=dialect_answers.trtllm_error,
+        read_body=_trtllm,
+        job_body=dialect_answers.trtllm,
+        error_body=dialect_answers.trtllm_error,
         fastapi=True,
         id=lambda digits, operation: f"video_{digits}",
         accepted=202,
         not_ready=400,
         pages="all",
         deletes="aborts",
-        deleted=lambda job, root: {"deleted": True},
+        deletion_body=lambda job, root: {"deleted": True},
         models={"owned_by": "tensorrt_llm"},
     ),
     "litellm": Profile(
         version="1.110.2",
         checked="2026-11-24",
         routes=ALL - {"delete"},
-        heard=_litellm,
-        shown=dialect_answers.litellm,
-        refused=dialect_answers.litellm_error,
+        read_body=_litellm,
+        job_body=dialect_answers.litellm,
+        error_body=dialect_answers.litellm_error,
         fastapi=True,
         no_model=_litellm_no_model,
         id=_litellm_id,
@@ -286,8 +286,8 @@ PROFILES: dict[str, Profile] = {
         version="QuantumNous/new-api 01f6839, 705748d",
         checked="2026-11-22",
         routes=frozenset({"create", "look", "content", "remix"}),
-        shown=dialect_answers.new_api,
-        refused=dialect_answers.new_api_error,
+        job_body=dialect_answers.new_api,
+        error_body=dialect_answers.new_api_error,
         id=lambda digits, operation: f"task_{digits}",
         models={"owned_by": "custom"},
         headers={"x-oneapi-request-id": "20261122000000000000000000000000"},
@@ -296,9 +296,9 @@ PROFILES: dict[str, Profile] = {
         version="openrouter.ai/docs/api_reference/videos.md",
         checked="2026-11-22",
         routes=frozenset({"create", "look", "content"}),
-        heard=_openrouter,
-        shown=dialect_answers.openrouter,
-        refused=dialect_answers.openrouter_error,
+        read_body=_openrouter,
+        job_body=dialect_answers.openrouter,
+        error_body=dialect_answers.openrouter_error,
         id=lambda digits, operation: digits[:20],
         accepted=202,
         not_ready=400,
@@ -313,7 +313,7 @@ OLDER: dict[str, dict[str, Profile]] = {
             PROFILES["sglang"],
             version="00ae37c",
             checked="2026-11-22",
-            heard=_old_sglang,
+            read_body=_old_sglang,
             pages="pages",
             outputs=_renders(),
             variants=False,

@@ -34,7 +34,7 @@ class Videos:
     async def create(self, request: Request) -> Response:
         fields = Body.of(request).fields
         form = not request.headers.get("content-type", "").startswith("application/json")
-        body = Body(self._state.profile.heard(fields, form))
+        body = Body(self._state.profile.read_body(fields, form))
         outputs = self._state.profile.outputs(body.fields)
         callback = body.get("callback_url") if self._state.profile.callbacks else None
         model = body.get("model", "sora-2")
@@ -131,7 +131,7 @@ class Videos:
                 raise ApiError(400, f"Video with id '{job.id}' is still being generated and can't be deleted.")
             job.cancelled = True
         job.deleted = True
-        return JSONResponse(self._state.profile.deleted(job, _root(request)))
+        return JSONResponse(self._state.profile.deletion_body(job, _root(request)))
 
     async def content(self, request: Request) -> Response:
         profile = self._state.profile
@@ -217,7 +217,7 @@ class Videos:
         return JSONResponse(self._row(request, job), status, headers)
 
     def _row(self, request: Request, job: Job) -> dict[str, Any]:
-        return self._state.profile.shown(job, _root(request))
+        return self._state.profile.job_body(job, _root(request))
 
     def _unknown(self, job_id: str) -> ApiError:
         return ApiError(404, f"Video with id '{job_id}' not found.")

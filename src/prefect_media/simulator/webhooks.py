@@ -29,7 +29,7 @@ class Messenger:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._told: set[str] = set()
+        self._posted: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="media-simulator-webhooks", daemon=True)
 
@@ -42,12 +42,12 @@ class Messenger:
 
     def _run(self) -> None:
         while not self._over.wait(TICK):
-            for batch in [batch for batch in self._state.batches if batch.id not in self._told and _ended(batch)]:
-                self._told.add(batch.id)
+            for batch in [batch for batch in self._state.batches if batch.id not in self._posted and _ended(batch)]:
+                self._posted.add(batch.id)
                 self._tell_of_batch(batch)
             jobs = self._state.jobs if self._state.profile.callbacks else ()
-            for job in [job for job in jobs if job.id not in self._told and _done(job)]:
-                self._told.add(job.id)
+            for job in [job for job in jobs if job.id not in self._posted and _done(job)]:
+                self._posted.add(job.id)
                 self._tell_of_job(job)
 
     def _tell_of_batch(self, batch: Batch) -> None:

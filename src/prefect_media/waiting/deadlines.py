@@ -99,7 +99,7 @@ class Watch:
         self._words: set[str] = set()
         self._timeline: list[tuple[float, str]] = []
 
-    def saw(self, state: JobState, now: float) -> Verdict:
+    def judge(self, state: JobState, now: float) -> Verdict:
         """What a good answer means."""
         self._misses = self._refused = self._unknown = 0
         self._note(state, now)
@@ -107,15 +107,15 @@ class Watch:
             return Done(state)
         if state.phase == "failed":
             return failure_error(self.job_id, state)
-        return self._patiently(now, now + (amount(state.look_again_after) or 0.0))
+        return self._look_again(now, now + (amount(state.look_again_after) or 0.0))
 
-    def missed(self, error: MediaError, now: float) -> Verdict:
+    def judge_error(self, error: MediaError, now: float) -> Verdict:
         """What a failed look means: mostly nothing, because a look that failed says little about the job."""
         if isinstance(error, NotFound):
             self._unknown += 1
             if self._unknown >= UNKNOWN_LOOKS and now - self._began > self._patience.unknown:
                 return expiry_error(self.job_id, error)
-            return self._patiently(now, now + _pause_after(self._unknown))
+            return self._look_again(now, now + _pause_after(self._unknown))
         if not isinstance(error, ProviderUnavailable | RateLimited):
             return self._with_job_id(error)
         if isinstance(error, RateLimited):
@@ -127,14 +127,14 @@ class Watch:
         pause = _pause_after(self._misses + self._refused)
         if (retry_after := amount(error.retry_after)) is not None:
             pause = max(pause, retry_after, LEAST_PAUSE)
-        return self._patiently(now, now + pause)
+        return self._look_again(now, now + pause)
 
     def overdue(self) -> JobTimedOut:
         """The error of a wait that ran out, be it while a look was on its way."""
         status = self.state.status if self.state else "unknown"
         return self._timed_out(f"was not done after {self._patience.timeout:g} s (it is {status})")
 
-    def _patiently(self, now: float, not_before: float) -> LookAgain | JobTimedOut:
+    def _look_again(self, now: float, not_before: float) -> LookAgain | JobTimedOut:
         queued = self.state is not None and self.state.phase == "waiting"
         queue = self._patience.queue_timeout if queued else None
         if now >= self.deadline:

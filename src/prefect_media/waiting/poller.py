@@ -1,4 +1,4 @@
-"""One poller for all jobs that are waited for at one server: the thin shell around `pace` and `jobs`."""
+"""One poller for all jobs that are waited for at one server: a thin shell around `schedule` and `deadlines`."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Follower:
         self.job = job
         self.wait = wait
         self._news: tuple[Verdict | Exception, JobState | None] | None = None
-        self._told = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     def tell(self, verdict: Verdict | Exception, state: JobState | None = None) -> None:
         """Bring the newest look; one that nobody has taken yet is forgotten over it."""
         self._news = verdict, state
-        self._told.set()
+        self._arrived.set()
 
     async def news(self) -> tuple[Verdict | Exception, JobState | None]:
         """The newest look that was not taken yet: what it means, and the job as it showed it."""
-        await self._told.wait()
-        self._told.clear()
+        await self._arrived.wait()
+        self._arrived.clear()
         assert self._news
         return self._news
 
@@ -135,12 +135,12 @@ class Poller:
                 state = await videos.look(self._connection, job_id)
         except TimeoutError:
             message = f"{self._connection.host} did not answer within {ANSWER:g} s"
-            self._missed(job_id, ProviderUnavailable(message, job_id=job_id))
+            self._take_error(job_id, ProviderUnavailable(message, job_id=job_id))
         except MediaError as error:
             self._rest(error)
-            self._missed(job_id, error)
+            self._take_error(job_id, error)
         else:
-            self._saw(job_id, state)
+            self._take_state(job_id, state)
 
     async def _ask_page(self, page: Page) -> None:
         try:
@@ -150,14 +150,14 @@ class Poller:
             # Says nothing about any job: each is looked at by itself then, and that look counts.
             self._rest(error)
             never = isinstance(error, NotFound | InvalidRequest)
-            self._pace.unpaged(page, self._clock(), never=never)
+            self._pace.give_up_page(page, self._clock(), never=never)
             return
-        self._pace.paged(page, rows, more=more, now=self._clock())
+        self._pace.learn_page(page, rows, more=more, now=self._clock())
         for state in rows:
             if state.id in self._followers and state.phase == "failed" and not state.error_message:
-                self._pace.singly([state.id], self._clock())  # a list may leave out why
+                self._pace.ask_singly([state.id], self._clock())  # a list may leave out why
             else:
-                self._saw(state.id, state)
+                self._take_state(state.id, state)
 
     def _rest(self, error: Exception) -> None:
         """Ask nothing of a server that asked for that."""
@@ -165,16 +165,16 @@ class Poller:
         if pause is not None and pause > 0:
             self._pace.pause(self._clock() + min(pause, LONGEST_PAUSE))
 
-    def _saw(self, job_id: str, state: JobState) -> None:
+    def _take_state(self, job_id: str, state: JobState) -> None:
         if followers := self._followers.get(job_id):
             now = self._clock()
-            self._pace.saw(job_id, state, now)
-            self._settle(job_id, [(one, one.wait.saw(state, now)) for one in followers], state)
+            self._pace.learn_state(job_id, state, now)
+            self._settle(job_id, [(one, one.wait.judge(state, now)) for one in followers], state)
 
-    def _missed(self, job_id: str, error: MediaError) -> None:
+    def _take_error(self, job_id: str, error: MediaError) -> None:
         if followers := self._followers.get(job_id):
             now = self._clock()
-            self._settle(job_id, [(one, one.wait.missed(error, now)) for one in followers], None)
+            self._settle(job_id, [(one, one.wait.judge_error(error, now)) for one in followers], None)
 
     def _settle(self, job_id: str, verdicts: list[tuple[Follower, Verdict]], state: JobState | None) -> None:
         plans: list[LookAgain] = []
@@ -185,7 +185,7 @@ class Poller:
             else:
                 self._drop(follower)
         if plans:
-            self._pace.again(
+            self._pace.plan_look(
                 job_id,
                 now=self._clock(),
                 not_before=max(plan.not_before for plan in plans),

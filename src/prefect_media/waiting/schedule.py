@@ -149,8 +149,8 @@ class Pace:
         elif len(self._ranks) > 4 * (len(self._seats) + PAGE):
             self._ranks = {other: rank for other, rank in self._ranks.items() if rank >= oldest}
 
-    def saw(self, job_id: str, state: JobState, now: float) -> None:
-        """Learn from a good look; `again` has to follow unless the job is left."""
+    def learn_state(self, job_id: str, state: JobState, now: float) -> None:
+        """Learn from a good look; `plan_look` has to follow unless the job is left."""
         seat = self._seats[job_id]
         model, size, seconds = seat.kind  # what was ordered is told the same way each time, whatever the server says
         seat.kind = (model, size or state.size, seconds or state.seconds)
@@ -166,7 +166,7 @@ class Pace:
             seat.marks.append((now, progress))
         seat.looked = now
 
-    def again(self, job_id: str, *, now: float, not_before: float, not_after: float, failed: bool = False) -> None:
+    def plan_look(self, job_id: str, *, now: float, not_before: float, not_after: float, failed: bool = False) -> None:
         """Plan the next look at a job, between what the server wishes and what the deadline demands."""
         seat = self._seats[job_id]
         seat.asking = seat.alone = False
@@ -209,10 +209,10 @@ class Pace:
                 self._seats[job_id].asking = True
         return asks
 
-    def paged(self, page: Page, rows: Sequence[JobState], *, more: bool, now: float) -> None:
+    def learn_page(self, page: Page, rows: Sequence[JobState], *, more: bool, now: float) -> None:
         """Learn from a page: the order of the list, and which jobs it did not have after all.
 
-        Those are asked for one by one; for the others `saw` and `again` have to follow.
+        Those are asked for one by one; for the others `learn_state` and `plan_look` have to follow.
         """
         self._learn_order(page, [row.id for row in rows])
         if more and 0 < len(rows) < self._page:
@@ -223,16 +223,16 @@ class Pace:
             self._crowded = True  # by jobs of others, newer than ours
         else:
             self._strike(len(page.expected) - len(missing) < 2)
-        self.singly(missing, now)
+        self.ask_singly(missing, now)
 
-    def unpaged(self, page: Page, now: float, *, never: bool = False) -> None:
+    def give_up_page(self, page: Page, now: float, *, never: bool = False) -> None:
         """A page could not be had: its jobs are asked for one by one, and if there never is any, all are."""
         if never and page.after:
             self._ranks.pop(page.after, None)  # the job before the page is gone, which says nothing of the list
         elif never:
             self.can_list = False
         self._strike(True)
-        self.singly(page.expected, now)
+        self.ask_singly(page.expected, now)
 
     def _learn_order(self, page: Page, ids: Sequence[str]) -> None:
         """Rank what a page shows, jobs of others included, on the scale of our own: unix time of submission."""
@@ -246,7 +246,7 @@ class Pace:
             last = min(self._ranks.get(job_id, last), last - STEP)
             self._ranks[job_id] = last
 
-    def singly(self, job_ids: Iterable[str], now: float) -> None:
+    def ask_singly(self, job_ids: Iterable[str], now: float) -> None:
         """Look at jobs one by one, now: a page did not have them, or did not say enough of them."""
         for job_id in job_ids:
             if seat := self._seats.get(job_id):

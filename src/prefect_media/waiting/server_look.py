@@ -226,7 +226,7 @@ class _Asking:
                 self.lists, self.after = self.after is not None, None
                 break
             for state in rows:
-                self._saw(state)
+                self._take_state(state)
             if not more or not rows or rows[-1].id == self.after or self._are_older(rows[-1]):
                 self.after = None
                 break
@@ -238,7 +238,7 @@ class _Asking:
             async with asyncio.timeout(ANSWER):
                 states, _ = await batches.page(self._at)
             for state in states:
-                self._saw(state.as_job)
+                self._take_state(state.as_job)
 
     def _are_older(self, row: JobState) -> bool:
         """Whether what follows on the list, newest first, is older than all that is waited for."""
@@ -249,13 +249,13 @@ class _Asking:
         try:
             async with asyncio.timeout(ANSWER):
                 if job_id in self._orders:
-                    self._saw((await batches.look(self._at, job_id)).as_job)
+                    self._take_state((await batches.look(self._at, job_id)).as_job)
                 else:
-                    self._saw(await videos.look(self._at, job_id))
+                    self._take_state(await videos.look(self._at, job_id))
         except NotFound:  # whoever is woken makes sure of it
             self.finished.add(job_id)
 
-    def _saw(self, state: JobState) -> None:
+    def _take_state(self, state: JobState) -> None:
         if state.id not in self._films | self._orders:
             return
         self._films.discard(state.id)

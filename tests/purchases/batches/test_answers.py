@@ -66,7 +66,7 @@ async def test_two_hundred_images_take_the_memory_of_a_few(nursery, tmp_path):
         assets = await asyncio.to_thread(lambda: buyer.assets)
         assert len({asset.uri for asset in assets}) == 200
         assert {asset.size_bytes for asset in assets} == {len(noise.getvalue())}
-        assert buyer.said()["grown_kib"] * 1024 < 60 * 2**20
+        assert buyer.report()["grown_kib"] * 1024 < 60 * 2**20
 
 
 async def test_a_line_that_can_not_be_read_is_that_lines_failure(simulator, tmp_path):

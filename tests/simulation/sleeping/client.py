@@ -54,7 +54,7 @@ class Client:
         sent = state.model_copy(update={"state_details": details})
         verb = "suspend" if state.is_paused() else "resume" if state.is_scheduled() else "api"
         verb = "end" if state.is_final() else verb
-        return await self._found(verb, self._server.set_state, flow_run_id, sent)
+        return await self._ask_existing(verb, self._server.set_state, flow_run_id, sent)
 
     async def resume_flow_run(self, flow_run_id: UUID, run_input: dict[str, Any] | None = None) -> Any:
         result = await self._ask("resume", self._server.resume, flow_run_id, run_input)
@@ -63,7 +63,7 @@ class Client:
         return result
 
     async def read_flow_run(self, flow_run_id: UUID) -> Any:
-        return await self._found("api", self._server.read, flow_run_id)
+        return await self._ask_existing("api", self._server.read, flow_run_id)
 
     async def read_flow_runs(self, *, flow_run_filter: Any, limit: int) -> list[Any]:
         return await self._ask("api", self._server.read_many, flow_run_filter.id.any_[:limit])
@@ -88,7 +88,7 @@ class Client:
         run = self._server.runs.get(flow_run_id)
         return run.inputs if run else {}
 
-    async def _found(self, verb: str, effect: Any, *args: Any) -> Any:
+    async def _ask_existing(self, verb: str, effect: Any, *args: Any) -> Any:
         result = await self._ask(verb, effect, *args)
         if result is MISSING:
             raise ObjectNotFound(http_exc=_status_error(404))

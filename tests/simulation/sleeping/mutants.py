@@ -64,7 +64,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "one finished job is enough": [Edit(wake, "_reason", "all(over) if", "any(over) if")],
     "all jobs have to be finished": [Edit(wake, "_reason", "else any(over)", "else all(over)")],
     "a failed job is not finished": [
-        Edit(server_look, "_Asking._saw", 'state.phase in ("done", "failed")', 'state.phase == "done"')
+        Edit(server_look, "_Asking._take_state", 'state.phase in ("done", "failed")', 'state.phase == "done"')
     ],
     "a hint counts as finished": [Edit(server_look, "_Asking.run", "await self._one(hint)", "self.finished.add(hint)")],
     "each waker asks as often as it likes": [

@@ -86,12 +86,12 @@ class SleepingWorld(World):
         if self.is_away("prefect"):
             self.inject("prefect: away")
             return "lost before", 0.0
-        found = self.faults.get((f"{process.name}.{verb}", nth))
-        if found is None:
+        fault = self.faults.get((f"{process.name}.{verb}", nth))
+        if fault is None:
             return "", 0.0
-        self.inject(found.kind)
-        self.note(process, f"{verb}: {found.what}")
-        return found.what, found.arg
+        self.inject(fault.kind)
+        self.note(process, f"{verb}: {fault.what}")
+        return fault.what, fault.arg
 
     def state_changed(self, run: ServerRun, before: State[Any]) -> None:
         process = PROCESS.get(None)
@@ -239,10 +239,10 @@ class SleepingWorld(World):
 
     async def _hint(self, run: Run) -> None:
         """A webhook says that the job of a purchase is finished; it may be wrong."""
-        found = await Ledger(run.process.storage).get(self.key_of(run.purchases[0]))
-        if found and found[0].job:
+        entry = await Ledger(run.process.storage).get(self.key_of(run.purchases[0]))
+        if entry and entry[0].job:
             try:
-                await make_round(run.process.storage, hint=found[0].job.id)
+                await make_round(run.process.storage, hint=entry[0].job.id)
             except (httpx.HTTPError, ObjectNotFound) as error:
                 self.note(run.process, f"the hint came to nothing: {error}")
 

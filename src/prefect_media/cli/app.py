@@ -36,15 +36,15 @@ COMMANDS = {
     ),
     "models": (
         "models:list_models",
-        "Show what the catalog knows: which models live where, until when, what they can do and cost.",
+        "Show the catalog: which models are available where and until when, what they can do and cost.",
     ),
     "estimate": (
         "models:print_estimate",
-        "Say what a request would cost, or why that can't be said; buys nothing.",
+        "Estimate what a request would cost, or say why it can't be estimated; buys nothing.",
     ),
     "budgets": (
         "budgets:list_budgets",
-        "Show what was spent of each budget, and what is set aside for purchases under way.",
+        "Show what was spent of each budget, and what is reserved for purchases in progress.",
     ),
     "watch": (
         "watch:watch",
@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "receive": (
         "receive:receive",
-        "Listen for signed calls of servers that a job is finished, and resume the flow run that waits for it at once.",
+        "Receive signed webhooks about finished jobs, and resume the flow runs that wait for them at once.",
     ),
     "recover-crashed": (
         "recovery:recover_crashed",
@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "recover": (
         "recovery:recover",
-        "Schedule flow runs again that are stuck before their start, or run without a heartbeat.",
+        "Reschedule flow runs that are stuck before their start, or run without a heartbeat.",
     ),
 }
 JOBS_COMMANDS = {
@@ -86,11 +86,11 @@ JOBS_COMMANDS = {
     ),
     "adopt": (
         "jobs:adopt_job",
-        "Attach a job of the provider to a purchase whose reply was lost, after a look at it there. Buys nothing.",
+        "Attach a job of the provider to a purchase whose reply was lost, after checking the job. Buys nothing.",
     ),
     "forget": (
         "jobs:forget_purchase",
-        "Take a purchase off the ledger, so that the same request is bought anew. The media stay.",
+        "Remove a purchase from the ledger, so that the same request is bought again. The media stay.",
     ),
 }
 

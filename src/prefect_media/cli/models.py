@@ -78,7 +78,7 @@ def print_estimate(
     host: Annotated[str, typer.Option(help="Whose servers: openai, azure or other.")] = "openai",
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a request would cost, or why that can't be said; exit code 1 when the model is gone or has no price.
+    """Print what a request would cost, or why it can't be estimated; exit code 1 if it is retired or has no price.
 
     Args:
         model: Model or deployment.

@@ -27,15 +27,15 @@ def fields_of_bucket(block: Any) -> dict[str, Any]:
     """The fields of a `MediaStore` for a bucket block.
 
     Raises:
-        TypeError: It is no bucket block.
+        TypeError: It is not a bucket block.
         errors.InvalidRequest: It logs in in a way that a `MediaStore` has no field for.
     """
     for name, fields in (("bucket_name", _of_s3), ("container_name", _of_azure), ("gcp_credentials", _of_google)):
         if getattr(block, name, None) is not None:
             return fields(block)
     raise TypeError(
-        f"{type(block).__name__} is no bucket block; pass an S3Bucket of prefect-aws, a GcsBucket of prefect-gcp, an "
-        "AzureBlobStorageContainer of prefect-azure or a MediaStore"
+        f"{type(block).__name__} is not a bucket block; pass an S3Bucket of prefect-aws, a GcsBucket of prefect-gcp, "
+        "an AzureBlobStorageContainer of prefect-azure or a MediaStore"
     )
 
 

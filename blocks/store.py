@@ -125,7 +125,7 @@ class MediaStore(Block):
             raise ValueError("it carries a password, which everybody would see; leave it out")
         if base and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
             raise ValueError(
-                f"{brief_text(base)} is no public address; pass one such as https://media.example.com/films"
+                f"{brief_text(base)} is not a public address; pass one such as https://media.example.com/films"
             )
         return base or None
 
@@ -179,7 +179,7 @@ class MediaStore(Block):
                 `AzureBlobStorageContainer` of prefect-azure.
 
         Raises:
-            TypeError: It is no bucket block.
+            TypeError: It is not a bucket block.
             errors.InvalidRequest: It logs in in a way that a `MediaStore` has no field for.
         """
         return cls(**fields_of_bucket(bucket))
@@ -202,7 +202,7 @@ async def saved_store(name: str) -> MediaStore:
             return await MediaStore.aload(plain)
     else:
         raise InvalidRequest(
-            f"store={brief_repr(name)} names a block of the type {brief_repr(slug)}, which is no store; possible are "
+            f"store={brief_repr(name)} names a block of the type {brief_repr(slug)}, which is not a store; allowed: "
             f"media-store, {', '.join(BUCKET_TYPES)}; {folder}"
         )
     raise InvalidRequest(

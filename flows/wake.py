@@ -24,5 +24,5 @@ async def wake(store: AnyStore = None, every: float = 60.0) -> dict[str, int]:
     """
     done = await make_round(await storage_for(store), every=every)
     counts = {"woken": len(done.woken), "waiting": done.waiting, "removed": done.removed}
-    run_logger().info("%(woken)d resumed, %(waiting)d go on waiting, %(removed)d records removed", counts)
+    run_logger().info("%(woken)d resumed, %(waiting)d still waiting, %(removed)d records removed", counts)
     return counts

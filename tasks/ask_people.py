@@ -148,7 +148,7 @@ class _Question:
             return await pause(self.run, key, review.deadline, model)
         if lack := await no_waker(self.storage):
             run_logger().warning(
-                "Nobody keeps the deadline: %s. If there is no answer, Prefect ends this run as failed a day later",
+                "No waker watches the deadline: %s. If there is no answer, Prefect ends this run as failed a day later",
                 lack,
             )
         record = WaitingRecord(

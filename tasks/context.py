@@ -113,7 +113,7 @@ def _bucket(block: Block) -> MediaStore:
     try:
         return MediaStore.from_bucket(block)
     except TypeError as error:
-        raise InvalidRequest(f"store is {a_kind(block)}: {error}. nothing was sent") from None
+        raise InvalidRequest(f"store is {a_kind(block)}: {error}; nothing was sent") from None
 
 
 async def purchase_options(
@@ -166,7 +166,7 @@ async def purchase_options(
 
 def _fault_of_name(name: str) -> str | None:
     """Why something can be neither a path nor the name of a block."""
-    too_long = f"it has {len(name):,} characters; at most {LONGEST_NAME:,} are possible"
+    too_long = f"it has {len(name):,} characters; at most {LONGEST_NAME:,} are allowed"
     return fault_of(name) or (too_long if len(name) > LONGEST_NAME else None)
 
 

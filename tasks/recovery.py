@@ -88,8 +88,8 @@ def heartbeat_watch(flow_name: str | None = None, *, window: timedelta = HEARTBE
     """
     if window < SHORTEST_WINDOW:
         raise InvalidRequest(
-            f"a window of {window.total_seconds():g} s without a heartbeat is too short: living flow runs would be "
-            f"marked as crashed; allowed are {SHORTEST_WINDOW.total_seconds():g} s or more"
+            f"a window of {window.total_seconds():g} s without a heartbeat is too short: running flow runs would be "
+            f"marked as crashed; allowed: {SHORTEST_WINDOW.total_seconds():g} s or more"
         )
     return Automation(
         name=_name_for(HEARTBEAT, flow_name),
@@ -173,7 +173,7 @@ async def asave_recovery(
         errors.InvalidRequest: The window is too short, or `max_starts` is below 1.
     """
     if max_starts < 1:
-        raise InvalidRequest(f"max_starts={max_starts} is not possible; allowed are 1 or more")
+        raise InvalidRequest(f"max_starts={max_starts} is not possible; allowed: 1 or more")
     automations = [
         heartbeat_watch(flow_name, window=window),
         crash_recovery(flow_name, max_starts=max_starts),

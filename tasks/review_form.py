@@ -72,7 +72,7 @@ class Form:
             ValueError: It is none.
         """
         if not isinstance(response, dict):
-            raise ValueError("the answer is no object")
+            raise ValueError("the answer is not an object")
         given = self.model().model_validate(response).model_dump()
         if self.kind == "approve":
             return Answer(approved=given["decision"] == "approve", text=given["reason"], at=clock.now())

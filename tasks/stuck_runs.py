@@ -88,7 +88,7 @@ async def arecover_stuck(
     if stuck_for < SHORTEST_WINDOW:
         raise InvalidRequest(
             f"{stuck_for.total_seconds():g} s is too short: flow runs that are about to start would be freed; "
-            f"allowed are {SHORTEST_WINDOW.total_seconds():g} s or more"
+            f"allowed: {SHORTEST_WINDOW.total_seconds():g} s or more"
         )
     before = clock.now() - stuck_for
     freed: list[FreedRun] = []

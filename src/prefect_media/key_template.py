@@ -53,7 +53,7 @@ def check_template(template: str) -> str:
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"{template!r} is no template ({error}); write fields like {{date}}") from None
+        raise ValueError(f"{template!r} is not a valid template ({error}); write fields such as {{date}}") from None
     fields = [name for _, name, _, _ in parsed if name is not None]
     if unknown := [name for name in fields if name not in LONGEST]:
         added = "; the ending, such as .mp4, is added by itself" if set(unknown) & {"ext", "suffix"} else ""
@@ -79,7 +79,8 @@ def check_template(template: str) -> str:
     longest = template.format(**{name: "x" * most for name, most in LONGEST.items()})
     if len(longest) > KEY_MOST or any(len(name) > NAME_MOST for name in longest.split("/")):
         raise ValueError(
-            f"{template!r} can come to {len(longest)} letters; {KEY_MOST} are possible, and {NAME_MOST} between slashes"
+            f"{template!r} can become {len(longest)} letters long; at most {KEY_MOST} are allowed, "
+            f"and {NAME_MOST} between slashes"
         )
     return template
 

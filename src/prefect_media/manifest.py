@@ -110,7 +110,7 @@ class Manifest(BaseModel):
             first = error.errors()[0]
             what = ".".join(map(str, first["loc"]))
             raise StoreError(
-                f"{storage.uri(key)} is no manifest that this version can read "
+                f"{storage.uri(key)} is not a manifest that this version can read "
                 f"({what or 'JSON'}: {first['msg']}); give another, or upgrade prefect-media",
                 transient=False,
             ) from None

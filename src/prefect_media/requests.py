@@ -96,7 +96,7 @@ class MediaRequest(BaseModel):
     def _refuse_unprintable_model_names(cls, model: str) -> str:
         if odd := next((each for each in model if not each.isprintable()), None):
             raise ValueError(
-                f"it contains {odd!r}, which no name of a model does; pass the name as the server lists it"
+                f"it contains {odd!r}, which is not allowed in a model's name; pass the name as the server lists it"
             )
         return model
 

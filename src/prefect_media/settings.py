@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_callback_url(cls, url: str | None) -> str | None:
         if url is not None and not CALLBACK_URL.fullmatch(url):
-            raise ValueError("PREFECT_MEDIA_CALLBACK_URL is no public address; use one that begins with https://")
+            raise ValueError("PREFECT_MEDIA_CALLBACK_URL is not a public address; use one that begins with https://")
         return url
 
     @field_validator("key_template")

@@ -79,7 +79,7 @@ async def test_a_block_that_is_no_bucket(prefect):
     class Notes(Block):
         text: str = ""
 
-    with pytest.raises(InvalidRequest, match="store is a Notes: Notes is no bucket block"):
+    with pytest.raises(InvalidRequest, match="store is a Notes: Notes is not a bucket block"):
         await storage_for(Notes())
 
 

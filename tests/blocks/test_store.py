@@ -228,7 +228,7 @@ def test_from_a_bucket_with_a_role():
 
 
 def test_from_something_else():
-    with pytest.raises(TypeError, match="SimpleNamespace is no bucket block"):
+    with pytest.raises(TypeError, match="SimpleNamespace is not a bucket block"):
         MediaStore.from_bucket(SimpleNamespace())
 
 

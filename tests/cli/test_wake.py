@@ -16,7 +16,7 @@ def test_one_round_says_what_it_did(tmp_path, prefect_server):
     arguments, env = command("--store", str(tmp_path), env=prefect_server.env)
     done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "0 resumed, 0 go on waiting, 0 records removed\n"
+    assert done.stdout == "0 resumed, 0 still waiting, 0 records removed\n"
     assert (tmp_path / "ledger/wakers/last-round.json").exists()
 
 

@@ -136,7 +136,7 @@ async def test_a_flow_run_is_followed_to_its_end(watch, ledger, media_simulator,
 
 async def test_what_is_no_flow_run_and_no_store_is_one_sentence(watch, ledger, media_simulator, tmp_path):
     for arguments, complaint in (
-        (("nonsense",), "'nonsense' is no id of a flow run"),
+        (("nonsense",), "'nonsense' is not the id of a flow run"),
         ((str(uuid.uuid4()),), "there is no store at"),
     ):
         process = watch(*arguments)

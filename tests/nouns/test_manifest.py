@@ -154,7 +154,7 @@ async def test_there_is_none(store):
 )
 async def test_something_else_of_that_name(tmp_path, text, complaint):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(StoreError, match="is no manifest that this version can read") as caught:
+    with pytest.raises(StoreError, match="is not a manifest that this version can read") as caught:
         await Manifest.aload(str(tmp_path))
     assert complaint in str(caught.value)
 

@@ -74,7 +74,7 @@ CASES = {
     "look-error": ({LOOK: bomb(500)}, "ProviderUnavailable", "HTTP 500"),
     "look-error-endless": ({LOOK: endless(b"a ", status=404)}, "NotFound", "HTTP 404"),
     "look-brotli": ({LOOK: answer(body=b"{}", Content_Encoding="br")}, "ProviderUnavailable", "not asked for"),
-    "look-broken": ({LOOK: answer(body=b"{}", Content_Encoding="gzip")}, "ProviderUnavailable", "can't be unpacked"),
+    "look-broken": ({LOOK: answer(body=b"{}", Content_Encoding="gzip")}, "ProviderUnavailable", "decompressed"),
     "image-bomb": ({ORDER: bomb(**JSON)}, "SubmissionInDoubt", "larger than"),
     "image-endless": ({ORDER: endless(b"AAAA", b'{"data": [{"b64_json": "')}, "SubmissionInDoubt", "image is larger"),
     "image-many": ({ORDER: endless(SLOT, b'{"data": [')}, "SubmissionInDoubt", "more than 11 images"),

@@ -147,7 +147,7 @@ async def test_too_large_is_said_and_not_read(media_simulator, clip, place, monk
     monkeypatch.setattr(reference, "MOST_FOOTAGE", 1000)
     stored = await storage_at(place).put("a/b.mp4", clip.read_bytes(), content_type="video/mp4")
     for video in (clip, stored.uri):
-        with pytest.raises(InvalidRequest, match="at most 1,000 are possible"):
+        with pytest.raises(InvalidRequest, match="at most 1,000 are allowed"):
             await aedit_video.fn(media_simulator.credentials, edit(video), store=place, **HERE)
     assert not media_simulator.requests
 

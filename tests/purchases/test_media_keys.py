@@ -134,8 +134,8 @@ def test_a_template_of_ones_own():
         ("{hash:>20}-{index}", "formats a field"),
         ("{hash!r}-{index}", "formats a field"),
         ("{hash:{index}}", "formats a field"),
-        ("{hash-{index}", "no template"),
-        ("}{hash}{index}", "no template"),
+        ("{hash-{index}", "not a valid template"),
+        ("}{hash}{index}", "not a valid template"),
         ("{date}/{index}-{words}", "lacks {hash}"),
         ("{date}/{hash}", "lacks {index}"),
         ("", "lacks {hash}"),
@@ -152,11 +152,11 @@ def test_a_template_of_ones_own():
         ("{hash}\0{index}", "characters that not every store takes"),
         ("fuchs-ä-{hash}-{index}", "characters that not every store takes"),
         ("{words}{words}{words}{words}{words}{hash}{index}", "200 between slashes"),
-        ("/".join(["{words}"] * 15) + "/{hash}-{index}", "600 are possible"),
+        ("/".join(["{words}"] * 15) + "/{hash}-{index}", "at most 600 are allowed"),
     ],
 )
 def test_templates_that_can_not_work_are_refused(template, complaint):
-    with pytest.raises(ValueError, match=r"\{|no template") as refusal:
+    with pytest.raises(ValueError, match=r"\{|not a valid template") as refusal:
         check_template(template)
     assert complaint in str(refusal.value)
 

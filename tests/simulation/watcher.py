@@ -153,7 +153,7 @@ class Watcher:
     def deleted(self, unit: Unit, run: Run) -> None:
         """Somebody deleted a job at the provider."""
         if run.action.kind != "cancel" and not run.action.cancel_remote:
-            self.violated(2, f"{unit.id} is deleted, which nobody asked for")
+            self.violated(2, f"{unit.id} is deleted, which was not requested")
         slept = self.world.injected["stands still"] > 0  # between the look at the job and its end
         if unit.fate == "completed" and self.world.loop.moment > unit.ends + 10.0 and not slept:
             self.violated(2, f"{unit.id} is deleted, and was finished and paid for")

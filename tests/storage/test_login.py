@@ -272,7 +272,7 @@ def test_addresses_that_name_no_place(url, expected):
 )
 async def test_endpoints_that_are_none(endpoint_url):
     options = StorageOptions(endpoint_url=endpoint_url, access_key_id=KEY, secret_access_key=SECRET)
-    assert "is no address of a server" in await complaint(Storage("s3://bucket", options))
+    assert "is not the address of a server" in await complaint(Storage("s3://bucket", options))
 
 
 # Keeping secrets, starting fast

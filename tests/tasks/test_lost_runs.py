@@ -194,7 +194,7 @@ async def test_a_crash_that_the_automation_missed_is_run_again(api, later):
 
 
 async def test_times_that_would_free_living_runs_are_refused():
-    with pytest.raises(InvalidRequest, match=r"59 s is too short.*allowed are 60 s or more"):
+    with pytest.raises(InvalidRequest, match=r"59 s is too short.*allowed: 60 s or more"):
         await arecover_stuck(timedelta(seconds=59))
     with pytest.raises(InvalidRequest, match="window of 30 s without a heartbeat is too short"):
         heartbeat_watch(window=timedelta(seconds=30))
@@ -268,7 +268,7 @@ def test_the_commands_save_free_and_remove(prefect_server, api):
     assert run_command(prefect_server, "recover", "--flow", api.flow).stdout == ""
     wrong = run_command(prefect_server, "recover", "--stuck", "soon")
     assert wrong.returncode == 1
-    assert "--stuck soon is not a time; allowed are a number and s, m or h" in wrong.stderr
+    assert "--stuck soon is not a time; allowed: a number and s, m or h" in wrong.stderr
 
 
 def test_recover_goes_on_while_prefects_server_is_away():

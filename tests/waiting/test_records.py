@@ -73,7 +73,7 @@ async def test_a_damaged_record_keeps_no_other_from_being_read(store, data, capl
     await records.write(storage, record("one"))
     await storage.put(record("two").path, data, content_type="application/json")
     assert [each.suspension for each in await records.read_all(storage)] == ["one"]
-    assert "is no record of a sleeping flow run" in caplog.text
+    assert "is not the record of a sleeping flow run" in caplog.text
     assert await storage.size(record("two").path) is not None  # nobody knows whose it is
 
 

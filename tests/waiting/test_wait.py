@@ -229,7 +229,7 @@ async def test_a_stall_and_a_strange_status_are_told_and_the_wait_goes_on(simula
     assert stalls == [(job.id, "dreaming", True)]
     assert "could not be shown: RuntimeError: nobody listens" in caplog.text
     told = [record.getMessage() for record in caplog.records if "could not be shown" not in record.getMessage()]
-    assert [("nobody knows" in text, "99 %" in text) for text in told] == [(True, False), (False, True)]
+    assert [("unknown status" in text, "99 %" in text) for text in told] == [(True, False), (False, True)]
 
 
 async def test_each_look_is_a_step_until_the_job_is_finished(simulator):

@@ -57,11 +57,11 @@ def check(
         message = "; ".join(faults)
         if settings().validation == "strict":
             raise InvalidRequest(
-                f"{message}; nothing was sent; if the model has learned more since {catalog().checked}, "
+                f"{message}; nothing was sent; if the model can do more since {catalog().checked}, "
                 "set PREFECT_MEDIA_VALIDATION=warn"
             )
         if settings().validation == "warn":
-            logger.warning("The catalog says this can't work, sent all the same: %s", message)
+            logger.warning("The catalog says this can't work; sent anyway: %s", message)
     return _resolve(request, name, rules)
 
 

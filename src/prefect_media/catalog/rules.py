@@ -63,7 +63,7 @@ def complaints(
 def _video(request: VideoRequest, name: str, rules: Family) -> list[str]:
     problems = _common(request, name, rules)
     if request.seconds is not None and request.seconds not in rules.seconds:
-        problems.append(f"{name} can't make seconds={request.seconds}; possible are {_list_of(rules.seconds)}")
+        problems.append(f"{name} can't make seconds={request.seconds}; allowed: {_list_of(rules.seconds)}")
     return problems
 
 
@@ -80,7 +80,7 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
         if value is None or value in allowed:
             continue
         problems.append(
-            f"{name} can't make {field}={brief_repr(value)}; possible are {_list_of(allowed)}"
+            f"{name} can't make {field}={brief_repr(value)}; allowed: {_list_of(allowed)}"
             if allowed
             else _refusal(name, field, value)
         )
@@ -95,7 +95,7 @@ def _image(request: ImageOptions, name: str, rules: Family) -> list[str]:
             problems.append(
                 f"{name} can't make frame_count={frames} of size={brief_repr(request.size)}: all frames together "
                 f"have at most {rules.gif_pixels:,} pixels; "
-                f"possible are {max(most, 0)} frames of this size, or smaller ones"
+                f"allowed: {max(most, 0)} frames of this size, or smaller ones"
             )
     return problems
 
@@ -160,8 +160,7 @@ def _formats(request: ImageOptions, name: str, rules: Family | None, host: Host)
     if request.output_format is not None and (rules or row.formats) and request.output_format not in allowed:
         where = f" on {row.name}" if row.formats else ""
         problems.append(
-            f"{name} can't make output_format={brief_repr(request.output_format)}{where}; "
-            f"possible are {_list_of(allowed)}"
+            f"{name} can't make output_format={brief_repr(request.output_format)}{where}; allowed: {_list_of(allowed)}"
             if allowed
             else _refusal(name, "output_format", request.output_format)
         )
@@ -200,7 +199,7 @@ def _size_complaint(size: str | None, rules: Family, *, gif: bool) -> str | None
             return f"both edges must be multiples of {step}" if edges[0] % step or edges[1] % step else None
         complaint = rules.free_sizes.complaint(*edges)
         return f"{complaint}; {rules.free_sizes.nearest(*edges)} is near it" if complaint else None
-    return f"possible are {_list_of(rules.sizes)}"
+    return f"allowed: {_list_of(rules.sizes)}"
 
 
 def size_for(aspect_ratio: str, rules: Family | None) -> str:

@@ -232,7 +232,7 @@ async def _save(manifest: Manifest, output: Path) -> None:
 def _check(simulator: prefect_media.simulator.Simulator) -> None:
     operations = [image.operation for image in simulator.images], [job.operation for job in simulator.jobs]
     if operations != (["generate"], ["generate", "remix"]):
-        raise MediaError(f"the demo bought something else than one image, one video and one remix: {operations}")
+        raise MediaError(f"the demo bought something other than one image, one video and one remix: {operations}")
 
 
 async def _flow_run_id() -> str:

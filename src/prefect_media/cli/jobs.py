@@ -147,7 +147,7 @@ async def _forget(store: str | None, prefix: str, sure: bool) -> None:
         paid = ""
         if state == "submitted":
             paid = " It is paid for and was not fetched yet."
-        if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought anew."):
+        if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought again."):
             raise typer.Exit(1)
     await ledger.forget(key)
     typer.echo(f"Forgotten: {key}. Its media stay where they are.")

@@ -104,7 +104,7 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise MediaError(
-            f"nobody can listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
+            f"can't listen on {host}:{port} ({error.strerror}); choose another --port, 0 is a free one"
         ) from error
 
 

@@ -125,5 +125,5 @@ def _say_as_json(run: FreedRun) -> None:
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip(), re.ASCII)
     if match is None:
-        raise InvalidRequest(f"--stuck {text} is not a time; allowed are a number and s, m or h, such as 90s or 10m")
+        raise InvalidRequest(f"--stuck {text} is not a time; allowed: a number and s, m or h, such as 90s or 10m")
     return timedelta(seconds=float(match[1]) * UNITS[match[2]])

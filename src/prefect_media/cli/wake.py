@@ -61,7 +61,7 @@ async def _until_ended(store: str | None, every: float, say: Callable[[Round], N
 
 
 def _say(done: Round) -> None:
-    typer.echo(f"{len(done.woken)} resumed, {done.waiting} go on waiting, {done.removed} records removed")
+    typer.echo(f"{len(done.woken)} resumed, {done.waiting} still waiting, {done.removed} records removed")
 
 
 def _say_as_json(done: Round) -> None:

@@ -148,5 +148,5 @@ def _id(text: str) -> str:
         return str(UUID(text))
     except ValueError:
         raise InvalidRequest(
-            f"{text!r} is no id of a flow run; pass one such as 0193b3c4-..., see prefect flow-run ls"
+            f"{text!r} is not the id of a flow run; pass one such as 0193b3c4-..., see prefect flow-run ls"
         ) from None

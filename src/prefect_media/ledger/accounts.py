@@ -84,7 +84,7 @@ class Account(BaseModel):
         if round(rest.spent_usd + rest.reserved_usd + lost + usd, DIGITS) > limit:
             raise BudgetExceeded(
                 f"this would cost {_usd(usd)}, and of the budget of {_usd(limit)} {_usd(self.spent_usd)} are spent and "
-                f"{_usd(self.reserved_usd)} set aside for what is under way; nothing was sent; "
+                f"{_usd(self.reserved_usd)} reserved for purchases in progress; nothing was sent; "
                 "raise Budget(usd=...), or wait for its next period",
                 limit_usd=limit,
                 spent_usd=self.spent_usd,
@@ -152,7 +152,7 @@ async def reserve(
     if usd is None:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and the cost can't be estimated: {known.basis}; "
-            "nothing was sent; say what to set aside with Budget(unpriced_usd=...), or give prices of your own in the "
+            "nothing was sent; say what to reserve with Budget(unpriced_usd=...), or give prices of your own in the "
             "file that PREFECT_MEDIA_PRICES names",
             limit_usd=budget.usd,
         )
@@ -282,7 +282,7 @@ def read(data: bytes, path: str = "its file") -> Account:
     except ValidationError as error:
         raise StoreError(
             f"the account of a budget can't be read: {path}: {problems_of(error)}; amounts are numbers from 0 on; "
-            "correct the file, or delete it to begin with nothing spent",
+            "correct the file, or delete it to begin again with nothing spent",
             transient=False,
         ) from error
 

@@ -33,7 +33,7 @@ class Records:
             why = problems_of(error) if isinstance(error, ValidationError) else error
             raise StoreError(
                 f"the purchase {key} on the ledger can't be read ({why}); it may come from a newer prefect-media: "
-                f"update this one, or let it be bought anew with prefect-media jobs forget {key[:12]}",
+                f"update this one, or have it bought again with prefect-media jobs forget {key[:12]}",
                 transient=False,
             ) from error
 
@@ -96,7 +96,7 @@ class Records:
         return stored and stored[0]
 
     async def forget(self, key: str) -> None:
-        """Take a purchase off the ledger, so that the same request is bought anew.
+        """Take a purchase off the ledger, so that the same request is bought again.
 
         Its jobs stay on record as nobody's: the next purchase must not adopt one in place of its own.
 

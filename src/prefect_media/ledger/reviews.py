@@ -99,7 +99,7 @@ async def _change(storage: Storage, before: Review, after: Review) -> tuple[Revi
             version = await storage.replace(before.path, _dump(after), there.version)
         if version is not None:
             return after, True
-    raise StoreError(f"{storage.uri(before.path)} is being changed by others all the time; run the same again")
+    raise StoreError(f"{storage.uri(before.path)} keeps being changed by others; run the same again")
 
 
 def _dump(review: Review) -> bytes:
@@ -112,5 +112,5 @@ def _load(storage: Storage, path: str, data: bytes) -> Review:
     except ValidationError:
         review = None
     if review is None or review.path != path:
-        raise StoreError(f"{storage.uri(path)} is no record of a question; delete it and run the same again")
+        raise StoreError(f"{storage.uri(path)} is not the record of a question; delete it and run the same again")
     return review

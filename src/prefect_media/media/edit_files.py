@@ -72,7 +72,7 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
     image = decode_image(data)
     if image.format != "PNG":
         raise InvalidRequest(
-            f"the {name} ({shown}) is a {image.format}; possible is only PNG: save it as PNG; nothing was sent"
+            f"the {name} ({shown}) is a {image.format}; only PNG is allowed: save it as PNG; nothing was sent"
         )
     if upright_size(image) != size:
         raise InvalidRequest(
@@ -81,8 +81,9 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
         )
     if not ("A" in image.getbands() or "transparency" in image.info):
         raise InvalidRequest(
-            f"the {name} ({shown}) has no alpha channel (its mode is {image.mode}, possible are RGBA and LA); "
-            f"make transparent what is to {'be made anew' if name == 'mask' else 'stay unmarked'}; nothing was sent"
+            f"the {name} ({shown}) has no alpha channel (its mode is {image.mode}, allowed: RGBA and LA); "
+            f"make transparent what is to {'be generated again' if name == 'mask' else 'stay unmarked'}; "
+            "nothing was sent"
         )
     if "A" not in image.getbands():
         image = image.convert("RGBA")
@@ -91,7 +92,7 @@ def _overlay(name: str, data: bytes, size: tuple[int, int], shown: str) -> Uploa
     if lowest == 255 or (name == "mask" and lowest != 0):
         raise InvalidRequest(
             f"the {name} ({shown}) has no transparent pixel (lowest alpha {lowest}, needed is 0), so "
-            f"{'nothing would be made anew' if name == 'mask' else 'it would hide the picture'}; "
+            f"{'nothing would be generated again' if name == 'mask' else 'it would hide the picture'}; "
             "make a part of it transparent; nothing was sent"
         )
     if len(data) >= MASK_BYTES:

@@ -73,7 +73,7 @@ def expect(kind: str, head: bytes) -> str:
     content_type = sniff(head)
     if content_type is None or not content_type.startswith(kind):
         start = head[:40].decode("ascii", "replace")
-        raise DownloadCorrupt(f"the provider sent something that is no {kind}: it begins with {start!r}")
+        raise DownloadCorrupt(f"the provider sent something that is not a valid {kind}: it begins with {start!r}")
     return content_type
 
 
@@ -100,7 +100,7 @@ class Whole:
             return
         if not block:
             if self._skip:
-                raise DownloadCorrupt("the video breaks off before its end, though its length was announced so")
+                raise DownloadCorrupt("the video breaks off before its end, though it has the announced length")
             return
         at = 0
         while self._skip is not None and at < len(block):
@@ -121,9 +121,7 @@ class Whole:
     def _count_junk(self, nbytes: int) -> None:
         self._junk += nbytes
         if self._junk > MOST_JUNK:
-            raise DownloadCorrupt(
-                f"the video goes on for more than {MOST_JUNK:,} bytes after its last box, which no film does"
-            )
+            raise DownloadCorrupt(f"the video has more than {MOST_JUNK:,} bytes after its last box")
 
     def _read_header(self, block: bytes | memoryview, at: int) -> int:
         """Gather the header of the next box, which may lie across two blocks."""

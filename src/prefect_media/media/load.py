@@ -90,7 +90,7 @@ async def bytes_of(given: Given, what: str, limit: int) -> bytes:
     else:
         data = await _from_text(given.uri if isinstance(given, Asset) else str(given), what, limit)
     if len(data) > limit:
-        raise InvalidRequest(f"{what} has {len(data):,} bytes; at most {limit:,} are possible; nothing was sent")
+        raise InvalidRequest(f"{what} has {len(data):,} bytes; at most {limit:,} are allowed; nothing was sent")
     return data
 
 
@@ -106,7 +106,7 @@ async def _from_text(text: str, what: str, limit: int) -> bytes:
     if not text:
         raise InvalidRequest(f"{what} is empty; leave the field out, or give a path, a URL or bytes; nothing was sent")
     if fault := fault_of(text):
-        raise InvalidRequest(f"{what} {describe(text)} is no path and no URL: {fault}; nothing was sent")
+        raise InvalidRequest(f"{what} {describe(text)} is neither a path nor a URL: {fault}; nothing was sent")
     scheme = text.partition(":")[0].lower() if text.startswith("data:") else urlsplit(text).scheme
     if scheme == "data":
         return _from_data_url(text, what)
@@ -162,7 +162,7 @@ async def _from_store(uri: str, what: str, limit: int) -> bytes:
         storage, key = storage_of(uri)
         size = await storage.size(key)
         if size is not None and size > limit:
-            raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are possible; nothing was sent")
+            raise InvalidRequest(f"{what} has {size:,} bytes; at most {limit:,} are allowed; nothing was sent")
         return await storage.read(key)
     except StoreError as error:
         raise InvalidRequest(f"{what} can't be read: {error.message}; nothing was sent", missing=True) from error

@@ -208,7 +208,7 @@ class _Collection:
         """The error of what should be there. It is paid for, so nothing is bought again before somebody says so."""
         return JobExpired(
             f"{error.message.partition(';')[0]}; if the key is of the account that ordered it, fetch it again later; "
-            f"to have it ordered anew: prefect-media jobs forget {self.batch.key[:12]}",
+            f"to order it again: prefect-media jobs forget {self.batch.key[:12]}",
             **error.details,
         )
 
@@ -221,7 +221,7 @@ class _Collection:
             async with aclosing(batches.answers(self.at, file_id, self.id, requests.values())) as lines:
                 async for line in lines:
                     if line.key not in requests:
-                        self.options.logger.warning("Batch %s answers %r, which nobody asked for", self.id, line.key)
+                        self.options.logger.warning("Batch %s answers %r, which was not requested", self.id, line.key)
                     elif line.error:
                         self.failures[line.key] = line.error, line.final
                     else:

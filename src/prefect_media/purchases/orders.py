@@ -113,7 +113,7 @@ async def still_there(record: Record, storage: Storage, options: PurchaseOptions
     if not record.assets:
         raise StoreError(
             f"the purchase {record.key[:12]} is on record as done and names no {record.kind}; its record is damaged; "
-            f"to have it bought again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
+            f"to buy it again: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
             transient=False,
             missing=True,
             key=record.key,
@@ -123,7 +123,7 @@ async def still_there(record: Record, storage: Storage, options: PurchaseOptions
         if key is None or await storage.size(key) != asset.size_bytes:
             raise StoreError(
                 f"{asset.uri} was bought before but is no longer in the store; pass another variant to buy another, "
-                f"or make it forgotten with: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
+                f"or forget it with: prefect-media jobs forget {record.key[:12]} --store {storage.url}",
                 transient=False,
                 missing=True,
                 key=record.key,

@@ -32,7 +32,7 @@ async def refuse_another_purchases_job(ledger: Ledger, record: Record, job: Vide
     try:
         owner = await _owner(ledger, record, job)
     except StoreError as error:
-        _logger.warning("Whose job %s is could not be noted: %s", job.id, error)
+        _logger.warning("The owner of job %s could not be recorded: %s", job.id, error)
         return
     if owner != record.key:
         raise _mix_up_error(record, job, f"the purchase {owner[:12]}")

@@ -34,7 +34,7 @@ class Unpacker:
         elif name in _WINDOWS:
             self._window = _WINDOWS[name]
         else:
-            raise ValueError(f"the body is packed as {encoding[:20]!r}, which was not asked for")
+            raise ValueError(f"the body is compressed as {encoding[:20]!r}, which was not asked for")
         self._begin()
 
     @property
@@ -71,7 +71,7 @@ class Unpacker:
             return self._zlib.decompress(data, PIECE_BYTES)
         except zlib.error as error:
             if self._window != 15 or self._fed:
-                raise ValueError(f"the body can't be unpacked: {error}") from None
+                raise ValueError(f"the body can't be decompressed: {error}") from None
         self._window = -15  # many servers send "deflate" without the header that belongs to it
         self._begin()
         return self._unpack(data)

@@ -65,7 +65,7 @@ def explain(text: str, bucket: str, key: str, endpoint: str | None, profile: str
     elif code in ("NoSuchBucket", "ContainerNotFound"):
         message = f"the bucket {bucket} does not exist {where}; create it or correct its name"
     elif code in _REGION or "configured region" in answer or status in ("301", "307"):
-        message = f"the bucket {bucket} lives in {'the region ' + region if region else 'another region'}; "
+        message = f"the bucket {bucket} is in {'the region ' + region if region else 'another region'}; "
         message += "set `region` to the bucket's"
     elif code in _LOGIN or status == "401":
         message = f"the credentials for {bucket} were refused ({reason}); correct or renew them"

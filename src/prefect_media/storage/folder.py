@@ -49,8 +49,8 @@ class Folder:
         if flaw := await asyncio.to_thread(find_flaw, self.root):
             raise StoreError(
                 f"the store {self.root} can't keep two buyers apart: {flaw}; the same thing could be bought twice; "
-                "use a local folder, NFS 4 or a bucket; PREFECT_MEDIA_TRUST_STORE=1 uses this one all the same, which "
-                "is safe as long as one machine alone has it mounted",
+                "use a local folder, NFS 4 or a bucket; PREFECT_MEDIA_TRUST_STORE=1 uses it anyway, "
+                "which is safe only if a single machine has it mounted",
                 transient=False,
             )
 

@@ -43,7 +43,7 @@ def endpoint_of(scheme: str, options: "StorageOptions") -> str | None:
         usable = False
     if not usable or re.search(r"\s", endpoint):
         raise StoreError(
-            f"the endpoint {redact_url(endpoint)} is no address of a server; write it like https://host:9000",
+            f"the endpoint {redact_url(endpoint)} is not the address of a server; write it like https://host:9000",
             transient=False,
         )
     return endpoint.rstrip("/")

@@ -36,7 +36,7 @@ async def probe(place: Swapping, key: str, url: str) -> None:
         raise StoreError(
             f"the store {url} can't keep two buyers apart: it {' and '.join(flaws)}; the same thing could be bought "
             "twice; use a store that honours conditional writes, such as AWS S3, Google Cloud Storage, Azure or a "
-            "current MinIO; PREFECT_MEDIA_TRUST_STORE=1 uses this one all the same",
+            "current MinIO; PREFECT_MEDIA_TRUST_STORE=1 uses it anyway",
             transient=False,
         )
 

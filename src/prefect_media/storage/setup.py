@@ -124,6 +124,6 @@ def check_aws(region: str | None, access_key_id: str | None, session_token: str 
     ):
         if text and not re.fullmatch(form, text):
             raise StoreError(
-                f"the AWS {name} has a space, a line break or another character that none has; paste it again",
+                f"the AWS {name} has a space, a line break or another invalid character; paste it again",
                 transient=False,
             )

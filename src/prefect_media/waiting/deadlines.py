@@ -151,7 +151,7 @@ class Watch:
         word = state.status.lower()
         if word not in KNOWN and word not in self._words:
             self._words.add(word)
-            text = f"job {self.job_id} has a status nobody knows, {state.status!r}; it is taken as running"
+            text = f"job {self.job_id} has an unknown status, {state.status!r}; it counts as running"
             self.notices.append(Notice("unknown_status", text))
         if before is None or (before.status, before.progress) != (state.status, state.progress):
             self._changed, self._stalled = now, False

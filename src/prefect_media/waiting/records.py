@@ -109,7 +109,7 @@ async def read_all(storage: Storage) -> list[WaitingRecord]:
         except ValidationError:
             record = None
         if record is None or record.path != path:
-            _logger.warning("%s is no record of a sleeping flow run; delete it", storage.uri(path))
+            _logger.warning("%s is not the record of a sleeping flow run; delete it", storage.uri(path))
             return None
         return record
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class MediaStore(Block):
-    """A bucket or a folder that media and the ledger of purchases are kept in.
+    """The bucket or folder that holds the media and the ledger of purchases.
 
-    What is left out is found as boto3 finds it: environment, profile, single sign-on, role of the machine.
+    AWS credentials that are left out are found as boto3 finds them: environment, profile, single sign-on, role of the
+    machine.
 
     Example:
         Load a saved store and use it in a flow:
@@ -155,7 +156,7 @@ class MediaStore(Block):
         )
 
     def check(self) -> None:
-        """Write and delete a probe, to know before anything is paid for.
+        """Write and delete a test object, so that problems show before anything is paid for.
 
         Raises:
             errors.StoreError: The store can't be used, and why.
@@ -163,7 +164,7 @@ class MediaStore(Block):
         run_sync(self.acheck())
 
     async def acheck(self) -> None:
-        """Write and delete a probe, to know before anything is paid for.
+        """Write and delete a test object, so that problems show before anything is paid for.
 
         Raises:
             errors.StoreError: The store can't be used, and why.

@@ -67,7 +67,7 @@ class VideoJobRun(JobRun[Asset]):
 
 
 class VideoJobBlock(JobBlock[Asset]):
-    """A video to be made, with everything it takes; triggered twice in one scope, it is bought once.
+    """A video to make, with its credentials, store and options; triggered twice in one scope, it is bought once.
 
     Example:
         Load a saved job and make its video:
@@ -99,7 +99,7 @@ class VideoJobBlock(JobBlock[Asset]):
         description='What the request is unique within: "run" (the flow run), "forever", or a name of your own.',
     )
     budget: OptionalBudget = Field(
-        default=None, title="Budget", description="What may be spent; an order that could pass it is refused."
+        default=None, title="Budget", description="What may be spent; an order that could exceed it is refused."
     )
     timeout_seconds: float = Field(default=1800.0, gt=0, description="How long to wait for the video.")
 

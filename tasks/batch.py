@@ -39,8 +39,8 @@ async def asubmit_image_batch(
     """Order many images of one model at half the price, made within 24 hours, and come back at once.
 
     Each request is bought once in its scope, whether in a batch or alone: what was bought before stays out of the
-    batch, and what the batch made is later found by `agenerate_images` for nothing. The same requests are the same
-    batch, however often submitted; submitted again after it was fetched, only what it did not make is ordered.
+    batch, and `agenerate_images` later returns what the batch made without paying again. The same requests are the
+    same batch, however often submitted; submitted again after it was fetched, only what it did not make is ordered.
 
     Example:
         ```python
@@ -58,7 +58,7 @@ async def asubmit_image_batch(
             a name of your own, or "forever".
         on_doubt: What to do when it can't be known whether the provider took the batch, or whether a request was bought
             alone by a process that died: "raise" or "resubmit".
-        budget: What all may cost together, as a `Budget` or in USD for this flow run; what could pass it is not
+        budget: What all may cost together, as a `Budget` or in USD for this flow run; what could exceed it is not
             ordered, as a whole. It is booked when the batch is fetched.
         retry_failed: Buy again what the provider rejected before in this scope.
 
@@ -68,7 +68,7 @@ async def asubmit_image_batch(
     Raises:
         errors.InvalidRequest: Requests that can't work, all of them by index; or some are in another batch at this
             moment; or the server has no Batch API. Nothing was sent.
-        errors.BudgetExceeded: It could pass the budget; nothing was sent.
+        errors.BudgetExceeded: It could exceed the budget; nothing was sent.
         errors.SubmissionInDoubt: A reply was lost and the server's list can't be read, or a request is in doubt.
         errors.MediaError: Any other kind; see `prefect_media.errors`.
     """
@@ -136,7 +136,7 @@ async def afetch_image_batch(
         timeout: How long to wait until it is finished, in seconds or as a timedelta.
 
     Returns:
-        What became of each request, in the order of the requests; a failure stands at its own place only.
+        The outcome of each request, in the order of the requests; a failure stands at its own place only.
 
     Raises:
         errors.JobTimedOut: It is not finished yet; fetch it again whenever you like.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
         index: The request's place among the requests, from 0.

@@ -51,7 +51,7 @@ async def agenerate_images(
             "forever", or a name of your own.
         timeout: How long to wait, in seconds or as a timedelta.
         on_doubt: What to do when a reply was lost and the images may be paid for: "raise" or "resubmit".
-        budget: What may be spent, as a `Budget` or in USD for this flow run; what could pass it is not bought.
+        budget: What may be spent, as a `Budget` or in USD for this flow run; what could exceed it is not bought.
         retry_failed: Buy again what the provider rejected before in this scope.
         on_partial: Called with the bytes and the number, from 0, of each preview while the image is made; may be
             async, and can't fail the purchase. It is still one paid request, of one image.
@@ -63,7 +63,7 @@ async def agenerate_images(
 
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
-        errors.BudgetExceeded: It could pass the budget; nothing was sent.
+        errors.BudgetExceeded: It could exceed the budget; nothing was sent.
         errors.ContentRejected: Moderation refused the prompt.
         errors.SubmissionInDoubt: The reply was lost or broke off; an image can't be asked for again.
         errors.MediaError: Any other kind; see `prefect_media.errors`.

@@ -70,7 +70,7 @@ def agather(
         ordered: Give the results in the order of the requests, each as soon as all before it are there.
         timeout: How long each may take, in seconds or as a timedelta; by default what its task allows.
         on_doubt: What to do when it can't be known whether the provider took a job: "raise" or "resubmit".
-        budget: What all may cost together, as a `Budget` or in USD for this flow run; requests that could pass it
+        budget: What all may cost together, as a `Budget` or in USD for this flow run; requests that could exceed it
             fail with `BudgetExceeded`, and nothing is sent for them.
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete video jobs at the provider when they are cancelled here; by default they go on.

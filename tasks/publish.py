@@ -72,7 +72,7 @@ async def apublish(
         destination: A `MediaStore`, the name of a saved one, a URL or a folder. Default: the default store.
         prefix: Folder inside the destination. Default: named after the flow run.
         cache_control: How long browsers and CDNs may keep the media.
-        tags: Names and values that rules of the bucket and its bills go by; the manifest gets them too.
+        tags: Names and values for the bucket's lifecycle rules and cost reports; the manifest gets them too.
         storage_class: The store's own name of a class, such as "STANDARD_IA" (S3), "NEARLINE" (gs) or "Cool" (az).
             The manifest stays in the bucket's default.
         kms_key_id: Id or ARN of the AWS KMS key that encrypts the media and the manifest. Default: as the bucket does.

@@ -70,7 +70,7 @@ async def achoose(
     Called in a flow. The flow run is suspended, and Prefect's page of it shows a form with the numbered pictures (of a
     video, one from its middle). Once somebody has sent it, the flow starts from its top on any worker: what it bought
     is found on the ledger, and this function returns. The same question about the same assets is asked once in a flow
-    run. Where Prefect can't suspend (no deployment, a subflow), the run is paused in its process, and says so.
+    run. Where Prefect can't suspend (no deployment, a subflow), the run is paused in its process, with a warning.
 
     Example:
         ```python

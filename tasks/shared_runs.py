@@ -46,7 +46,7 @@ class SharedRuns:
         error: Exception | None = None
         try:
             await generate_many(calls, self._size)
-        except Exception as failure:  # Prefect could not run it: then that is what became of each generation in it
+        except Exception as failure:  # Prefect could not run it: then that is the outcome of each generation in it
             error = failure
         finally:
             if calls is self._calls:
@@ -71,7 +71,7 @@ async def generate_many(calls: asyncio.Queue[_Call | None], most: int) -> None:
 
 
 async def _generate(work: Callable[[], Awaitable[Any]], outcome: asyncio.Future[Any]) -> None:
-    """Put what became of one generation into its future; one that nobody waits for any more is cancelled."""
+    """Put the outcome of one generation into its future; one that nobody waits for any more is cancelled."""
     pauses = [seconds * (1 + clock.dice().random() / 2) for seconds in RETRY_SECONDS]
     working = asyncio.ensure_future(retrying(work, pauses, is_transient))
     outcome.add_done_callback(lambda _: working.cancel())

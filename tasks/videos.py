@@ -54,14 +54,14 @@ async def agenerate_video(
             record, and the next attempt resumes it.
         queue_timeout: How long the job may wait in the provider's queue; by default as long as `timeout` lets it.
         on_doubt: What to do when it can't be known whether the provider took the job: "raise" or "resubmit".
-        budget: What may be spent, as a `Budget` or in USD for this flow run; what could pass it is not bought.
+        budget: What may be spent, as a `Budget` or in USD for this flow run; what could exceed it is not bought.
         retry_failed: Buy again what failed before in this scope.
         cancel_remote: Delete the job at the provider when this task or its flow run is cancelled; by default it goes
             on.
 
     Raises:
         errors.InvalidRequest: The request can't work; nothing was sent.
-        errors.BudgetExceeded: It could pass the budget; nothing was sent.
+        errors.BudgetExceeded: It could exceed the budget; nothing was sent.
         errors.JobFailed: The provider gave up on the job.
         errors.ContentRejected: Moderation refused the prompt, the reference or the result.
         errors.JobTimedOut: The job was not done in time; it is billed, and can be resumed.
@@ -177,7 +177,7 @@ async def aextend_video(
     retry_failed: bool = False,
     cancel_remote: bool = False,
 ) -> Asset:
-    """Let a finished video go on; the result is the whole of it. Arguments and errors are those of `agenerate_video`.
+    """Make a finished video longer; the result is the whole video. Arguments and errors are those of `agenerate_video`.
 
     Example:
         ```python

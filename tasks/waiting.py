@@ -63,7 +63,7 @@ Job = VideoJob | ImageBatch
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What became of a job that was waited for.
+    """The outcome of a job that was waited for.
 
     Attributes:
         job: The job.
@@ -90,8 +90,8 @@ async def auntil_finished(
     Called in a flow. Short waits happen in the process. After `suspend_after` the flow run is suspended, and a waker
     (`flows/wake.py`, or `prefect-media wake`) resumes it when the jobs are finished. Then the flow starts from its top:
     what it bought is found on the ledger, and this function returns. Where nobody could resume the flow run (it has no
-    deployment, it is a subflow, the credentials are not saved, or no waker is there), it waits in the process and says
-    so.
+    deployment, it is a subflow, the credentials are not saved, or no waker is there), it waits in the process, and a
+    warning says why.
 
     Example:
         ```python
@@ -111,7 +111,7 @@ async def auntil_finished(
         store: The store the jobs were submitted with; a waker has to look at the same one.
 
     Returns:
-        What became of each job, in the same order.
+        The outcome of each job, in the same order.
 
     Raises:
         errors.InvalidRequest: An argument can't work, or this is not a flow.
@@ -214,7 +214,7 @@ class _Wait:
         self._suspend_after, self._deadline = suspend_after, deadline
 
     async def step(self) -> list[JobOutcome] | WaitingRecord:
-        """What became of the jobs; or the record of a suspension that is to follow, as they go on."""
+        """The outcomes of the jobs; or the record of a suspension that is to follow, as they go on."""
         outcomes = await self._look(min(self._suspend_after, self._left))
         if self._is_over(outcomes) or not self._left:
             return self._in_the_end(outcomes)

@@ -26,10 +26,10 @@ _THIS_PROCESS = f"process-{clock.new_id()}"
 
 
 class Budget(BaseModel):
-    """How much may be spent; a purchase that could pass it is refused before anything is sent.
+    """How much may be spent; a purchase that could exceed it is refused before anything is sent.
 
-    What a purchase will cost is known from the catalog's list prices (or your own, `PREFECT_MEDIA_PRICES`) and set
-    aside; what it did cost takes its place. What was bought before costs nothing again, and is never refused.
+    The cost of a purchase is estimated from the catalog's list prices (or your own, `PREFECT_MEDIA_PRICES`) and
+    reserved; later the actual cost replaces it. What was bought before costs nothing again and is never refused.
 
     Example:
         ```python

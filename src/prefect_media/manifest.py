@@ -26,7 +26,7 @@ Problem = Literal["missing", "size", "hash", "unreadable"]
 
 
 class Finding(BaseModel):
-    """What became of one asset of a manifest."""
+    """The result of verifying one asset of a manifest."""
 
     model_config = ConfigDict(frozen=True)
 

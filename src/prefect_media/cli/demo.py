@@ -48,7 +48,7 @@ def run(
     latency: Annotated[float, typer.Option(min=0, help="Seconds a video takes.")] = 3.0,
     serve: Annotated[bool, typer.Option("--serve", help="Keep everything up for a look at the Prefect UI.")] = False,
 ) -> None:
-    """Start the servers, run the flow, show what came of it, and take everything down again."""
+    """Start the servers, run the flow, show the results, and stop everything again."""
     need_extra("demo", NEEDED)
     try:
         output.mkdir(parents=True, exist_ok=True)

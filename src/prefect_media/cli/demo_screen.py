@@ -1,4 +1,4 @@
-"""What the demo shows: servers coming up, the steps of the story, and what came of it."""
+"""What the demo shows: servers coming up, the steps of the story, and the results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Rows:
             self._progress.update(row, note=shorten(note, self._room))
 
     def run_timed(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do a row's work, and say what address came of it and how long it took."""
+        """Do a row's work, and show its address and how long it took."""
         self.show(name, 0, "starting")
         began = clock.monotonic()
         result = work()

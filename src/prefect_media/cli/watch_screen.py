@@ -72,7 +72,7 @@ def headline(records: Collection[Record]) -> str:
 
 
 def line_of(record: Record) -> str:
-    """A purchase in one line: when it changed, its state, what it is, and what came of it."""
+    """A purchase in one line: when it changed, its state, what it is, and its outcome."""
     cost = cost_of(record)
     parts = [
         f"{record.updated_at.astimezone():%H:%M:%S}",

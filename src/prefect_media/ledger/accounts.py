@@ -170,7 +170,7 @@ async def reserve(
 
 
 async def settle(storage: Storage, record: Record) -> None:
-    """Book what became of a purchase that is over, or give back what was set aside for one that was not made.
+    """Book the cost of a purchase that is over, or release what was reserved for one that was not made.
 
     Raises:
         errors.StoreError: The account can't be read or written; then it stays as it is.

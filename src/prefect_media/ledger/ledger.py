@@ -6,7 +6,7 @@ any number of processes and machines agree on who submits, and a process that di
     intent ──────► submitted ──────► done
       │  lease        │ job id          assets
       │               └────────────► failed     the reason, raised again instead of paying again
-      └──────────────────────────► in_doubt     the reply was lost and nobody can say what became of it
+      └──────────────────────────► in_doubt     the reply was lost, and its outcome is unknown
 
 An image that is bought in a batch is submitted with the batch's name on it before the batch is ordered; the batch is a
 record of its own and goes the same way.
@@ -16,7 +16,7 @@ whole length means that the process died with the request somewhere between here
 the provider what it has. No wall clock takes part in that.
 
 An intent with a lease that is not doubtful may have its request in the air; a doubtful one has not, its owner is
-looking for what became of an earlier one.
+looking for the outcome of an earlier one.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ async def _read(client: httpx.AsyncClient, request: httpx.Request, limit: int) -
 
 
 async def _body(response: httpx.Response, limit: int) -> bytes | None:
-    """The body of an answer; None where it is larger, so that no error keeps what came of it in memory."""
+    """The body of an answer; None where it is larger, so that no error keeps it in memory."""
     unpacker, data = Unpacker(response.headers.get("Content-Encoding", "")), bytearray()
     async for chunk in response.aiter_raw():
         for piece in unpacker.feed(chunk):

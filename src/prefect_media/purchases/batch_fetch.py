@@ -1,6 +1,6 @@
-"""What came of a batch: waited for, its pictures stored as they arrive, each purchase on record as it lands.
+"""Fetch a batch: wait for it, store its pictures as they arrive, and record each purchase when its pictures are stored.
 
-Stopped anywhere, the next one goes on: what is on record as done is passed over. What was not made is free again.
+After an interruption the next fetch continues and skips what is recorded as done. What was not made is released.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LONGEST_PAUSE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of one request."""
+    """The outcome of one request."""
 
     request: ImageRequest
     assets: tuple[Asset, ...] = ()
@@ -73,7 +73,7 @@ async def is_finished(connection: Connection, batch: ImageBatch, storage: Storag
 
 
 async def fetch(connection: Connection, batch: ImageBatch, storage: Storage, options: PurchaseOptions) -> list[Made]:
-    """What became of each request, in order; waits until the batch is finished.
+    """The outcome of each request, in order; waits until the batch is finished.
 
     Raises:
         errors.InvalidRequest: It was made at another server than the credentials are for, or is not on this ledger.
@@ -273,7 +273,7 @@ class _Collection:
             await self.ledger.swap(Claim(*entry), state="done")
 
     async def _waiting(self, key: str) -> Claim | None:
-        """A purchase that is to be made by this batch; None when it is on record what came of it."""
+        """A purchase that is to be made by this batch; None when its outcome is on record."""
         entry = await self.ledger.get(key)
         if entry is None or entry[0].state != "submitted":
             return None

@@ -48,7 +48,7 @@ async def submit(
 
     Raises:
         errors.InvalidRequest: Something can't work, or is in another batch at this moment; nothing was sent.
-        errors.BudgetExceeded: All that is not bought yet could pass the budget together; nothing was sent.
+        errors.BudgetExceeded: All that is not bought yet could exceed the budget together; nothing was sent.
         errors.SubmissionInDoubt: The provider's list can't be read after a lost reply, or a request may have been
             bought alone by a process that died.
     """

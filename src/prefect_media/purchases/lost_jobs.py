@@ -1,4 +1,4 @@
-"""What became of a paid request whose reply was lost: the provider's own list of jobs knows."""
+"""The job of a paid request whose reply was lost, looked up in the provider's list of jobs."""
 
 from __future__ import annotations
 

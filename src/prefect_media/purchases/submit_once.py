@@ -80,7 +80,7 @@ class Submission:
 
 
 Find = Callable[[SubmissionInDoubt | None], Awaitable[T | None]]
-"""Looks up what became of a lost reply; None when there certainly is nothing."""
+"""Looks up the job of a lost reply; None if there certainly is none."""
 
 
 def pass_over_one_doubt(find: Find[T], claim: Claim, options: PurchaseOptions) -> Find[T]:

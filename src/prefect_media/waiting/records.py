@@ -59,7 +59,7 @@ class WaitingRecord(BaseModel):
     api_url: str | None = Field(default=None, description="Address of Prefect's API as the flow run knew it.")
     jobs: tuple[AwaitedJob, ...] = Field(default=(), description="What is waited for.")
     until: Literal["all", "any"] = Field(default="all", description="Whether all jobs have to be finished, or one.")
-    deadline: datetime = Field(description="When the flow run is resumed whatever became of its jobs (UTC).")
+    deadline: datetime = Field(description="When the flow run is resumed whatever the state of its jobs (UTC).")
     written_at: datetime = Field(description="When the record was written (UTC).")
 
     @property

@@ -52,12 +52,12 @@ class AssetSource(BaseModel):
         'one; "length", where it announced only that; None where there was nothing to compare with.',
     )
     reference_uri: str | None = Field(
-        default=None, description="Where the reference image, as it was sent, or the footage lies."
+        default=None, description="Address of the reference image as it was sent, or of the footage."
     )
     usage: Mapping[str, Any] | None = Field(default=None, description="Tokens, as the provider counted them.")
     cost_usd: float | None = Field(default=None, description="Cost in USD; None where the price is unknown.")
     estimated_usd: float | None = Field(
-        default=None, description="What it was thought to cost beforehand, in USD; None where nobody can say."
+        default=None, description="Cost estimated before the purchase, in USD; None where it is unknown."
     )
 
 

@@ -218,7 +218,7 @@ class ImageEditRequest(ImageOptions):
         min_length=1, max_length=16, description="What to start from: 1 to 16 pictures; a mask is for the first."
     )
     mask: MediaInput | None = Field(
-        default=None, description="PNG of the first picture's size; its transparent parts are made anew."
+        default=None, description="PNG of the first picture's size; its transparent parts are generated again."
     )
     markup: MediaInput | None = Field(
         default=None, description="Transparent PNG of the first picture's size with marks that guide the edit."

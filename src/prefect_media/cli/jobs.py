@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WHOLE = 64
 """Letters of a whole key."""
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or how it begins.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The purchase's key, or its beginning.")]
 
 
 def show_purchase(key: Key, store: StoreOption = None) -> None:
@@ -41,7 +41,7 @@ def show_purchase(key: Key, store: StoreOption = None) -> None:
 def resume_purchases(
     key: Annotated[
         str | None,
-        typer.Argument(metavar="[KEY]", help="Only this one; its key, or how it begins.", show_default=False),
+        typer.Argument(metavar="[KEY]", help="Only this one: its key, or the beginning of it.", show_default=False),
     ] = None,
     store: StoreOption = None,
     credentials: CredentialsOption = None,

@@ -66,7 +66,7 @@ class Record(BaseModel):
     job: VideoJob | None = None
     batch: ImageBatch | None = Field(default=None, description="The batch that this is, or that it is bought in.")
     other_jobs: tuple[str, ...] = Field(
-        default=(), description="Ids of further jobs bought for this: ones that failed before, or doubles of a race."
+        default=(), description="Ids of further jobs bought for this: failed ones, or duplicates after a race."
     )
     assets: tuple[Asset, ...] = ()
     failure: Failure | None = None

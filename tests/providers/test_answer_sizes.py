@@ -18,7 +18,7 @@ from linked_server import Gateway, Stranger, answer, png
 from prefect_media.errors import DownloadCorrupt
 from prefect_media.media.facts import MOST_JUNK, Whole
 from prefect_media.providers.limits import JSON_BYTES, TooLarge, image_bytes, parse_json
-from prefect_media.providers.picture_stream import LineReader, PictureReader
+from prefect_media.providers.picture_decoder import LineReader, PictureReader
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import ImageRequest
 from prefect_media.simulator import Simulator

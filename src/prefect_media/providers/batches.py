@@ -33,7 +33,7 @@ from .error_mapping import answer_error
 from .images import OnPreview, Picture, body_of, link_in, parse_answer
 from .limits import image_bytes, images_at_most
 from .pages import page_query, rows_of
-from .picture_stream import LineReader
+from .picture_decoder import LineReader
 from .server_time import Oldest
 from .wire import ask, fields_of
 

@@ -25,7 +25,7 @@ from .connection import Connection, paid_slots, wire_client
 from .error_mapping import cleaner_for, hidden_error, map_errors, not_json, request_id_of
 from .limits import JSON_BYTES, TooLarge, bound_of, image_bytes, images_at_most
 from .pages import rows_of
-from .picture_stream import NotBase64, PictureReader
+from .picture_decoder import NotBase64, PictureReader
 from .wire import fields_of
 
 FIELDS = (

@@ -1,4 +1,4 @@
-"""Reads images out of a JSON answer while it arrives, so that no answer is ever in memory as a whole.
+"""Decodes the images of a JSON answer, or of a line of a batch, while it arrives, so that none is in memory as a whole.
 
 Nothing in this file does any input or output.
 """

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from prefect_media.providers.picture_stream import LineReader, NotBase64, PictureReader
+from prefect_media.providers.picture_decoder import LineReader, NotBase64, PictureReader
 
 PICTURES = [bytes(range(256)), b"\xff\xfe\xfb" * 41, b"x"]
 

@@ -69,7 +69,7 @@ BAD = [
     ({"model": "dall-e-3", "output_format": "webp"}, "'webp'", "does not take output_format", "leave it out"),
     ({"_azure": True, "output_format": "webp"}, "'webp' on Azure", "png, jpeg", "allowed: "),
     ({"_azure": True, "model": "mine", "output_format": "webp"}, "'webp' on Azure", "png, jpeg", "allowed: "),
-    ({"_azure": True, "model": "gpt-image-2.6-flare", "output_format": "gif"}, "'gif' on", "png, jpeg", "possible"),
+    ({"_azure": True, "model": "gpt-image-2.6-flare", "output_format": "gif"}, "'gif' on", "png, jpeg", "allowed: "),
     ({"output_compression": 50}, "output_compression=50", "jpeg or webp", "not png"),
     ({"output_compression": 50, "output_format": "png"}, "output_compression=50", "jpeg or webp", "not png"),
     ({**GIF, "output_compression": 10}, "output_compression=10", "jpeg or webp", "not gif"),

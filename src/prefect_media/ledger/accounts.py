@@ -83,8 +83,8 @@ class Account(BaseModel):
         rest = self.model_copy(update={"reserved": others})
         if round(rest.spent_usd + rest.reserved_usd + lost + usd, DIGITS) > limit:
             raise BudgetExceeded(
-                f"this would cost {_usd(usd)}, and of the budget of {_usd(limit)} {_usd(self.spent_usd)} are spent and "
-                f"{_usd(self.reserved_usd)} reserved for purchases in progress; nothing was sent; "
+                f"this would cost {_usd(usd)}, but {_usd(self.spent_usd)} of the budget of {_usd(limit)} are spent and "
+                f"{_usd(self.reserved_usd)} are reserved for purchases in progress; nothing was sent; "
                 "raise Budget(usd=...), or wait for its next period",
                 limit_usd=limit,
                 spent_usd=self.spent_usd,

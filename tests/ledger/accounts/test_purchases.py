@@ -38,7 +38,7 @@ async def test_what_would_pass_it_is_not_sent(simulator, storage):
     assert (error.limit_usd, error.spent_usd, error.reserved_usd, error.needed_usd) == (1, 0.8, 0, EACH)
     assert not error.transient
     assert str(error).startswith(
-        "this would cost 0.40 USD, and of the budget of 1.00 USD 0.80 USD are spent and 0.00 USD set aside"
+        "this would cost 0.40 USD, but 0.80 USD of the budget of 1.00 USD are spent and 0.00 USD are reserved"
     )
     # shorter, it fits; and with a larger budget the refused one is simply bought
     await buy_video(line, clip("three", seconds=2), storage, terms(budget=budget))

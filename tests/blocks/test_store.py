@@ -236,18 +236,18 @@ def test_from_something_else():
 async def test_a_block_of_another_type_is_no_folder(name, tmp_path, monkeypatch, configure):
     """Whoever resolves a store: tasks, the block of a video, the command line; by argument or by environment."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidRequest, match=f"names a block of the type .*, which is no store.* a folder ./{name}"):
+    with pytest.raises(InvalidRequest, match=f"names a block of the type .*, which is not a store.* a folder ./{name}"):
         await storage_for(name)
-    with pytest.raises(InvalidRequest, match="which is no store"):
+    with pytest.raises(InvalidRequest, match="which is not a store"):
         await storage_of_name(name)
     configure(store=name)
     request = VideoRequest(prompt="a paper boat", model="boats-1")
     credentials = OpenAICredentials(api_key=SecretStr("sk-none"), base_url="http://127.0.0.1:9/v1")
     for resolve in (lambda: storage_for(None), lambda: storage_of_name(None)):
-        with pytest.raises(InvalidRequest, match="which is no store"):
+        with pytest.raises(InvalidRequest, match="which is not a store"):
             await resolve()
     job = VideoJobBlock(credentials=credentials, request=request, scope="forever")
-    with pytest.raises(InvalidRequest, match="which is no store"):
+    with pytest.raises(InvalidRequest, match="which is not a store"):
         await job.atrigger()
     assert not list(tmp_path.iterdir())
 

@@ -123,7 +123,7 @@ MISTAKES = {
     ),
     "kind of login": ("az", {**ACCOUNT, "AZURE_CREDENTIAL_TYPE": SECRET}, "AZURE_CREDENTIAL_TYPE is unknown"),
     "switch": ("az", {**ACCOUNT, "AZURE_STORAGE_USE_EMULATOR": SECRET}, "value of the wrong kind"),
-    "azure endpoint": ("az", {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": "films:10000"}, "no address of a server"),
+    "azure endpoint": ("az", {**ACCOUNT, "AZURE_STORAGE_ENDPOINT": "films:10000"}, "not the address of a server"),
     "connection string": ("az", {CONNECTION_STRING: SECRET}, "no list of Name=value"),
     "no account": ("az", {CONNECTION_STRING: f"AccountKey={AZURE_KEY}"}, "has no AccountName"),
     "no key": ("az", {CONNECTION_STRING: "AccountName=films;AccountKey"}, "no list of Name=value"),
@@ -141,7 +141,7 @@ MISTAKES = {
         },
         "holds no usable private key",
     ),
-    "google endpoint": ("gs", {"GOOGLE_BASE_URL": "films"}, "no address of a server"),
+    "google endpoint": ("gs", {"GOOGLE_BASE_URL": "films"}, "not the address of a server"),
     "region": ("s3", {"AWS_REGION": "eu west"}, "AWS region has a space"),
     "key id": ("s3", {"AWS_ACCESS_KEY_ID": KEY + "\n", "AWS_SECRET_ACCESS_KEY": SECRET}, "AWS access key id has"),
 }

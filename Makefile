@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 LOCK := requirements.lock
 BIN := $(VENV)/bin
+# Whole files, in the order of tests/conftest.py.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
 .PHONY: demo test test-ui test-oldest test-prefect test-cluster chaos chaos-waiting sleepers simulate bench \
@@ -14,7 +16,7 @@ demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, loca
 	$(BIN)/prefect-media demo
 
 test: $(VENV)/installed  ## the branch coverage of the core must not fall below the floor in pyproject.toml
-	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=
 
 test-ui: $(VENV)/installed  ## Prefect's pages in headless Chromium, which has to be there; renews docs/images
 	TEST_UI=required TEST_UI_SCREENSHOTS=docs/images $(BIN)/pytest tests/ui
@@ -23,7 +25,7 @@ test-oldest:  ## the tests that need Prefect, on the oldest version that is supp
 	$(MAKE) VENV=.venv-oldest LOCK=requirements-oldest.lock test-prefect
 
 test-prefect: $(VENV)/installed
-	$(BIN)/pytest -n auto --dist loadfile -m "prefect and not ui"
+	$(BIN)/pytest $(PARALLEL) -m "prefect and not ui"
 
 test-cluster: $(VENV)/installed  ## 60 flow runs on PostgreSQL and three workers, parts of which are lost: ten minutes or so
 	$(BIN)/python tests/support/cluster.py --runs 60 --workers 3

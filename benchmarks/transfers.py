@@ -267,7 +267,7 @@ def check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str
     media = {key: count for key, count in kept["objects"].items() if key.endswith(f".{plan.suffix}")}
     bought = made["requests"].get("create" if plan.kind == "video" else "image", 0)
     wrong = {key: count for key, count in media.items() if count != size}
-    leftover = [key for key in kept["objects"] if "/." in key and not key.endswith("-lock")]
+    leftover = [key for key in kept["objects"] if "/." in key and not key.endswith(("-lock", "-swept"))]
     hashes = set(told["hashes"]) - ({""} if not plan.hashing else set())
     found = {
         f"{bought} bought": bought == plan.jobs,

@@ -73,7 +73,10 @@ def test_ctrl_c_is_130_and_says_nothing(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         env = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k"}
-        command = [sys.executable, "-m", "prefect_media", "doctor", "--store", str(tmp_path)]
+        # A shell's background jobs start with SIGINT ignored.
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += "from prefect_media.cli.app import main; main()"
+        command = [sys.executable, "-c", code, "doctor", "--store", str(tmp_path)]
         process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         silent.settimeout(60)
         connection, _ = silent.accept()

@@ -89,7 +89,7 @@ CASES = {
     "image-link-length": (
         {ORDER: LINK, "GET .*/file": endless(b"a", Content_Length=3000 * MB)}, "DownloadCorrupt", "larger than"
     ),
-    "video-bomb": ({CONTENT: bomb()}, "DownloadCorrupt", "no video"),
+    "video-bomb": ({CONTENT: bomb()}, "DownloadCorrupt", "not a valid video"),
     "video-zeros": ({CONTENT: endless(b"\0", FILM)}, "DownloadCorrupt", "after its last box"),
     "video-zeros-length": (
         {CONTENT: endless(b"\0", FILM, Content_Length=3000 * MB)}, "DownloadCorrupt", "MAX_VIDEO_BYTES"

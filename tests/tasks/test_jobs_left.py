@@ -13,7 +13,8 @@ import pytest
 from prefect_media.simulator import Simulator
 
 START = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
 from prefect import flow
 from prefect_media import OpenAICredentials, VideoRequest, agather, generate_video
 films, store = OpenAICredentials(base_url=sys.argv[1], api_key="k"), sys.argv[2]

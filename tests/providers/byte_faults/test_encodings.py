@@ -51,7 +51,7 @@ async def test_packed_and_truncated_though_the_length_says_so_too(shop):
 async def test_packed_without_a_word_is_refused(open_shop, kind):
     shop = open_shop(kind)
     shop.provider.plan = lambda number, asked: whole(gzip.compress(FILM, 1))
-    with pytest.raises(DownloadCorrupt, match="no video"):
+    with pytest.raises(DownloadCorrupt, match="not a valid video"):
         await shop.buy()
     await shop.check(0, sold=1)
 

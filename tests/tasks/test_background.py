@@ -44,6 +44,11 @@ def until(condition):
     assert condition()
 
 
+def is_completed(client, task_run_id):
+    state = client.read_task_run(task_run_id).state  # none for a moment, while the server replaces one by the next
+    return state is not None and state.is_completed()
+
+
 def test_a_worker_that_is_killed_buys_nothing_twice(prefect_server, start_worker, tmp_path):
     settings = {
         PREFECT_API_URL: prefect_server.api_url,
@@ -68,7 +73,7 @@ def test_a_worker_that_is_killed_buys_nothing_twice(prefect_server, start_worker
             job.latency = 0
         simulator.latency = 0
         start_worker()
-        until(lambda: all(client.read_task_run(future.task_run_id).state.is_completed() for future in ordered))
+        until(lambda: all(is_completed(client, future.task_run_id) for future in ordered))
         assert len(simulator.jobs) == 3, (
             "two for the two orders of one request, one for the task that asks for it twice"
         )

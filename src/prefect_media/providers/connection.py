@@ -46,6 +46,10 @@ keep_secrets_out_of_logs(
 ONE_PIECE_BYTES = 4 * 1024 * 1024
 """A request body up to this size is assembled in memory before it is sent."""
 
+IDLE_SECONDS = 2.0
+"""How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node.js), as the SDK's client does
+by default. A paid request that is on its way just then is lost, and nobody can say whether it was taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -250,7 +254,11 @@ def _http_async(connection: Connection, *, ours: bool) -> httpx2.AsyncClient:
         headers={"Accept-Encoding": ACCEPTED},
         event_hooks=hooks,
         timeout=DEFAULT_TIMEOUT,
-        limits=DEFAULT_CONNECTION_LIMITS,
+        limits=httpx2.Limits(
+            max_connections=DEFAULT_CONNECTION_LIMITS.max_connections,
+            max_keepalive_connections=DEFAULT_CONNECTION_LIMITS.max_keepalive_connections,
+            keepalive_expiry=IDLE_SECONDS,
+        ),
         follow_redirects=True,
     )
 

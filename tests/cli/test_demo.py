@@ -3,19 +3,19 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import av
+import httpx
 import pytest
 from PIL import Image
 
 PLUGINS = "Failed to initialize plugins: can't register atexit after shutdown\n"
 """What Prefect may say of itself when it is ended while it is being imported."""
-
-pytestmark = pytest.mark.prefect
 
 COMMAND = [sys.executable, "-c", "from prefect_media.cli.app import main; main()", "demo"]
 
@@ -64,6 +64,7 @@ def traces(home):
     )
 
 
+@pytest.mark.prefect
 def test_demo_makes_a_storyboard(start, home, family):
     """One picture and two films in the folder and the bucket, each bought once; nothing left behind."""
     process = start("--latency", "0.5")
@@ -122,10 +123,21 @@ def test_killed_without_a_chance(start, family):
     assert family.gone(within=60), family.members()  # a slow machine imports Prefect for half a minute
 
 
+def wait_for_a_job(simulator, seconds=120.0):
+    """Until a video is under way at the demo's provider."""
+    deadline = time.monotonic() + seconds
+    while (
+        not httpx.get(f"{simulator}/videos", headers={"Authorization": "Bearer any"}).raise_for_status().json()["data"]
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.prefect
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ended_while_a_video_is_made(start, home, family, number):
     process = start("--latency", "300", until="demo and demo-bucket (stores)")
-    time.sleep(4)
+    wait_for_a_job(re.search(r"simulator (\S+)", process.said)[1])
     process.send_signal(number)
     _, complaints = process.communicate(timeout=120)
     assert process.returncode == 128 + number

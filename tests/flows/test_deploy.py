@@ -7,9 +7,9 @@ import sys
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_api import Prefect
 
 from prefect_media import ImageRequest
 from prefect_media.budget import FOLDER
@@ -100,11 +100,18 @@ def test_no_field_of_a_form_is_null(deployments):
 def test_the_server_takes_what_a_form_sends_and_what_was_taken_before(
     prefect_server, deployments, name, parameters, status
 ):
-    run = {"parameters": deployments[name]["parameters"] | parameters, "enforce_parameter_schema": True}
-    made = httpx.post(f"{prefect_server.api_url}/deployments/{deployments[name]['id']}/create_flow_run", json=run)
+    api = Prefect(prefect_server.api_url)
+    made = api.send(
+        "POST",
+        f"/deployments/{deployments[name]['id']}/create_flow_run",
+        parameters=deployments[name]["parameters"] | parameters,
+        enforce_parameter_schema=True,
+        # the worker of the next test is not to take it, even if it can not be deleted
+        state={"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}},
+    )
     assert made.status_code == status, made.text
-    if status == 201:  # nobody is to work on it
-        httpx.delete(f"{prefect_server.api_url}/flow_runs/{made.json()['id']}").raise_for_status()
+    if status == 201:
+        api.send("DELETE", f"/flow_runs/{made.json()['id']}").raise_for_status()
 
 
 def test_the_deployed_image_model_is_in_use(deployments):

@@ -88,6 +88,11 @@ def look_at(page, expected, seconds=10.0):
     return seen
 
 
+LINKED = """(links => links.length === {pictures} && links.map(each => each.href))(
+  [...document.links].filter(each => each.querySelector('img')?.naturalWidth)
+)"""
+"""Where the pictures lead, once so many are there and lead somewhere."""
+
 PLAY = """async () => {
   const video = document.querySelector('video');
   video.muted = true;

@@ -16,18 +16,22 @@ class Prefect:
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=60)
 
-    def ask(self, method: str, path: str, **body: object) -> Any:
-        """The answer as JSON; asked again for a minute at least while the server is busy or away."""
+    def send(self, method: str, path: str, **body: object) -> httpx.Response:
+        """The answer, whatever its status; asked again for a minute at least while the server is busy or away."""
         for tries_left in range(120, -1, -1):
             try:
                 answer = self._client.request(method, path, json=body or None)
                 if answer.status_code < 500 or not tries_left:
-                    return answer.raise_for_status().json()
+                    return answer
             except httpx.TransportError:
                 if not tries_left:
                     raise
             time.sleep(0.5)
         raise AssertionError
+
+    def ask(self, method: str, path: str, **body: object) -> Any:
+        """The answer as JSON, to a request that the server takes."""
+        return self.send(method, path, **body).raise_for_status().json()
 
     def states(self, runs: Sequence[str]) -> Counter[str]:
         """How many of these flow runs are in which state."""

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
+from prefect_api import Prefect
 from prefect_media.flows.model_watch import model_watch
 from prefect_media.tasks import events
 from prefect_media.tasks.event_payloads import PAYLOADS, PREFIX
@@ -53,9 +53,8 @@ def arrived(run_id, *names, within=60.0):
     asked = {"filter": {"event": {"prefix": [PREFIX]}, "related": related, "order": "ASC"}, "limit": 50}
     deadline = time.monotonic() + within
     while True:
-        answer = httpx.post(f"{PREFECT_API_URL.value()}/events/filter", json=asked, timeout=10).raise_for_status()
         by_name = {}
-        for event in answer.json()["events"]:
+        for event in Prefect(PREFECT_API_URL.value()).ask("POST", "/events/filter", **asked)["events"]:
             name = event["event"].removeprefix(PREFIX)
             PAYLOADS[name].model_validate(event["payload"], strict=False)
             assert {row["prefect.resource.role"] for row in event["related"]} >= {"flow-run", "flow"}
@@ -193,7 +192,7 @@ def test_a_model_that_ends(prefect, server, tmp_path):
     asked = {"filter": {"event": {"name": [f"{PREFIX}model.ending"]}}}
     deadline = time.monotonic() + 60
     while True:  # other tests leave such events of other models
-        events = httpx.post(f"{PREFECT_API_URL.value()}/events/filter", json=asked).json()["events"]
+        events = Prefect(PREFECT_API_URL.value()).ask("POST", "/events/filter", **asked)["events"]
         if found := [event for event in events if "dall-e-3" in event["resource"]["prefect.resource.id"]]:
             break
         assert time.monotonic() < deadline

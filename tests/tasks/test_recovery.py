@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-import httpx
+from prefect_api import Prefect
 
 from prefect_media.simulator import Fault, Simulator
 
@@ -96,20 +96,11 @@ def end(worker):
 def last_state(prefect_server, seconds=90):
     """State of the newest run: COMPLETED as soon as it is, or what it is at the end."""
     newest = {"flows": {"name": {"any_": ["one-clip"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+    api = Prefect(prefect_server.api_url)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        [run] = post(prefect_server, "/flow_runs/filter", newest)
+        [run] = api.ask("POST", "/flow_runs/filter", **newest)
         if run["state_type"] == "COMPLETED":
             break
         time.sleep(0.5)
     return run["state_type"]
-
-
-def post(prefect_server, path, body):
-    for _ in range(20):
-        answer = httpx.post(f"{prefect_server.api_url}{path}", json=body, timeout=60)
-        if answer.status_code != 503:  # so the server says that its database is busy
-            break
-        time.sleep(0.5)
-    answer.raise_for_status()
-    return answer.json()

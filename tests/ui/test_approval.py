@@ -7,11 +7,11 @@ import time
 from contextlib import contextmanager
 
 import browser as browsers
-import httpx
 import pytest
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_api import Prefect
 from prefect_media.flows.approval import approval
 
 from prefect_media import ImageRequest, VideoRequest
@@ -71,14 +71,13 @@ def worker(prefect_server, family, name):
 
 def wait_for(prefect_server, run_id, *wanted):
     """Until the flow run has gone through these states, and no others but those of its start and its running."""
+    api = Prefect(prefect_server.api_url)
     deadline = time.monotonic() + 180
     history = []
     while time.monotonic() < deadline:
-        answer = httpx.get(f"{prefect_server.api_url}/flow_run_states/", params={"flow_run_id": run_id}, timeout=30)
-        if answer.status_code == 200:  # else the server says that its database is busy
-            history = [state["name"] for state in answer.json()]
-            if [name for name in history if name in ("Suspended", "Completed", "Crashed", "Failed")] == [*wanted]:
-                return
+        history = [state["name"] for state in api.history(run_id)]
+        if [name for name in history if name in ("Suspended", "Completed", "Crashed", "Failed")] == [*wanted]:
+            return
         time.sleep(0.2)
     pytest.fail(f"went through {history}")
 

@@ -19,6 +19,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.utilities.callables import parameter_schema
+from prefect_api import Prefect
 from prefect_media.flows.campaign import campaign
 from prefect_media.flows.storyboard import storyboard
 
@@ -91,7 +92,7 @@ def shown(browser_can_be_had, prefect_server, s3, tmp_path_factory):
         ids = asyncio.run(prepare(simulator))
         for key in ("storyboard", "campaign-gallery", "campaign-gallery-2"):
             wanted = {"artifacts": {"key": {"any_": [key]}}}
-            [artifact] = httpx.post(f"{prefect_server.api_url}/artifacts/latest/filter", json=wanted).json()
+            [artifact] = Prefect(prefect_server.api_url).ask("POST", "/artifacts/latest/filter", **wanted)
             ids[f"artifact {key}"] = artifact["latest_id"]
         yield ids
     with ThreadPoolExecutor(1) as pool:  # or the events of later tests would go to this server
@@ -132,9 +133,7 @@ def test_a_video_plays_in_the_classic_pages_and_opens_from_the_new_ones(browser,
 
     page = browser.page("new", "light")
     page.goto(f"{prefect_server.url}/v2{address}")
-    page.wait_for_function(browsers.SHOWS.format(pictures=3))
-    links = page.evaluate("[...document.links].filter(each => each.querySelector('img')).map(each => each.href)")
-    assert len(links) == 3
+    links = page.wait_for_function(browsers.LINKED.format(pictures=3)).json_value()
     for link, kind in zip(links, ("image", "video", "video"), strict=True):
         answer = httpx.get(link)
         assert answer.status_code == 200

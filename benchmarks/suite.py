@@ -22,7 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from client import MB, available
-from transfers import Bench, Case, Row, WrongResult, calm, line
+from machine import calm
+from transfers import Bench, Case, Row, WrongResult, line
 
 GIB = 1024**3 / MB
 BUSY = 0.1

@@ -28,6 +28,7 @@ from typing import Any
 
 from certificates import write_certificates
 from client import ENGINES, Plan
+from machine import busy_seconds, cpu_of_group
 
 from prefect_media.cli.demo_servers import PrefectServer
 
@@ -282,33 +283,6 @@ def check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str
     }
     if complaints := [text for text, fine in found.items() if not fine]:
         raise WrongResult(f"{plan.engine} with {plan.jobs} jobs: {'; '.join(complaints)}")
-
-
-def busy_seconds() -> float:
-    """CPU seconds of all programs of the machine since it was started."""
-    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:9])
-    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
-
-
-def calm(patience: float) -> None:
-    """Wait until hardly anything else runs on this machine, `patience` seconds at most."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        busy = busy_seconds()
-        time.sleep(2)
-        if busy_seconds() - busy < 0.2 * 2 * (os.cpu_count() or 1):
-            return
-
-
-def cpu_of_group(group: int) -> float:
-    """CPU seconds of all processes of a process group, and of their children that have ended."""
-    ticks = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def line(row: Row) -> str:

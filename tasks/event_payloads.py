@@ -77,13 +77,13 @@ class Doubt(PurchasePayload):
 
 
 class BudgetPayload(PurchasePayload):
-    """`budget.reserved`, `budget.exceeded`: a price was set aside in a budget, or did not fit into it."""
+    """`budget.reserved`, `budget.exceeded`: a price was reserved in a budget, or did not fit into it."""
 
     budget: str = Field(description="Path of the budget's account in the store.")
     limit_usd: float | None = Field(description="What may be spent.")
     spent_usd: float | None = Field(description="What is spent.")
-    reserved_usd: float | None = Field(description="What is set aside for purchases under way.")
-    used_percent: float | None = Field(description="Spent and set aside, of the limit.")
+    reserved_usd: float | None = Field(description="What is reserved for purchases under way.")
+    used_percent: float | None = Field(description="Spent and reserved, of the limit.")
     needed_usd: float | None = Field(description="What this purchase is estimated to cost.")
 
 

@@ -1,8 +1,8 @@
-"""What may be spent: set aside before a purchase is sent, booked when it is done, shared by all who use a store.
+"""What may be spent: reserved before a purchase is sent, booked when it is done, shared by all who use a store.
 
 One small readable JSON object per budget and period, under `ledger/budgets/`, changed by compare-and-swap like the
 ledger's records. So any number of tasks, processes and machines keep to one budget together, and what a process had
-set aside when it died stays set aside until its purchase is cleared up.
+reserved when it died stays reserved until its purchase is cleared up.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Budget(BaseModel):
         ge=0,
         allow_inf_nan=False,
         title="Unpriced USD",
-        description="What to set aside for a request whose cost can't be estimated, in USD; unset, it is refused.",
+        description="What to reserve for a request whose cost can't be estimated, in USD; unset, it is refused.",
     )
 
     @classmethod
@@ -109,7 +109,7 @@ class BudgetState:
         path: Path of its account in the store.
         limit_usd: What may be spent in the period.
         spent_usd: What is spent; None where the account was not read.
-        reserved_usd: What is set aside for purchases under way.
+        reserved_usd: What is reserved for purchases under way.
     """
 
     path: str

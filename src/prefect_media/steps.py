@@ -39,7 +39,7 @@ class Step:
     """One moment in the life of a purchase. Never a secret.
 
     A purchase goes through some of these, in this order: "reused" (it was bought before in this scope; nothing is
-    paid), "reserved" (its price is set aside in a budget), "submitted" (an image request leaves, a video job or a batch
+    paid), "reserved" (its price is reserved in a budget), "submitted" (an image request leaves, a video job or a batch
     is on record), "queued" and "started" (the first look at a job that shows it waiting or running), "progress" (each
     further look), "stalled" (a job has not changed for a while, once for each such while), "interrupted" (the wait for
     a job was cancelled; the job goes on and stays on record), "finished" (the provider is done with a job), "stored"

@@ -117,7 +117,7 @@ def test_a_length_that_no_film_has_has_no_price(seconds):
 
 
 @pytest.mark.parametrize("said", [-50, "-50", "NaN", math.nan, True], ids=repr)
-async def test_an_absurd_cost_books_what_was_set_aside(simulator, storage, said):
+async def test_an_absurd_cost_books_what_was_reserved(simulator, storage, said):
     """OpenRouter tells the cost in `usage.cost`."""
     at = connection(simulator, dialect="openrouter")
     body = json.dumps({"id": "JOB", "status": "completed", "usage": {"cost": said}})
@@ -141,7 +141,7 @@ async def test_an_absurd_cost_books_what_was_set_aside(simulator, storage, said)
     assert (await the_record(storage)).cost_usd is None
 
 
-async def test_negative_tokens_book_what_was_set_aside(simulator, storage):
+async def test_negative_tokens_book_what_was_reserved(simulator, storage):
     request = ImageRequest(prompt="a boat", model="gpt-image-2", size="1024x1024", quality="low", output_format="png")
     picture = io.BytesIO()
     Image.new("RGB", (1024, 1024)).save(picture, "PNG")
@@ -169,8 +169,8 @@ DAMAGED = {
     "spent text": {**GOOD, "spent_usd": "0.5"},
     "spent true": {**GOOD, "spent_usd": True},
     "minus one purchase": {**GOOD, "purchases": -1},
-    "negative set aside": {**GOOD, "reserved": {"k": {"usd": -9, "attempt": 1}}},
-    "NaN set aside": {**GOOD, "reserved": {"k": {"usd": math.nan, "attempt": 1}}},
+    "negative reserved": {**GOOD, "reserved": {"k": {"usd": -9, "attempt": 1}}},
+    "NaN reserved": {**GOOD, "reserved": {"k": {"usd": math.nan, "attempt": 1}}},
     "negative lost": {**GOOD, "reserved": {"k": {"usd": 1, "attempt": 1, "lost_usd": -9}}},
     "a list": [],
 }
@@ -197,7 +197,7 @@ def test_an_account_never_takes_an_absurd_cost(cost):
     assert account.settle("k", bought=True, usd=cost).spent_usd == 0.4
 
 
-async def test_prices_of_ones_own_that_are_absurd_set_nothing_aside(simulator, storage, tmp_path, configure):
+async def test_prices_of_ones_own_that_are_absurd_reserve_nothing(simulator, storage, tmp_path, configure):
     path = tmp_path / "prices.toml"
     path.write_text('[prices."boats-1"]\nper_second = -0.1\n')
     configure(prices=path)

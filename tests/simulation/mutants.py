@@ -204,9 +204,9 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(ledger, "Ledger.index", "if run := flow_run_id or record.flow_run_id:", "if False:")
     ],
     # Budgets.
-    "nothing is set aside": [Edit(accounts, "reserve", "if budget is None:", "if True:")],
+    "nothing is reserved": [Edit(accounts, "reserve", "if budget is None:", "if True:")],
     "the limit is not looked at": [Edit(accounts, "Account.reserve", "> limit:", "> limit + 1e9:")],
-    "a doubt gives back what was set aside": [
+    "a doubt gives back what was reserved": [
         Edit(
             accounts,
             "settle",
@@ -214,7 +214,7 @@ MUTANTS: dict[str, list[Edit]] = {
             'given_up = record.state in ("intent", "in_doubt")',
         )
     ],
-    "what was given up stays set aside": [Edit(accounts, "settle", "not (given_up or", "not (")],
+    "what was given up stays reserved": [Edit(accounts, "settle", "not (given_up or", "not (")],
     "a failure costs nothing": [Edit(accounts, "_billed", "return answered or", "return False and")],
     "settled twice": [
         Edit(

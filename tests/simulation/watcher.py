@@ -139,7 +139,7 @@ class Watcher:
         amounts = [account["spent_usd"], *(each["usd"] for each in account["reserved"].values())]
         if not all(math.isfinite(amount) and amount >= 0 for amount in amounts):
             self.violated(4, f"the account has amounts that can't be: {amounts}")
-        self.world.note(None, f"account: {account['spent_usd']} spent, {len(account['reserved'])} set aside")
+        self.world.note(None, f"account: {account['spent_usd']} spent, {len(account['reserved'])} reserved")
 
     def forgot(self, key: str) -> None:
         """Somebody had a purchase forgotten. Of one that is being made at that moment, nothing can be said any more."""
@@ -246,8 +246,8 @@ class Watcher:
         return self.world.purchase_of_key(holder) != unit.purchase or self._was_forgotten(unit)
 
     def _may_count_too_much(self) -> bool:
-        """Whether a budget may say more than was spent: what may have been paid for counts, and so does what a process
-        set aside that stood still for longer than its lease meanwhile."""
+        """Whether a budget may say more than was spent: what may have been paid for counts, and so does what was
+        reserved by a process that stood still for longer than its lease meanwhile."""
         slept = any(kind == "stands still" or "slow" in kind for kind in self.world.injected)
         stale = self.world.injected["store: stale list"] > 0
         return slept or stale or any(action.resubmit for action in self.world.history.actions)
@@ -259,7 +259,7 @@ class Watcher:
         charged = sum(unit.usd for unit in units)
         open_keys = {key for key, row in self.records.items() if _is_open(row)}
         if left := set(account.reserved) - open_keys:
-            self.violated(4, f"{len(left)} purchases that are over stay set aside")
+            self.violated(4, f"{len(left)} purchases that are over stay reserved")
         images = sum(unit.kind != "video" for unit in units)
         known = account.spent_usd + account.reserved_usd
         if charged > known + images * (IMAGE_USD - LISTED_USD) + CENT:

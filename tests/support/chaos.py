@@ -161,7 +161,7 @@ class Chaos:
         return twice, lost
 
     async def _booked(self) -> int:
-        """How many purchases the budget knows of; one killed right at its end may still be set aside."""
+        """How many purchases the budget knows of; one killed right at its end may still be reserved."""
         stored = await self.storage.fetch(BUDGET.path(None))
         account = read(stored.data) if stored else Account()
         return round(account.spent_usd + account.reserved_usd)

@@ -9,7 +9,7 @@ its leases and its heartbeats and thawed again, both while the provider has acce
 yet. Then Prefect's server is restarted, PostgreSQL is restarted, and the bucket is away.
 
 The exit code is 1 unless every flow run is Completed without a hand and published its video, every purchase was made
-once, and nothing is left over: no unfinished record, no money set aside, no upload, no process of a flow run.
+once, and nothing is left over: no unfinished record, no money reserved, no upload, no process of a flow run.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ async def _left_over(cluster: Cluster, storage: Storage, bucket: BucketServer) -
     account_file = await storage.fetch(BUDGET.path(None))
     account = read(account_file.data) if account_file else Account()
     if account.reserved or (account.purchases, account.spent_usd) != (purchases, purchases):
-        problems.append(f"the budget has {account.spent_usd:g} spent and {account.reserved_usd:g} set aside")
+        problems.append(f"the budget has {account.spent_usd:g} spent and {account.reserved_usd:g} reserved")
     client = boto3.client(
         "s3",
         endpoint_url=bucket.url,

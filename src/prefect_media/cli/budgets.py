@@ -33,7 +33,7 @@ async def _list(store: str | None, *, as_json: bool) -> None:
         typer.echo(f"No budgets in {storage.url}")
         return
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("budget", "period", "spent USD", "purchases", "set aside USD", "under way"):
+    for heading in ("budget", "period", "spent USD", "purchases", "reserved USD", "under way"):
         table.add_column(heading, no_wrap=True, justify="left" if heading in ("budget", "period") else "right")
     for (name, period), account in sorted(accounts.items()):
         table.add_row(

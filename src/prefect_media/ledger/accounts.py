@@ -1,4 +1,4 @@
-"""Accounts of budgets in the store: set aside before a purchase is sent, booked when it is done; compare-and-swap."""
+"""Accounts of budgets in the store: reserved before a purchase is sent, booked when it is done; compare-and-swap."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 class Reserved(BaseModel):
-    """What is set aside for one purchase."""
+    """What is reserved for one purchase."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,7 +49,7 @@ class Reserved(BaseModel):
 
 
 class Account(BaseModel):
-    """What was spent of a budget in one period, and what is set aside."""
+    """What was spent of a budget in one period, and what is reserved."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -59,17 +59,17 @@ class Account(BaseModel):
 
     @property
     def reserved_usd(self) -> float:
-        """What is set aside for purchases under way, in USD."""
+        """What is reserved for purchases under way, in USD."""
         return round(sum(each.usd + each.lost_usd for each in self.reserved.values()), DIGITS)
 
     def reserve(self, key: str, usd: float, *, attempt: int, paid_before: bool, limit: float) -> Account:
-        """The account with so much set aside for a purchase; done twice, it is the same.
+        """The account with so much reserved for a purchase; done twice, it is the same.
 
         Args:
             key: The purchase.
             usd: What it will cost.
             attempt: Which attempt at it.
-            paid_before: Whether an earlier attempt, of which something is still set aside, may have been paid for.
+            paid_before: Whether an earlier attempt, of which something is still reserved, may have been paid for.
             limit: What may be spent in all.
 
         Raises:
@@ -100,8 +100,8 @@ class Account(BaseModel):
         Args:
             key: The purchase.
             bought: Whether it was paid for, as far as anybody knows.
-            usd: What it did cost; None takes what was set aside, and so does a figure that is no amount.
-            attempt: Which attempt at it is over; what is set aside for a later one stays.
+            usd: What it did cost; None takes what was reserved, and so does a figure that is no amount.
+            attempt: Which attempt at it is over; what is reserved for a later one stays.
         """
         usd = amount(usd)
         reserved = self.reserved.get(key)
@@ -125,19 +125,19 @@ async def reserve(
     paid_before: bool,
     adopted: bool = False,
 ) -> BudgetState | None:
-    """Set aside what a purchase will cost, right before it is sent.
+    """Reserve what a purchase will cost, right before it is sent.
 
     Args:
         storage: Where the account is stored.
-        budget: The budget; None sets nothing aside.
+        budget: The budget; None reserves nothing.
         record: The purchase.
         quote: What it will cost.
         run_id: The outermost flow run, for a budget of one run.
-        paid_before: Whether an earlier attempt, of which something is still set aside, may have been paid for.
+        paid_before: Whether an earlier attempt, of which something is still reserved, may have been paid for.
         adopted: Whether it is bought already, and its job was adopted; then it is never refused.
 
     Returns:
-        The budget after the reservation; None where nothing was set aside.
+        The budget after the reservation; None where nothing was reserved.
 
     Raises:
         errors.BudgetExceeded: It could exceed the budget, or its price is unknown; nothing was sent.

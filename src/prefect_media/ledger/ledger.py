@@ -158,7 +158,7 @@ class Ledger(Records):
 
     async def settle(self, record: Record) -> None:
         """Book a purchase that is done, failed or given up, where whoever put that on record could not."""
-        with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+        with suppress(StoreError):  # what was reserved stays reserved, which is on the safe side
             await settle(self.storage, record)
 
     async def _claiming(self, writing: Awaitable[str | None], mine: Record) -> str | None:
@@ -251,7 +251,7 @@ class Ledger(Records):
         written over what is only intended, and never the other way round. A budget it was bought on follows.
         """
         record = await self._move(claim, changes)
-        with suppress(StoreError):  # what was set aside stays set aside, which is on the safe side
+        with suppress(StoreError):  # what was reserved stays reserved, which is on the safe side
             await settle(self.storage, record)
         return record
 

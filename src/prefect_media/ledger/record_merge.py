@@ -9,7 +9,7 @@ def merge(ours: Record, theirs: Record) -> Record:
     """The one record of the two that stays; no asset and no job id gets lost."""
     winner, loser = (ours, theirs) if _outweighs(ours, theirs) else (theirs, ours)
     missing = tuple(job_id for job_id in loser.job_ids if job_id not in winner.job_ids)
-    attempt = max(ours.attempt, theirs.attempt)  # what a budget has set aside for the later one is settled with it
+    attempt = max(ours.attempt, theirs.attempt)  # what a budget has reserved for the later one is settled with it
     if not missing and attempt == winner.attempt:
         return winner
     return winner.model_copy(update={"other_jobs": winner.other_jobs + missing, "attempt": attempt})

@@ -28,7 +28,7 @@ from ..steps import StepReporter
 from ..storage.store import Storage
 from .batch_order import BatchOrder, keep, order_batch
 from .lost_jobs import since
-from .report_steps import report_reused, reporter_of, set_aside
+from .report_steps import report_reused, reporter_of, reserve_budget
 from .submit_once import Ready, Submission, await_answer, find_or_submit, pass_over_one_doubt, repeat_when_overtaken
 
 T = TypeVar("T")
@@ -107,8 +107,10 @@ async def _submit(
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
         return await _find(connection, claim, ledger, options, error)
 
-    async def set_part_aside(part: Claim) -> None:
-        await set_aside(ledger, part, lambda: order.quotes[part.record.key], options, reporter_of(part.record, options))
+    async def reserve_for_part(part: Claim) -> None:
+        await reserve_budget(
+            ledger, part, lambda: order.quotes[part.record.key], options, reporter_of(part.record, options)
+        )
 
     find = pass_over_one_doubt(look_for_it, claim, options)
     await keep(ledger.storage, order, key)
@@ -124,7 +126,7 @@ async def _submit(
         try:
             await _enlist(order, batch, mine, ledger, options)
             if mine:
-                await each(mine, set_part_aside)
+                await each(mine, reserve_for_part)
                 ours = {part.record.key for part in mine}
                 file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 

@@ -23,7 +23,7 @@ from ..runtime.tracing import span
 from ..steps import StepReporter
 from ..storage.store import Storage
 from .orders import order_of, refuse_unless_bought, settle_claim, still_there
-from .report_steps import estimate_usd, reporter_of, set_aside
+from .report_steps import estimate_usd, reporter_of, reserve_budget
 from .sidecar import write_sidecars
 from .split import Part, join, split
 from .store_images import find_stored_images, store_images
@@ -122,7 +122,7 @@ async def _buy_order(
         if claim.record.doubtful:
             claim.pass_over(sent_now=False)
         await ledger.confirm(claim)
-        await set_aside(ledger, claim, price, options, steps)
+        await reserve_budget(ledger, claim, price, options, steps)
         try:
             with span("submit", media="image", model=request.model, host=connection.host):
                 reply = await send_when_accepted(send, ledger, claim, options)

@@ -47,7 +47,7 @@ def report_reused(record: Record, steps: StepReporter) -> None:
     steps.report("reused", assets=record.assets, cost_usd=record.cost_usd, bytes=size, **job_details(record.job))
 
 
-async def set_aside(
+async def reserve_budget(
     ledger: Ledger,
     claim: Claim,
     quote: Callable[[], Quote],
@@ -56,7 +56,7 @@ async def set_aside(
     *,
     adopted: bool = False,
 ) -> None:
-    """Set aside what a claimed purchase will cost in its budget, and report it; see `accounts.reserve`."""
+    """Reserve what a claimed purchase will cost in its budget, and report it; see `accounts.reserve`."""
     state = await reserve(
         ledger.storage,
         options.budget,

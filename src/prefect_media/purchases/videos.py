@@ -40,7 +40,7 @@ from ..waiting.wait import watch
 from .lost_jobs import reconcile
 from .orders import connection_of, order_of, refuse_unless_bought, settle_claim, still_there
 from .own_job import refuse_another_purchases_job
-from .report_steps import estimate_usd, job_details, reporter_of, set_aside
+from .report_steps import estimate_usd, job_details, reporter_of, reserve_budget
 from .sidecar import write_sidecars
 from .store_video import store_video
 from .submit_once import Ready, Submission, await_answer, find_or_submit, pass_over_one_doubt, repeat_when_overtaken
@@ -194,7 +194,7 @@ class _Submission:
     async def _submit(self, upload: Upload | None, ready: Ready) -> VideoJob:
         """Send the paid request."""
         await self.ledger.confirm(self.claim)
-        await set_aside(self.ledger, self.claim, self._quote, self.options, self.steps)
+        await reserve_budget(self.ledger, self.claim, self._quote, self.options, self.steps)
         fresh = isinstance(self.request, VideoRequest)
         try:
             return await videos.submit(
@@ -213,7 +213,7 @@ class _Submission:
         job = await reconcile(self.connection, self.claim, self.ledger, self.options, error)
         if job is not None:
             with suppress(StoreError):  # it may be one that was ordered for another purchase of the same
-                await set_aside(self.ledger, self.claim, self._quote, self.options, self.steps, adopted=True)
+                await reserve_budget(self.ledger, self.claim, self._quote, self.options, self.steps, adopted=True)
         return job
 
     def _quote(self) -> Quote:

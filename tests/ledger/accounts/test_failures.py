@@ -139,7 +139,7 @@ async def test_whoever_finds_it_done_or_failed_settles_it(kind, simulator, bucke
         except JobFailed as error:
             return str(error)
 
-    refuse_accounts(buckets, after=1)  # to set aside, but not to settle
+    refuse_accounts(buckets, after=1)  # to reserve, but not to settle
     first = await buy()
     assert (await account(storage, budget)).reserved
     buckets.fault = lambda asked: None
@@ -151,7 +151,7 @@ async def test_whoever_finds_it_done_or_failed_settles_it(kind, simulator, bucke
 
 
 async def test_a_failure_is_booked_before_it_is_bought_again(simulator, buckets):
-    """retry_failed takes the place of what is still set aside: the job that failed counts as well."""
+    """retry_failed takes the place of what is still reserved: the job that failed counts as well."""
     storage, budget, line = buckets.storage(), Budget(usd=1), connection(simulator)
     refuse_accounts(buckets, after=1)
     with pytest.raises(JobFailed):
@@ -163,7 +163,7 @@ async def test_a_failure_is_booked_before_it_is_bought_again(simulator, buckets)
 
 
 def test_a_late_settlement_leaves_the_next_attempt_alone():
-    """Who still sees the first attempt as failed can't book what is set aside for the second."""
+    """Who still sees the first attempt as failed can't book what is reserved for the second."""
     account = Account().reserve("a", 0.4, attempt=2, paid_before=False, limit=1)
     assert account.settle("a", bought=True, attempt=1) is account
     assert account.settle("a", bought=True, attempt=2).spent_usd == 0.4

@@ -69,7 +69,7 @@ def test_many_at_once_share_it(sync, simulator, folder):
 
 
 @pytest.mark.usefixtures("prefect")
-def test_an_order_sets_it_aside_and_its_fetching_books_it(simulator, folder):
+def test_an_order_reserves_it_and_its_fetching_books_it(simulator, folder):
     budget = Budget(usd=EACH, period="month")
 
     @flow

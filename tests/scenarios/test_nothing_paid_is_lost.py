@@ -13,7 +13,7 @@ from buyer import MODEL, clip, connection, terms
 from faulty_server import FaultyBuckets
 from prefect_media.tasks.cancellation import cancel_jobs_of
 
-from prefect_media.errors import InvalidRequest, StoreError, SubmissionInDoubt
+from prefect_media.errors import InvalidRequest, JobFailed, StoreError, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.images import buy_images
 from prefect_media.purchases.video_steps import cancel, submit
@@ -336,6 +336,24 @@ async def test_a_finished_video_is_not_deleted_when_its_task_is_cancelled(simula
         await buying
     assert not simulator.jobs[0].deleted
     assert (await buy("video", simulator, storage)).source.job_id == simulator.jobs[0].id
+
+
+async def test_a_job_whose_answer_comes_after_the_cancellation_is_ended(store):
+    """cancel_remote ends it as it ends those that are waited for; it is on record, and a new try is a new purchase."""
+    storage = store.storage()
+    with Simulator(latency=60, can_cancel=True) as simulator:
+        fault = Fault(*SUBMIT, "hold_reply", seconds=1)
+        simulator.faults.append(fault)
+        buying = asyncio.create_task(buy("video", simulator, storage, cancel_remote=True))
+        assert await asyncio.to_thread(fault.wait, 10)
+        buying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await buying
+        [job] = simulator.jobs
+        assert job.deleted
+        assert await states(storage) == ["failed"]
+        with pytest.raises(JobFailed, match=f"job {job.id} was cancelled"):
+            await buy("video", simulator, storage)
 
 
 async def test_the_hook_leaves_finished_videos_alone(simulator, store):

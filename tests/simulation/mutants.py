@@ -197,7 +197,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "a job that is not known at once is gone": [
         Edit(deadlines, "Watch.judge_error", "> self._patience.unknown", "> 0.0")
     ],
-    "every cancellation ends the job": [Edit(videos, "finish_video", "if options.cancel_remote:", "if True:")],
+    "every cancellation ends the job": [Edit(videos, "_leave", "if options.cancel_remote:", "if True:")],
     "a finished job may be deleted": [Edit(videos, "end_job", '.phase == "done"', '.phase == "never"')],
     "one name for all attempts": [Edit(media_keys, "_hash", r"{record.created_at.isoformat()}\n{record.attempt}", "")],
     "bought before it is in the index": [

@@ -163,8 +163,10 @@ class _Submission:
         try:
             return await self._buy()
         except asyncio.CancelledError:
-            if self.claim.record.state == "submitted":
-                self.steps.report("interrupted", **job_details(self.claim.record.job))
+            record = self.claim.record
+            if record.state == "submitted" and record.job:  # the answer arrived after all
+                at = connection_of(record.job, self.connection)
+                await _leave(at, record.job, self.ledger, self.claim, self.options, self.steps)
             raise
 
     async def _buy(self) -> VideoJob:
@@ -237,22 +239,33 @@ async def finish_video(
                 await write_sidecars(ledger.storage, claim.record, [asset], options.logger)
                 storing.set(bytes=asset.size_bytes, cost_usd=asset.source.cost_usd if asset.source else None)
     except asyncio.CancelledError:
-        goes_on = True
-        if options.cancel_remote:
-            try:
-                await asyncio.shield(cancel_purchase(at, job, ledger, claim))
-                goes_on = False
-                options.logger.info("Ended job %s at the provider, as the wait for it was cancelled", job.id)
-            except MediaError as error:
-                options.logger.warning(
-                    "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
-                )
-        if goes_on:
-            steps.report("interrupted", **job_details(job))
+        await _leave(at, job, ledger, claim, options, steps)
         raise
     record = await ledger.move(claim, state="done", assets=(asset,), cost_usd=total([asset]))
     steps.report_stored(record.assets, record.cost_usd, **job_details(job))
     return record.assets[0]
+
+
+async def _leave(
+    connection: Connection,
+    job: VideoJob,
+    ledger: Ledger,
+    claim: Claim,
+    options: PurchaseOptions,
+    steps: StepReporter,
+) -> None:
+    """End the job of a purchase that is cancelled, where `cancel_remote` asks for that; otherwise report that it goes
+    on."""
+    if options.cancel_remote:
+        try:
+            await asyncio.shield(cancel_purchase(connection, job, ledger, claim))
+            options.logger.info("Ended job %s at the provider, as the wait for it was cancelled", job.id)
+            return
+        except MediaError as error:
+            options.logger.warning(
+                "Job %s could not be ended; it stays on record, to be fetched later: %s", job.id, error
+            )
+    steps.report("interrupted", **job_details(job))
 
 
 @asynccontextmanager

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,9 +24,15 @@ for name in list(os.environ):
     if name.startswith(("PREFECT_", "OPENAI_", "AZURE_OPENAI_", "AWS_")):
         del os.environ[name]
 HOME = tempfile.mkdtemp(prefix="prefect-media-tests-")
+# A test session starts hundreds of processes; each would compile this package anew, which takes 0.7 s of CPU.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["PREFECT_HOME"] = HOME
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# As docs/performance.md recommends for a server of one's own: half of what Prefect's server computes in tests.
+RECOMMENDED = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100"}
+os.environ.update(RECOMMENDED)
 
 
 def pytest_unconfigure():
@@ -159,8 +167,19 @@ def prefect_server():
     """
     from prefect_media.cli.demo_servers import PrefectServer
 
-    with PrefectServer() as server:
+    server = PrefectServer()
+    server.env |= RECOMMENDED
+    with server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def events_go_where_the_test_says(request):
+    """Prefect sends the events of a process to the server that was the first to be used; with each test, that ends."""
+    yield
+    if "prefect_server" in request.fixturenames and (worker := sys.modules.get("prefect.events.worker")):
+        with ThreadPoolExecutor(1) as pool:  # the loop of this thread may be that of the browser's driver
+            pool.submit(worker.EventsWorker.drain_all, 30).result()
 
 
 class Family:

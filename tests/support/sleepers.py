@@ -31,7 +31,7 @@ from pathlib import Path
 from prefect_api import Prefect
 from sleeping_flows import NAME, film
 
-from prefect_media.cli.demo_servers import PrefectServer
+from prefect_media.cli.demo_servers import PrefectServer, stop_process
 from prefect_media.simulator import Simulator
 
 ROOM = 2
@@ -41,7 +41,7 @@ PATIENCE = 1800.0
 
 @dataclass
 class Watcher:
-    """Looks five times a second at what is alive and what was asked."""
+    """Looks twice a second at what is alive and what was asked."""
 
     simulator: Simulator
     began: float = field(default_factory=time.monotonic)
@@ -141,9 +141,10 @@ def main() -> int:
         )
         log = stack.enter_context((folder / "worker.log").open("wb"))
         command = ["worker", "start", "--pool", NAME, "--type", "process", "--limit", str(ROOM)]
-        worker = subprocess.Popen([sys.executable, "-m", "prefect", *command], env=env, stdout=log, stderr=log)
-        stack.callback(worker.wait)
-        stack.callback(worker.terminate)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command], env=env, stdout=log, stderr=log, start_new_session=True
+        )
+        stack.callback(stop_process, worker)
         heartbeat = folder / "store/ledger/wakers/last-round.json"
         while not heartbeat.exists():  # without a waker nobody sleeps
             time.sleep(0.1)

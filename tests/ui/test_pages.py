@@ -11,7 +11,6 @@ import httpx
 import pytest
 import yaml
 from prefect import get_client
-from prefect.events.worker import EventsWorker
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -95,8 +94,6 @@ def shown(browser_can_be_had, prefect_server, s3, tmp_path_factory):
             [artifact] = Prefect(prefect_server.api_url).ask("POST", "/artifacts/latest/filter", **wanted)
             ids[f"artifact {key}"] = artifact["latest_id"]
         yield ids
-    with ThreadPoolExecutor(1) as pool:  # or the events of later tests would go to this server
-        pool.submit(EventsWorker.drain_all, 30).result()
 
 
 @pytest.mark.parametrize(("pages", "theme"), LOOKS)

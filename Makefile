@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
-.PHONY: demo test test-ui test-oldest test-prefect test-cluster chaos chaos-waiting sleepers simulate bench \
-	lint lock build clean
+.PHONY: demo test test-ui test-oldest test-prefect test-cluster test-runners test-dask-ray chaos chaos-waiting \
+	sleepers simulate bench lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -29,6 +29,23 @@ test-prefect: $(VENV)/installed
 
 test-cluster: $(VENV)/installed  ## 60 flow runs on PostgreSQL and three workers, parts of which are lost: ten minutes or so
 	$(BIN)/python tests/support/cluster.py --runs 60 --workers 3
+
+RUNNERS := prefect-dask==0.3.7 prefect-ray==0.6.0 prefect-docker==0.7.4 prefect-kubernetes==0.8.0
+ROWS := build/runners.jsonl
+
+test-runners:  ## our tasks on every task runner, and container workers' own classes; writes the table of docs/scaling.md
+	$(MAKE) VENV=.venv-runners .venv-runners/runners
+	mkdir -p build && rm -f $(ROWS)
+	TEST_RUNNERS_ROWS=$(ROWS) .venv-runners/bin/pytest tests/tasks/test_task_runners.py tests/flows/test_containers.py
+	.venv-runners/bin/python tests/support/runner_table.py $(ROWS) docs/scaling.md
+
+test-dask-ray:  ## the two task runners for which `make test` lacks a package
+	$(MAKE) VENV=.venv-runners .venv-runners/runners
+	.venv-runners/bin/pytest tests/tasks/test_task_runners.py -k "Dask or Ray"
+
+$(VENV)/runners: $(VENV)/installed Makefile
+	$(BIN)/pip install --quiet $(RUNNERS)
+	touch $@
 
 simulate: $(VENV)/installed  ## histories on virtual time with faults by dice, for fifteen minutes; the tests play one
 	cd tests && ../$(BIN)/python -m simulation --seconds 600
@@ -68,7 +85,7 @@ lock:  # needs uv; the oldest Prefect runs with the newest of everything else
 		$(COMPILE) pyproject.toml - -o requirements-oldest.lock
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-runners build dist *.egg-info
 
 # The packages of the lock, each with its hash.
 $(VENV)/locked: $(LOCK)

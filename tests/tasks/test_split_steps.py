@@ -146,6 +146,20 @@ async def test_content_that_has_expired_is_told_apart(media_simulator, tmp_path,
         await afetch_video.fn(credentials, job, store=place)
 
 
+@pytest.mark.parametrize("step", [await_for_video, afetch_video])
+async def test_what_an_earlier_job_came_to_is_not_put_on_record_of_a_later_one(media_simulator, tmp_path, step):
+    credentials, place = media_simulator.credentials, str(tmp_path)
+    exploding = REQUEST.model_copy(update={"prompt": "explode"})
+    first = await asubmit_video.fn(credentials, exploding, store=place, **HERE)
+    with pytest.raises(JobFailed):
+        await await_for_video.fn(credentials, first, store=place)
+    second = await asubmit_video.fn(credentials, exploding, store=place, retry_failed=True, **HERE)
+    with pytest.raises(JobFailed, match=first.id):
+        await step.fn(credentials, first, store=place)
+    [record] = await records(place)
+    assert (record.state, record.job and record.job.id, record.other_jobs) == ("submitted", second.id, (first.id,))
+
+
 @pytest.mark.usefixtures("prefect")
 def test_the_steps_in_flows_of_their_own(media_simulator, tmp_path):
     credentials, place = media_simulator.credentials, str(tmp_path)

@@ -54,7 +54,7 @@ async def wait(connection: Connection, job: VideoJob, storage: Storage, options:
     await recall(storage, at.base_url)
     steps = reporter_of(claim.record, options) if claim else reporter_of_job(job, options)
     with steps.report_errors(), steps.report_interruption(job.id):
-        async with record_failure(ledger, claim) if claim else nullcontext():
+        async with record_failure(ledger, claim, job) if claim else nullcontext():
             await watch(at, job, options, steps)
     await remember(storage, at.base_url, idle=poller_of(at).idle)
     return job

@@ -228,7 +228,7 @@ async def finish_video(
     """Watch a job to its end, store the video and put it on record."""
     at, steps = connection_of(job, connection), reporter_of(claim.record, options)
     try:
-        async with record_failure(ledger, claim):
+        async with record_failure(ledger, claim, job):
             await recall(ledger.storage, at.base_url)
             state = await watch(at, job, options, steps)
             with span("store", media="video", model=job.model, host=at.host, job=job.id) as storing:
@@ -269,14 +269,21 @@ async def _leave(
 
 
 @asynccontextmanager
-async def record_failure(ledger: Ledger, claim: Claim) -> AsyncGenerator[None]:
+async def record_failure(ledger: Ledger, claim: Claim, job: VideoJob) -> AsyncGenerator[None]:
     """Put on record that the provider gave up on a job; what was stored once stays on record."""
     try:
         yield
     except (JobFailed, ContentRejected) as error:
         if claim.record.state != "done":
-            await ledger.move(claim, state="failed", failure=failure_of(error))
+            await _move_to_failed(ledger, claim, job, error)
         raise
+
+
+async def _move_to_failed(ledger: Ledger, claim: Claim, job: VideoJob, error: MediaError) -> None:
+    """Put the failure of a job on record, unless the purchase has another job by now, or is being bought again: what
+    an earlier job came to says nothing of that."""
+    if claim.record.job and claim.record.job.id == job.id:
+        await ledger.move(claim, state="failed", failure=failure_of(error))
 
 
 async def cancel_purchase(connection: Connection, job: VideoJob, ledger: Ledger, claim: Claim) -> None:
@@ -288,7 +295,7 @@ async def cancel_purchase(connection: Connection, job: VideoJob, ledger: Ledger,
     failure = await end_job(connection, job) or JobFailed(
         f"job {job.id} was cancelled; pass retry_failed=True to buy it again", job_id=job.id, code="cancelled"
     )
-    await ledger.move(claim, state="failed", failure=failure_of(failure))
+    await _move_to_failed(ledger, claim, job, failure)
 
 
 async def end_job(connection: Connection, job: VideoJob) -> JobFailed | ContentRejected | None:

@@ -79,6 +79,15 @@ async def test_a_lost_reply_costs_the_same_in_a_larger_ledger(buckets, simulator
     assert len(simulator.jobs) == 3
 
 
+async def test_many_purchases_at_once_look_at_a_new_ledger_once(buckets, simulator):
+    storage = buckets.store("new").storage()
+    await asyncio.gather(
+        *(buy_video(connection(simulator), clip(f"boat {number}"), storage, terms()) for number in range(8))
+    )
+    looks = [asked.method for asked in buckets.requests if asked.path.endswith("/by-prompt/complete.json")]
+    assert looks == ["GET", "PUT"]
+
+
 async def test_a_ledger_of_before_is_indexed_once(buckets, simulator):
     """Jobs of records without indexes are not adopted, and only the first lost reply reads all records."""
     storage = buckets.store("before").storage()

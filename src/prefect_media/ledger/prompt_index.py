@@ -41,14 +41,23 @@ async def is_complete(storage: Storage) -> bool:
     return await storage.fetch(COMPLETE) is not None
 
 
+class _FirstLook(asyncio.Lock):
+    """Held by whoever looks, while the others wait for what it finds."""
+
+    over = False
+
+
 async def begin(storage: Storage) -> None:
     """Note of a ledger without a purchase that its index is complete; looked at once per process."""
-    checked = shared(("prompt index", storage.url, storage.options), asyncio.Event)
-    if checked.is_set():
+    first_look = shared(("prompt index", storage.url, storage.options), _FirstLook)
+    if first_look.over:
         return
-    if not await is_complete(storage) and await anext(aiter(storage.list("ledger/purchases/")), None) is None:
-        await _note_complete(storage)
-    checked.set()
+    async with first_look:
+        if first_look.over:
+            return
+        if not await is_complete(storage) and await anext(aiter(storage.list("ledger/purchases/")), None) is None:
+            await _note_complete(storage)
+        first_look.over = True
 
 
 async def complete(storage: Storage, purchases: AsyncIterator[Record]) -> None:

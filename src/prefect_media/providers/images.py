@@ -6,7 +6,6 @@ with ten of them is never in memory as a whole.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import httpx2
+import pybase64
 
 from ..catalog.data import catalog, plain_name
 from ..cleaning import cleaner_of, quote_provider, sentence
@@ -157,7 +157,7 @@ class Reply:
 
     def _decode(self, row: Mapping[str, Any]) -> bytes:
         try:
-            return base64.b64decode(row.get("b64_json") or "", validate=True)
+            return pybase64.b64decode(row.get("b64_json") or "", validate=True)
         except (binascii.Error, ValueError, TypeError):
             raise self._doubt("the provider answered with an image that is not base64") from None
 

@@ -9,6 +9,8 @@ import binascii
 import re
 from typing import Any
 
+import pybase64
+
 from .limits import JSON_BYTES, MORE_IMAGES, MOST_IMAGE_BYTES, TooLarge, parse_json
 
 _OPENS = re.compile(rb'"b64_json"\s*:\s*"')
@@ -107,14 +109,16 @@ class PictureReader:
             self._encoded = bytearray(_ESCAPE.sub(_unescape, self._encoded))
         whole = len(self._encoded) if last else len(self._encoded) // 4 * 4
         try:
-            decoded = binascii.a2b_base64(self._encoded[:whole], strict_mode=True)
+            with memoryview(self._encoded) as encoded, encoded[:whole] as part:
+                decoded = pybase64.b64decode(part, validate=True)
         except binascii.Error as error:
             raise NotBase64(str(error)) from None
         self._picture.append(decoded)
         self._size += len(decoded)
         if self._size > self._image_bytes:
             raise TooLarge(f"an image is larger than {self._image_bytes:,} bytes")
-        self._encoded = self._encoded[whole:] + kept
+        del self._encoded[:whole]
+        self._encoded += kept
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

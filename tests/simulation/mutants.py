@@ -157,6 +157,9 @@ MUTANTS: dict[str, list[Edit]] = {
             "theirs, version = current\n            claim.version = version",
         )
     ],
+    "what an earlier job came to is put on record of a later one": [
+        Edit(videos, "_move_to_failed", "if claim.record.job and claim.record.job.id == job.id:", "if True:")
+    ],
     "writes without If-Match": [
         Edit(store, "Storage.replace", ".replace(full, data, version)", ".put(full, data, '') or '0'")
     ],

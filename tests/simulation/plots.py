@@ -200,6 +200,65 @@ def _twins_whose_replies_are_lost(dice: Random) -> Plot:
     return {"listed_after": dice.choice((0.0, 0.4, 1.4))}, [first, second], faults
 
 
+def _earlier_job_of_what_is_bought_again(dice: Random) -> Plot:
+    """A job comes to nothing; while one buyer has it bought again, another still asks for the first job."""
+    took = dice.choice((1.0, 5.0, 20.0))
+    actions = [
+        _buy(0, "video", VIDEOS[:1], 0.0),
+        _buy(1, "split", VIDEOS[:1], dice.random()),
+        _buy(2, "video", VIDEOS[:1], took + 1 + 2 * dice.random(), retry_failed=True),
+    ]
+    faults = [
+        Fault("fate.video", 1, dice.choice(("failed", "expired", "no content", "failed, not billed"))),
+        Fault(dice.choice(("freeze.p1w", "freeze.p1f")), 1 + dice.randrange(4), "", took + 4 * dice.random()),
+        Fault("post.video", 2, dice.choice(("slow", *LOST)), 5.0),
+    ]
+    return {"took": took, "budget": 5.0}, actions, faults
+
+
+def _takeover_that_is_given_up(dice: Random) -> Plot:
+    """Who pays stands still, and whoever takes over is not told that the store took that; the first wakes up."""
+    actions = [_buy(0, "video", VIDEOS[:1], 1 + dice.random()), _buy(1, "video", VIDEOS[:1], dice.random())]
+    faults = [
+        Fault("freeze.p1", 12 + dice.randrange(16), "", 30 + 60 * dice.random()),
+        Fault("p0.replace", 1, "lost after", 10.0),
+    ]
+    return {}, actions, faults
+
+
+def _doubt_about_a_forgotten_answer(dice: Random) -> Plot:
+    """A purchase is forgotten while it is paid for and bought anew; that is in doubt when the first answer comes."""
+    actions = [
+        _buy(0, "video", VIDEOS[:1], 0.0),
+        _buy(1, "forget", VIDEOS[:1], 1 + dice.random()),
+        _buy(2, "video", VIDEOS[:1], 3 + 2 * dice.random()),
+    ]
+    faults = [
+        Fault("post.video", 1, "slow", 15 + 20 * dice.random()),
+        Fault("post.video", 2, dice.choice(("late", *LOST)), 5.0),
+    ]
+    if dice.random() < 0.5:
+        faults += [Fault("list", number, dice.choice(("garbled", "unknown")), 5.0) for number in range(1, 10)]
+    return {"latency": 0.05}, actions, faults
+
+
+def _image_forgotten_and_ordered_in_a_batch(dice: Random) -> Plot:
+    """An image is forgotten while it is made, and is ordered in a batch before the answer comes."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "forget", IMAGES[:1], 0.5 + dice.random()),
+        _buy(2, "batch", dice.choice((IMAGES, IMAGES[:1])), 2 + 2 * dice.random()),
+    ]
+    return {"latency": 0.05}, actions, [Fault("post.image", 1, "slow", 8 + 20 * dice.random())]
+
+
+def _batch_that_dies_before_its_lines_are_on_record(dice: Random) -> Plot:
+    """A batch is killed before its lines are on record, can't be looked up then, and is ordered in spite of that."""
+    actions = [_buy(0, "batch", IMAGES, 0.0, restarts=1, resubmit=True)]
+    faults = [Fault("kill.p0", 3 + dice.randrange(12)), Fault("page", 1, dice.choice(UNREADABLE), 5.0)]
+    return {}, actions, faults
+
+
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_nobody_finds,
     _batch_after_a_doubt,
@@ -216,6 +275,12 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _forgotten_and_refused,
     _refused_after_a_doubt,
     _doubt_that_is_not_written,
+    _doubt_that_is_not_written,
     _cancelled_after_it_failed,
     _twins_whose_replies_are_lost,
+    _earlier_job_of_what_is_bought_again,
+    _takeover_that_is_given_up,
+    _doubt_about_a_forgotten_answer,
+    _image_forgotten_and_ordered_in_a_batch,
+    _batch_that_dies_before_its_lines_are_on_record,
 )

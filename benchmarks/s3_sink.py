@@ -1,10 +1,11 @@
 """A bucket that forgets: everything is counted, and of large objects only the beginning is kept.
 
-    python benchmarks/s3_sink.py [--tls FOLDER]
+    python benchmarks/s3_sink.py [--tls FOLDER] [--latency SECONDS]
 
 Speaks as much of S3 as obstore, boto3 and a ledger of conditional writes ask for; it checks no signature. What was
 not kept reads as zeros. `GET /_stats` tells the objects with their sizes, the requests of each kind, and how many
-multipart uploads are open.
+multipart uploads are open; `GET /_requests` tells only the requests. `GET /_copies?of=KEY&to=KEY&count=N` makes
+copies of a small object, with a number for "{number}" in the key and for "NUMBER" in the object; no figure counts them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import itertools
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,15 +59,26 @@ class Upload:
 
 
 class Sink:
-    def __init__(self) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
+        self.latency = latency
         self.objects: dict[str, Stored] = {}
+        self._keys: list[str] | None = None  # in order, for lists, until an object comes or goes
         self.uploads: dict[str, Upload] = {}
         self.requests = Counter[str]()
         self.numbers = itertools.count(1)
 
     async def serve(self, request: Request) -> Answer:
-        if request.path == "/_stats":
-            return json_answer(self.stats())
+        match request.path:
+            case "/_stats":
+                return json_answer(self.stats())
+            case "/_requests":
+                return json_answer(dict(self.requests))
+            case "/_copies":
+                return self._make_copies(request.query)
+            case _:
+                pass
+        if self.latency:
+            await asyncio.sleep(self.latency)
         key, query = request.path.lstrip("/"), request.query
         kind, answer = self._handled(request, key, query)
         self.requests[kind] += 1
@@ -99,14 +112,14 @@ class Sink:
                 bucket = key.partition("/")[0]
                 keys = [_plain(name) for name in re.findall(r"<Key>(.*?)</Key>", bytes(request.body.kept).decode())]
                 for name in keys:
-                    self.objects.pop(f"{bucket}/{name}", None)
+                    self._remove(f"{bucket}/{name}")
                 rows = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in keys)
                 return "delete", _xml(f"<DeleteResult>{rows}</DeleteResult>")
             case "DELETE" if "uploadId" in query:
                 gone = self.uploads.pop(query["uploadId"], None)
                 return "abort parts", Answer(204) if gone else _error(404, "NoSuchUpload")
             case "DELETE":
-                self.objects.pop(key, None)
+                self._remove(key)
                 return "delete", Answer(204)
             case "GET" if not in_bucket:
                 return "list", self._list(key.rstrip("/"), query)
@@ -115,10 +128,17 @@ class Sink:
             case _:
                 return "unknown", _error(405, "MethodNotAllowed")
 
-    def _store(self, key: str, size: int, kept: bytes, content_type: str) -> Stored:
-        stored = Stored(size, kept, f'"{next(self.numbers):032x}"', content_type, datetime.now(UTC))
+    def _store(self, key: str, size: int, kept: bytes, content_type: str, etag: str | None = None) -> Stored:
+        """Keep an object. A copy has the ETag of its original, as in S3."""
+        stored = Stored(size, kept, etag or f'"{next(self.numbers):032x}"', content_type, datetime.now(UTC))
+        if key not in self.objects:
+            self._keys = None
         self.objects[key] = stored
         return stored
+
+    def _remove(self, key: str) -> None:
+        if self.objects.pop(key, None):
+            self._keys = None
 
     def _refused(self, request: Request, key: str) -> Answer | None:
         """What a conditional write is answered when its condition does not hold."""
@@ -145,7 +165,7 @@ class Sink:
             return _error(404, "NoSuchKey")
         if refused := self._refused(request, key):
             return refused
-        stored = self._store(key, source.size, source.kept, source.content_type)
+        stored = self._store(key, source.size, source.kept, source.content_type, source.etag)
         return _xml(f"<CopyObjectResult><ETag>{escape(stored.etag)}</ETag></CopyObjectResult>")
 
     def _begin(self, request: Request, key: str) -> Answer:
@@ -202,13 +222,10 @@ class Sink:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = max(query.get("continuation-token", ""), query.get("start-after", ""))
         most = min(int(query.get("max-keys", PAGE)), PAGE)
-        names = sorted(key.removeprefix(f"{bucket}/") for key in self.objects if key.startswith(f"{bucket}/{prefix}"))
         rows: list[str] = []
         folders: list[str] = []
         last, more = "", False
-        for name in names:
-            if name <= after:
-                continue
+        for name in self._names(bucket, prefix, after):
             if more := len(rows) + len(folders) >= most:
                 break
             last = name
@@ -230,6 +247,25 @@ class Sink:
             "</ListBucketResult>"
         )
 
+    def _names(self, bucket: str, prefix: str, after: str) -> Iterator[str]:
+        """The names in a bucket that begin so and come after another, in order."""
+        if self._keys is None:
+            self._keys = sorted(self.objects)
+        first = f"{bucket}/{prefix}"
+        start = max(bisect_left(self._keys, first), bisect_right(self._keys, f"{bucket}/{after}") if after else 0)
+        for key in itertools.islice(self._keys, start, None):
+            if not key.startswith(first):
+                return
+            yield key.removeprefix(f"{bucket}/")
+
+    def _make_copies(self, query: dict[str, str]) -> Answer:
+        original = self.objects[query["of"]]
+        for number in range(int(query["count"])):
+            name = f"{number:064x}"
+            kept = original.kept.replace(b"NUMBER", name.encode())
+            self._store(query["to"].replace("{number}", name), len(kept), kept, original.content_type)
+        return Answer()
+
 
 def _plain(name: str) -> str:
     return name.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
@@ -246,7 +282,9 @@ def _error(status: int, code: str) -> Answer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tls", type=Path, help="folder with server.pem and server.key")
-    asyncio.run(run(Sink().serve, parser.parse_args().tls))
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    given = parser.parse_args()
+    asyncio.run(run(Sink(given.latency).serve, given.tls))
 
 
 if __name__ == "__main__":

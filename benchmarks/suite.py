@@ -23,6 +23,7 @@ from pathlib import Path
 
 from client import MB, available
 from machine import calm
+from page import write
 from transfers import Bench, Case, Row, WrongResult, line
 
 GIB = 1024**3 / MB
@@ -278,16 +279,6 @@ def report(sections: Iterable[Section], best: Results, starts: dict[str, float],
     return "\n\n".join([head, "\n".join(rows), *(table(section, best) for section in sections)])
 
 
-def write(path: Path, text: str) -> None:
-    """Put the tables between the markers of a page."""
-    page = path.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{path} has no {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201
 
@@ -310,7 +301,7 @@ def main() -> None:
     if failures:
         raise SystemExit(f"\n{len(failures)} runs failed, so nothing was written.")
     if wanted.write:
-        write(wanted.write, text)
+        write(wanted.write, text, BEGIN, END)
 
 
 if __name__ == "__main__":

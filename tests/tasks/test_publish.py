@@ -284,6 +284,20 @@ async def test_a_copy_costs_two_requests(watched):
     assert len(watched.requests) <= len(films) + 4, "and to see that it is there takes one"
 
 
+async def test_many_copies_make_one_client_of_boto3(watched, monkeypatch):
+    """It takes a third of a second of CPU to make one."""
+    clients, make = [], storage_copy.boto3_client
+
+    def make_and_count(*args, **more):
+        clients.append(make(*args, **more))
+        return clients[-1]
+
+    monkeypatch.setattr(storage_copy, "boto3_client", make_and_count)
+    films = [await made(watched.store(), f"media/{n}.mp4", FILM + bytes([n])) for n in range(8)]
+    await apublish.fn(films, watched.store(), prefix="a")
+    assert len(clients) == 1
+
+
 async def test_what_lies_beside_is_not_listed_for_ever(watched, monkeypatch):
     monkeypatch.setattr(sys.modules["prefect_media.tasks.publish"], "LISTED_MOST", 5)
     target = watched.store()

@@ -28,7 +28,7 @@ DIGITS = 8
 """Decimal places of an amount: tokens cost less than a millionth of a dollar."""
 
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
 """Seconds that a writer waits at most, after the first conflict with another and after many."""
 
 CALMER = 0.9

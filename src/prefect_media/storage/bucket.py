@@ -213,14 +213,19 @@ class Bucket:
     async def copy_from(
         self, bucket: str, key: str, target_key: str, content_type: str, attributes: Attributes
     ) -> Copied:
-        if self._copier is None:
-            with self._explained_boto3(self.name, target_key):
-                self._copier = await asyncio.to_thread(S3Copier, self.bucket, self.options, self.endpoint)
-        copier, run = self._copier, asyncio.get_running_loop().run_in_executor
+        copier, run = await self._open_copier(target_key), asyncio.get_running_loop().run_in_executor
         with self._explained_boto3(f"s3://{bucket}", key):
             source = await run(copier.threads, copier.head, bucket, key)
         with self._explained_boto3(self.name, target_key):
             return await run(copier.threads, copier.copy, source, bucket, key, target_key, content_type, attributes)
+
+    async def _open_copier(self, key: str) -> S3Copier:
+        """The one copier of this bucket: boto3 takes a third of a second to make a client."""
+        async with shared(("copier", self), asyncio.Lock):
+            if self._copier is None:
+                with self._explained_boto3(self.name, key):
+                    self._copier = await asyncio.to_thread(S3Copier, self.bucket, self.options, self.endpoint)
+            return self._copier
 
     async def sign(self, key: str, expires_in: timedelta) -> str | None:
         from obstore import sign_async

@@ -198,6 +198,13 @@ class Family:
                     alive[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return alive
 
+    def wait_for(self, count, within=120.0):
+        """Until so many are alive. A slow machine imports Prefect for half a minute."""
+        deadline = time.monotonic() + within
+        while len(self.members()) < count:
+            assert time.monotonic() < deadline, f"after {within:g} s there are {self.members()}"
+            time.sleep(0.05)
+
     def gone(self, within=10.0):
         """Whether nobody is left, now or a little later."""
         deadline = time.monotonic() + within

@@ -103,8 +103,7 @@ def test_demo_makes_a_storyboard(start, home, family):
 def test_ended_while_the_servers_start(start, home, family, number):
     """Whoever changes their mind in the first seconds has a clean machine a moment later."""
     process = start(until="made, stored, published")
-    while len(family.members()) < 2:  # until Prefect's server exists
-        time.sleep(0.05)
+    family.wait_for(2)  # Prefect's server exists
     process.send_signal(number)
     _, complaints = process.communicate(timeout=120)
     assert process.returncode == 128 + number
@@ -116,8 +115,7 @@ def test_ended_while_the_servers_start(start, home, family, number):
 def test_killed_without_a_chance(start, family):
     """Not even SIGKILL leaves a server behind."""
     process = start(until="made, stored, published")
-    while len(family.members()) < 2:
-        time.sleep(0.05)
+    family.wait_for(2)
     process.kill()
     process.communicate(timeout=120)
     assert family.gone(within=60), family.members()  # a slow machine imports Prefect for half a minute

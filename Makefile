@@ -9,7 +9,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 SOURCES := $(shell find src blocks tasks flows -name "*.py" -o -name "*.toml")
 
 .PHONY: demo test test-ui test-oldest test-prefect test-cluster test-runners test-dask-ray chaos chaos-waiting \
-	sleepers simulate bench lint lock build clean
+	sleepers simulate bench bench-growth bench-large bench-peers lint lock build clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/installed  ## a storyboard without a key: simulated provider, local bucket, local Prefect
@@ -66,6 +66,20 @@ sleepers: $(VENV)/installed  ## 40 flow runs asleep on a worker with room for tw
 bench: $(VENV)/installed  ## the figures of docs/performance.md, half an hour; for a few minutes: benchmarks/suite.py --quick
 	$(BIN)/python benchmarks/suite.py --write docs/performance.md
 
+bench-growth: $(VENV)/installed  ## what grows with the ledger, on a bucket that takes 20 ms to answer; minutes
+	$(BIN)/python benchmarks/growth.py --write docs/performance.md
+
+bench-large: $(VENV)/installed  ## up to ten thousand videos in one flow; minutes
+	$(BIN)/python benchmarks/large.py --write docs/performance.md
+
+bench-peers: $(VENV)/installed .venv-peers/installed  ## the same work by SDK and boto3, and by LiteLLM; minutes
+	$(BIN)/python benchmarks/peers.py --python .venv-peers/bin/python --write docs/performance.md
+
+.venv-peers/installed:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet litellm boto3
+	touch $@
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -85,7 +99,7 @@ lock:  # needs uv; the oldest Prefect runs with the newest of everything else
 		$(COMPILE) pyproject.toml - -o requirements-oldest.lock
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-runners build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-runners .venv-peers build dist *.egg-info
 
 # The packages of the lock, each with its hash.
 $(VENV)/locked: $(LOCK)

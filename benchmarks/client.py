@@ -73,6 +73,9 @@ ENGINES = {
     "flow": "engine_flow",
     "submit": "engine_submit",
     "submit-threads": "engine_submit",
+    "agather": "engine_agather",
+    "agather-50": "engine_agather",
+    "litellm": "engine_litellm",
 }
 """The module of each engine; its `prepared(plan)` imports all it needs and returns what is then measured."""
 

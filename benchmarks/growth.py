@@ -26,7 +26,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from page import write
-from transfers import Server
+from servers import Server
 
 from prefect_media.assets import Asset
 from prefect_media.budget import Budget
@@ -78,8 +78,8 @@ class Cost:
 class Bucket:
     """The bucket, and what it was asked."""
 
-    def __init__(self, server: Server, latency: float) -> None:
-        self.url, self.latency = server.url, latency
+    def __init__(self, server: Server) -> None:
+        self.url = server.url
         os.environ |= {
             "AWS_ENDPOINT_URL": server.url,
             "AWS_ALLOW_HTTP": "true",
@@ -117,11 +117,8 @@ class Bucket:
 
 @contextmanager
 def bucket(latency: float) -> Generator[Bucket]:
-    server = Server("s3_sink.py", "--latency", str(latency))
-    try:
-        yield Bucket(server, latency)
-    finally:
-        server.stop()
+    with Server("s3_sink.py", "--latency", str(latency)) as server:
+        yield Bucket(server)
 
 
 def clip(prompt: str) -> VideoRequest:

@@ -15,34 +15,29 @@ import argparse
 import contextlib
 import json
 import os
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from certificates import write_certificates
 from client import ENGINES, Plan
-from machine import busy_seconds, cpu_of_group
+from machine import busy_seconds, cpu_of_group, peak_of_group
+from servers import Server, WrongResult
 
 from prefect_media.cli.demo_servers import PrefectServer
 
 HERE = Path(__file__).parent
 MB = 1_000_000
-WITH_PREFECT = ("floor-flow", "flow", "submit", "submit-threads")
+WITH_PREFECT = ("floor-flow", "flow", "submit", "submit-threads", "agather", "agather-50")
 POLL_SECONDS = "1"
 
 RECOMMENDED = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100"}
 """What docs/performance.md tells whoever runs a server of their own; `--default-server` goes without."""
-
-
-class WrongResult(Exception):
-    """An engine did not do what it was measured for."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,9 @@ class Row:
         stored: Requests to the bucket, by kind.
         servers: CPU seconds of the provider and the bucket.
         prefect_cpu: CPU seconds of Prefect's server.
+        prefect_memory: The most that Prefect's server ever had, all its processes together.
         prefect_requests: HTTP requests to Prefect's API, by method and kind.
+        stall: The longest time that the client's event loop was held up, where the engine tells.
         others: Share of the machine that other programs used meanwhile, 0 to 1.
     """
 
@@ -90,6 +87,8 @@ class Row:
     stored: dict[str, int]
     servers: float
     prefect_cpu: float | None = None
+    prefect_memory: float = 0.0
+    stall: float = 0.0
     prefect_requests: dict[str, int] = field(default_factory=dict)
     others: float = 0.0
 
@@ -97,28 +96,6 @@ class Row:
     def cpu_per_job(self) -> float:
         """Milliseconds."""
         return 1000 * self.cpu / self.case.jobs
-
-
-class Server:
-    """One of ours, in a process of its own that ends with us."""
-
-    def __init__(self, script: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise WrongResult(f"{script} did not start")
-        self.url: str = json.loads(line)["url"]
-
-    def stats(self, ca: Path | None) -> dict[str, Any]:
-        context = ssl.create_default_context(cafile=ca) if ca else None
-        with urllib.request.urlopen(f"{self.url}/_stats", context=context, timeout=30) as answer:
-            return json.load(answer)
-
-    def stop(self) -> None:
-        self._process.communicate("")
 
 
 class Bench:
@@ -129,6 +106,7 @@ class Bench:
         seconds: Median time that a video takes.
         prefect: A server that runs; without it, one is started for the first case that needs it.
         server_settings: Settings of that server.
+        pythons: The interpreter of an engine that is not in this environment.
     """
 
     def __init__(
@@ -138,7 +116,9 @@ class Bench:
         seconds: float = 5.0,
         prefect: PrefectServer | None = None,
         server_settings: Mapping[str, str] = RECOMMENDED,
+        pythons: Mapping[str, str] | None = None,
     ) -> None:
+        self._pythons = pythons or {}
         self.seed, self.seconds, self.server_settings = seed, seconds, dict(server_settings)
         self._stack = contextlib.ExitStack()
         self._prefect = prefect
@@ -160,8 +140,8 @@ class Bench:
         tls = ("--tls", str(self._folder)) if case.tls else ()
         times = ("--seed", str(self.seed if seed is None else seed), "--seconds", str(self.seconds))
         with (
-            _stopped(Server("load_server.py", "--size", str(case.size), *times, *tls)) as provider,
-            _stopped(Server("s3_sink.py", *tls)) as sink,
+            Server("load_server.py", "--size", str(case.size), *times, *tls) as provider,
+            Server("s3_sink.py", *tls) as sink,
             tempfile.TemporaryDirectory(dir=self._folder) as folder,
         ):
             plan = Plan(
@@ -202,6 +182,8 @@ class Bench:
             stored=kept["requests"],
             servers=made["cpu"] + kept["cpu"],
             prefect_cpu=prefect_cpu,
+            prefect_memory=self._prefect_memory(),
+            stall=told["more"].get("stall", 0.0),
             prefect_requests=told["more"].get("prefect_requests", {}),
             others=max(0.0, busy - ours - made["cpu"] - kept["cpu"]) / took / (os.cpu_count() or 1),
         )
@@ -214,7 +196,7 @@ class Bench:
         log = self._folder / f"{plan.engine}.log"
         with log.open("w") as errors:
             done = subprocess.run(
-                [sys.executable, str(HERE / "client.py"), json.dumps(asdict(plan))],
+                [self._pythons.get(plan.engine, sys.executable), str(HERE / "client.py"), json.dumps(asdict(plan))],
                 env=env,
                 cwd=self._folder,
                 stdout=subprocess.PIPE,
@@ -242,6 +224,10 @@ class Bench:
         process = self._prefect and self._prefect._process
         return cpu_of_group(process.pid) if process else 0.0
 
+    def _prefect_memory(self) -> float:
+        process = self._prefect and self._prefect._process
+        return peak_of_group(process.pid) if process else 0.0
+
     def _settled_prefect_cpu(self) -> float:
         """The same, once the server has recorded what the run left behind and is idle."""
         now = self._prefect_cpu()
@@ -252,14 +238,6 @@ class Bench:
             if now - before < 0.1:
                 break
         return now
-
-
-@contextlib.contextmanager
-def _stopped(server: Server) -> Generator[Server]:
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def check(plan: Plan, told: dict[str, Any], made: dict[str, Any], kept: dict[str, Any]) -> None:

@@ -88,8 +88,7 @@ def test_a_run_that_did_not_do_the_work_is_not_counted(transfers, part, change, 
 
 
 def test_the_sink_is_a_bucket_that_a_ledger_can_trust(transfers):
-    server = transfers.Server("s3_sink.py")
-    try:
+    with transfers.Server("s3_sink.py") as server:
         login = {"access_key_id": "key", "secret_access_key": "secret"}
         storage = storage_at("s3://bench", StorageOptions(endpoint_url=server.url, region="us-east-1", **login))
 
@@ -98,12 +97,34 @@ def test_the_sink_is_a_bucket_that_a_ledger_can_trust(transfers):
             await storage.put("folder/small.txt", b"hello", content_type="text/plain")
             assert await storage.read("folder/small.txt") == b"hello"
             assert await storage.size("folder/none.txt") is None
-            assert [found async for found in storage.list("folder/")] == [("folder/small.txt", 5)]
+            for name in ("z/last.txt", "folder/b.txt", "folder/a.txt", "aa.txt"):
+                await storage.put(name, b"hi", content_type="text/plain")
+            await storage.delete("folder/b.txt")
+            listed = [found async for found in storage.list("folder/")]
+            assert listed == [("folder/a.txt", 2), ("folder/small.txt", 5)]
 
         asyncio.run(use())
-        assert server.stats(None)["objects"] == {"bench/folder/small.txt": 5}
-    finally:
-        server.stop()
+        assert server.stats(None)["objects"]["bench/folder/small.txt"] == 5
+
+
+def test_many_in_one_task_run_are_made_once_each(transfers, prefect_server):
+    with transfers.Bench(seconds=0.3, prefect=prefect_server) as bench:
+        row = bench.run(transfers.Case("agather-50", jobs=5, size=1))
+    assert row.requests["create"] == row.requests["content"] == 5
+    assert row.stall > 0
+
+
+def test_what_grows_is_measured():
+    """In a process of its own: it sets variables of AWS for the commands that it starts."""
+    command = [sys.executable, str(BENCHMARKS / "growth.py"), "--records", "40", "--latency", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = dict(re.findall(r"^\| (.*?) \| (.*) \|$", done.stdout, re.MULTILINE))
+    asked = {name: int(found[1]) for name, row in rows.items() if (found := re.search(r"(\d+) requests", row))}
+    assert asked["a purchase whose reply was lost"] < asked["`jobs list --json`"]
+    assert asked["`jobs list --json`"] > 40 > asked["`jobs show KEY`"] == 1
+    assert rows["spent, of a limit of"] == "300 of 300 USD"
+    assert re.search(r"2,0\d\d requests, 2\.0\d for each", done.stdout)
 
 
 def test_pages_are_counted_and_their_cost_is_a_ratio():

@@ -112,7 +112,10 @@ def memory() -> dict[str, int]:
 @flow(name="runner-checks-cancelled", persist_result=False)
 def wait_for_ever() -> None:
     say(str(FlowRunContext.get().flow_run.id))  # pyright: ignore
-    futures = [generate_video.submit(NAME, clip(f"endless {number}"), store=NAME) for number in range(2)]
+    futures = [  # not more than there are workers
+        generate_video.submit(NAME, clip("endless"), store=NAME),
+        generate_video.submit(NAME, clip("until cancelled"), store=NAME, cancel_remote=True),
+    ]
     for future in futures:
         future.wait()
 

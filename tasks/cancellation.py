@@ -15,7 +15,6 @@ from prefect.logging.loggers import flow_run_logger
 
 from prefect_media.errors import MediaError
 from prefect_media.ledger.ledger import Claim, Ledger
-from prefect_media.ledger.record import Record
 from prefect_media.purchases.orders import connection_of
 from prefect_media.purchases.videos import cancel_purchase
 from prefect_media.runtime.read_ahead import read_ahead
@@ -65,8 +64,8 @@ async def cancel_jobs_of(
     ledger = Ledger(await storage_for(store))
     logger = logger or run_logger()
 
-    async def end(purchase: Record) -> str | None:
-        entry = await ledger.get(purchase.key)
+    async def end(key: str) -> str | None:
+        entry = await ledger.get(key)
         if entry is None or entry[0].state != "submitted" or (job := entry[0].job) is None:
             return None
         if entry[0].account != connection.account:
@@ -80,4 +79,4 @@ async def cancel_jobs_of(
         logger.info("Ended job %s", job.id)
         return job.id
 
-    return [job_id async for job_id in read_ahead(end, ledger.purchases_of(flow_run_id)) if job_id]
+    return [job_id async for job_id in read_ahead(end, ledger.keys_of(flow_run_id)) if job_id]

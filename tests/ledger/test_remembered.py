@@ -173,7 +173,9 @@ async def test_purchases_are_found_by_the_run_that_asked_for_them(simulator, fol
     await buy_video(connection(simulator), clip(), folder, terms(flow_run_id="run-2"))
 
     async def prompts(run):
-        return sorted([record.request["prompt"] async for record in Ledger(folder).purchases_of(run)])
+        ledger = Ledger(folder)
+        entries = [await ledger.get(key) async for key in ledger.keys_of(run)]
+        return sorted(entry[0].request["prompt"] for entry in entries if entry)
 
     assert await prompts("run-1") == ["a paper boat"]
     assert await prompts("run-2") == ["a paper boat", "two"]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from buyer import clip, connection, terms
+from prefect_media.flows.model_watch import model_watch
+from prefect_media.tasks.cancellation import cancel_jobs_of
 from watched_bucket import WatchedBuckets
 
 from prefect_media import Budget
 from prefect_media.catalog.prices import Quote
-from prefect_media.cli.jobs import show_purchase
+from prefect_media.cli.jobs import resume_purchases, show_purchase
 from prefect_media.cli.jobs_list import list_purchases
 from prefect_media.errors import BudgetExceeded
 from prefect_media.ledger.accounts import read, reserve, settle
@@ -37,7 +41,7 @@ def buckets(s3):
 
 @pytest.fixture
 def simulator():
-    with Simulator(latency=0.01) as simulator:
+    with Simulator(latency=0.01, models=["boats-1"]) as simulator:
         yield simulator
 
 
@@ -143,6 +147,44 @@ async def listed(capsys, **options):
 
 async def of_name(storage):
     return storage
+
+
+@pytest.mark.parametrize("reader", ["resume", "cancel_remote_jobs", "model_watch"])
+async def test_records_are_read_many_at_once_and_once_each(reader, buckets, simulator, monkeypatch):
+    storage, count = (store := buckets.store("read")).storage(), 60
+    await buy_video(connection(simulator), clip("of a run"), storage, terms(flow_run_id="a run"))
+    await grow(buckets, storage, count)
+    bucket, _, prefix = storage.url.removeprefix("s3://").partition("/")
+    for number in range(count):
+        buckets.client.put_object(Bucket=bucket, Key=f"{prefix}/ledger/by-run/a run/{number:064x}", Body=b"{}")
+    reading, most, lock = 0, 0, threading.Lock()
+
+    def count_in(asked):
+        nonlocal reading, most
+        with lock:
+            reading += 1
+            most = max(most, reading)
+        time.sleep(0.05)
+
+    def count_out(asked):
+        nonlocal reading
+        with lock:
+            reading -= 1
+
+    buckets.refuse, buckets.meddle = count_in, count_out
+    buckets.requests.clear()
+    match reader:
+        case "resume":
+            monkeypatch.setattr("prefect_media.cli.jobs.storage_of_name", lambda _: of_name(storage))
+            await asyncio.to_thread(resume_purchases)
+        case "cancel_remote_jobs":
+            assert await cancel_jobs_of("a run", simulator.credentials, store) == []
+        case _:
+            assert await model_watch.fn(simulator.credentials, store=store) == []
+    records = [asked.path for asked in buckets.requests if "/ledger/purchases/" in asked.path]
+    assert len(records) == len(set(records)) == count + 1
+    assert len(buckets.requests) <= count + 1 + 3
+    assert AT_ONCE // 2 < most <= AT_ONCE
 
 
 PROCESSES, PURCHASES = 16, 25

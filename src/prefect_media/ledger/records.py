@@ -74,12 +74,10 @@ class Records:
         dated = [(changed, path) async for path, _, changed in rows if path.endswith(".json") and changed >= since]
         return [path.rpartition("/")[2].removesuffix(".json") for _, path in sorted(dated, reverse=True)]
 
-    async def purchases_of(self, flow_run_id: str) -> AsyncIterator[Record]:
-        """The purchases that one flow run (the outermost) asked for."""
-        paths = self.storage.list(f"ledger/by-run/{flow_run_id}/")
-        async for record in read_ahead(self._read, (path.rpartition("/")[2] async for path, _ in paths)):
-            if record:
-                yield record
+    async def keys_of(self, flow_run_id: str) -> AsyncIterator[str]:
+        """The keys of purchases that one flow run (the outermost) asked for, forgotten ones among them."""
+        async for path, _ in self.storage.list(f"ledger/by-run/{flow_run_id}/"):
+            yield path.rpartition("/")[2]
 
     async def purchases_with_prompt_of(self, record: Record) -> list[Record]:
         """The videos of the same account and prompt, `record` among them: whoever's job could be taken for another's.

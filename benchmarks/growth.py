@@ -39,6 +39,7 @@ from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import buy_video
 from prefect_media.requests import VideoRequest
+from prefect_media.runtime.hashing import sha256_of
 from prefect_media.runtime.read_ahead import read_ahead
 from prefect_media.simulator import Fault, Simulator
 from prefect_media.storage.base import StorageOptions
@@ -97,10 +98,11 @@ class Bucket:
         with urllib.request.urlopen(f"{self.url}/_requests", timeout=60) as answer:
             return json.load(answer)
 
-    def copy(self, source: str, to: str, count: int) -> None:
-        """Put many copies of an object, each with another number."""
+    def copy(self, source: str, to: str, count: int) -> list[str]:
+        """Put many copies of an object, each with another hash for "HASH", and return their names."""
         query = urlencode({"of": f"bench/{source}", "to": f"bench/{to}", "count": count})
         urllib.request.urlopen(f"{self.url}/_copies?{query}", timeout=120).close()
+        return [to.replace("HASH", sha256_of(str(number))) for number in range(count)]
 
     def command(self, *arguments: str) -> Cost:
         """Run `prefect-media` with these arguments, and the bucket as its store."""
@@ -127,15 +129,15 @@ def clip(prompt: str) -> VideoRequest:
 
 async def fill(sink: Bucket, storage: Storage, connection: Connection, count: int) -> str:
     """Put purchases on the ledger, and return the key of the one that was made."""
-    await buy_video(connection, clip("a paper boat NUMBER"), storage, OPTIONS)
+    await buy_video(connection, clip("a paper boat HASH"), storage, OPTIONS)
     record = await anext(Ledger(storage).purchases())
     assert record.job
     copied = record.model_copy(
-        update={"key": "NUMBER", "job": record.job.model_copy(update={"id": "video_NUMBER", "purchase": "NUMBER"})}
+        update={"key": "HASH", "job": record.job.model_copy(update={"id": "video_HASH", "purchase": "HASH"})}
     )
     await storage.create("template.json", copied.model_dump_json(indent=2).encode())
     for folder in ("purchases", "by-job", "by-prompt/of-another"):
-        sink.copy("template.json", f"ledger/{folder}/{{number}}.json", count)
+        sink.copy("template.json", f"ledger/{folder}/HASH.json", count)
     return record.key
 
 
@@ -233,10 +235,8 @@ async def publish_many(latency: float) -> Cost:
         storage = sink.storage
         connection = Connection(provider="openai", base_url=simulator.url, api_key="key")
         one = await buy_video(connection, clip("a paper boat"), storage, OPTIONS)
-        sink.copy(storage.key_of(one.uri) or "", "media/{number}.mp4", PUBLISHED)
-        assets: list[Asset] = [
-            one.model_copy(update={"uri": storage.uri(f"media/{number:064x}.mp4")}) for number in range(PUBLISHED)
-        ]
+        names = sink.copy(storage.key_of(one.uri) or "", "media/HASH.mp4", PUBLISHED)
+        assets: list[Asset] = [one.model_copy(update={"uri": storage.uri(name)}) for name in names]
         began, before = time.perf_counter(), sum(sink.requests().values())
         manifest = await apublish.fn(assets, MediaStore(url=STORE, endpoint_url=sink.url), prefix="published")
         cost = Cost(time.perf_counter() - began, sum(sink.requests().values()) - before)

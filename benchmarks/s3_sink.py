@@ -5,13 +5,14 @@
 Speaks as much of S3 as obstore, boto3 and a ledger of conditional writes ask for; it checks no signature. What was
 not kept reads as zeros. `GET /_stats` tells the objects with their sizes, the requests of each kind, and how many
 multipart uploads are open; `GET /_requests` tells only the requests. `GET /_copies?of=KEY&to=KEY&count=N` makes
-copies of a small object, with a number for "{number}" in the key and for "NUMBER" in the object; no figure counts them.
+copies of a small object, each with another hash for "HASH" in its key and in itself; no figure counts them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import itertools
 import re
 from bisect import bisect_left, bisect_right
@@ -261,9 +262,9 @@ class Sink:
     def _make_copies(self, query: dict[str, str]) -> Answer:
         original = self.objects[query["of"]]
         for number in range(int(query["count"])):
-            name = f"{number:064x}"
-            kept = original.kept.replace(b"NUMBER", name.encode())
-            self._store(query["to"].replace("{number}", name), len(kept), kept, original.content_type)
+            name = hashlib.sha256(str(number).encode()).hexdigest()
+            kept = original.kept.replace(b"HASH", name.encode())
+            self._store(query["to"].replace("HASH", name), len(kept), kept, original.content_type)
         return Answer()
 
 

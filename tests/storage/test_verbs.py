@@ -98,6 +98,15 @@ async def test_list_is_by_prefix_of_the_name(store):
     assert await keys(store, "nothing/here") == {}
 
 
+@pytest.mark.parametrize("letter", ["0", "a", "A", "~", "."])
+async def test_list_of_one_letter(store, letter):
+    """The letter after a slash may be the one that follows it in ASCII."""
+    for key in ("l/0a", "l/0b", "l/1", "l/A0", "l/a", "l/ab", "l/~x"):
+        await store.put(key, b"12", content_type="text/plain")
+    wanted = {"0": {"l/0a", "l/0b"}, "A": {"l/A0"}, "a": {"l/a", "l/ab"}, "~": {"l/~x"}, ".": set()}
+    assert set(await keys(store, f"l/{letter}")) == wanted[letter]
+
+
 async def test_list_of_more_than_one_page(store):
     await asyncio.gather(*(store.put(f"l/{i:03}", b"", content_type="text/plain") for i in range(120)))
     assert len(await keys(store, "l/")) == 120

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from string import hexdigits
 
 from pydantic import ValidationError
 
@@ -14,6 +15,9 @@ from ..storage.store import Storage
 from . import prompt_index
 from .job_owners import disown_jobs, disown_jobs_of_unreadable
 from .record import Record
+
+PAGE = 1000
+"""Objects that a bucket lists in one request."""
 
 
 class Records:
@@ -70,9 +74,20 @@ class Records:
 
     async def keys_by_change(self, since: float = 0.0) -> list[str]:
         """The keys of purchases that changed since then, a Unix time at the store; the last one to change first."""
-        rows = self.storage.list_dated("ledger/purchases/")
-        dated = [(changed, path) async for path, _, changed in rows if path.endswith(".json") and changed >= since]
-        return [path.rpartition("/")[2].removesuffix(".json") for _, path in sorted(dated, reverse=True)]
+        dated = await self._dated("", PAGE)
+        if len(dated) == PAGE:  # perhaps many more, and a page names the next one: so by their first letters, at once
+            dated = [row for rows in await asyncio.gather(*map(self._dated, hexdigits[:16])) for row in rows]
+        return [key for changed, key in sorted(dated, reverse=True) if changed >= since]
+
+    async def _dated(self, prefix: str, most: int | None = None) -> list[tuple[float, str]]:
+        """When the purchases changed whose keys begin so, with their keys; at most so many."""
+        rows: list[tuple[float, str]] = []
+        async for path, _, changed in self.storage.list_dated(f"ledger/purchases/{prefix}"):
+            if path.endswith(".json"):
+                rows.append((changed, path.rpartition("/")[2].removesuffix(".json")))
+            if len(rows) == most:
+                break
+        return rows
 
     async def keys_of(self, flow_run_id: str) -> AsyncIterator[str]:
         """The keys of purchases that one flow run (the outermost) asked for, forgotten ones among them."""

@@ -9,8 +9,8 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -21,12 +21,12 @@ from ..runtime.transfers import BLOCK_BYTES, connections
 from .attributes import NONE, Attributes
 from .base import Copied, StorageOptions
 from .body import Body
+from .bucket_reader import BucketReader
 from .explain import explain, explain_boto3
 from .login import endpoint_of, open_bucket
 from .s3_copy import S3Copier
 
 if TYPE_CHECKING:
-    from obstore import ReadableFile
     from obstore.store import ObjectStore
 
 
@@ -180,7 +180,7 @@ class Bucket:
 
         with self._explain_errors(key):
             file = await asyncio.to_thread(open_reader, self.store, key)
-        return io.BufferedReader(_Reader(file, lambda: self._explain_errors(key)), READ_AHEAD)
+        return io.BufferedReader(BucketReader(file, lambda: self._explain_errors(key)), READ_AHEAD)
 
     async def size(self, key: str) -> int | None:
         async with self._asking(key):
@@ -250,7 +250,7 @@ class Bucket:
 
     async def list(self, prefix: str) -> AsyncIterator[tuple[str, int, float]]:
         folder, _, name = prefix.rpartition("/")
-        offset = prefix[:-1] + chr(ord(prefix[-1]) - 1) + "~" if name else None  # right before the first that fits
+        offset = _right_before(prefix) if name else None
         pages = self.store.list(folder or None, offset=offset)  # pyright: ignore[reportUnknownMemberType]
         while True:
             with self._explain_errors(folder):
@@ -322,31 +322,11 @@ def _login(options: StorageOptions) -> StorageOptions:
     return replace(options, region=None, endpoint_url=None, path_style=None)
 
 
-class _Reader(io.RawIOBase):
-    """An object of a bucket as a file, read in pieces."""
-
-    def __init__(self, file: ReadableFile, explained: Callable[[], AbstractContextManager[None]]) -> None:
-        self.file, self._explain_errors = file, explained
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with self._explain_errors():
-            return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        with self._explain_errors():
-            piece = bytes(self.file.read(len(buffer)))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
 def _version(meta: dict[str, Any]) -> str:
     return json.dumps({name: meta[name] for name in ("e_tag", "version") if meta.get(name)})
+
+
+def _right_before(prefix: str) -> str:
+    """A path that comes before all that begin so, and after nearly all others that do."""
+    before = chr(ord(prefix[-1]) - 1)
+    return prefix[:-1] + ("." if before == "/" else before) + "~"  # a slash would be an empty part of the path

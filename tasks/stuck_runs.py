@@ -41,6 +41,10 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 HISTORY = timedelta(days=1)
 """Crashes from longer ago are left alone: nobody expects their runs to start again. So are heartbeats of other runs."""
 
+MISSED_AFTER = timedelta(seconds=20)
+"""How long the automation has to run a crashed run again: it takes seconds, or never does it. And a worker reports a
+crash twice, some seven seconds apart."""
+
 USUAL_INTERVAL = timedelta(seconds=180)
 """Prefect's default for `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`."""
 
@@ -74,7 +78,7 @@ async def arecover_stuck(
     leaves none. A run that has started `max_starts` times is marked as Crashed instead.
 
     Prefect's server tries the action of an automation once, and it fails when the database is busy. So a run that
-    crashed within the last day, and is still Crashed, is scheduled again as well if the automation of
+    crashed within the last day, and is still Crashed after 20 s, is scheduled again as well if the automation of
     `recover-crashed` is saved for its flow.
 
     Args:
@@ -90,12 +94,15 @@ async def arecover_stuck(
             f"{stuck_for.total_seconds():g} s is too short: flow runs that are about to start would be freed; "
             f"allowed: {SHORTEST_WINDOW.total_seconds():g} s or more"
         )
-    before = clock.now() - stuck_for
+    now = clock.now()
+    before, crashed_before = now - stuck_for, now - min(stuck_for, MISSED_AFTER)
     freed: list[FreedRun] = []
     async with get_client() as client:
         for run in [*await _unfinished_runs(client, flow_name), *await _missed_crashes(client, flow_name, max_starts)]:
             state = run.state
-            if state is None or run.deployment_id is None or state.timestamp > before:
+            if state is None or run.deployment_id is None:
+                continue
+            if state.timestamp > (crashed_before if state.type == StateType.CRASHED else before):
                 continue
             if state.type == StateType.RUNNING and not await _lost_its_heartbeat(client, run, state.timestamp, before):
                 continue

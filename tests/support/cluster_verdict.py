@@ -99,17 +99,21 @@ def figures(prefect: Prefect, cluster: Cluster, keeper: Kept, log: Path) -> dict
 
 
 def _recovery(cluster: Cluster, histories: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """How long the flow runs of the lost worker took to run again, and to end."""
-    again: list[float] = []
-    completed: list[float] = []
+    """How long it took until the flow runs of the lost worker were scheduled again, ran again, and ended.
+
+    Between the first two they wait for room: a worker executes only so many at a time.
+    """
+    steps: dict[str, list[float]] = {"SCHEDULED": [], "RUNNING": [], "COMPLETED": []}
     for run, died in cluster.lost.items():
         later = [(state["type"], _seconds(state["timestamp"]) - died) for state in histories[run]]
-        again += [when for kind, when in later if kind == "RUNNING" and when > 0][:1]
-        completed += [when for kind, when in later if kind == "COMPLETED"]
+        for kind, seconds in steps.items():
+            seconds += [when for each, when in later if each == kind and when > 0][:1]
+    scheduled, running, completed = (sorted(map(round, seconds)) for seconds in steps.values())
     return {
         "flow runs of the lost worker": len(cluster.lost),
-        "running again after s": sorted(round(seconds) for seconds in again),
-        "completed after s": sorted(round(seconds) for seconds in completed),
+        "scheduled again after s": scheduled,
+        "running again after s": running,
+        "completed after s": completed,
     }
 
 

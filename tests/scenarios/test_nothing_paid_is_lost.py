@@ -229,6 +229,23 @@ async def test_a_doubt_outlives_a_resubmission_that_was_cancelled_before_it_was_
     await other
 
 
+async def test_a_doubt_outlives_a_resubmission_that_was_cancelled_while_it_had_to_wait(simulator, store):
+    """The doubt is of the same call: its first reply was lost, its second request was told to come back later."""
+    storage = store.storage()
+    later = Fault("POST", "/videos$", "answer", status=429, headers={"Retry-After": "30"})
+    no_list = Fault("GET", r"/videos(\?|$)", "answer", times=None, status=404)
+    simulator.faults.extend([no_list, Fault("POST", "/videos$", "lose_reply"), later])
+    buying = asyncio.create_task(buy("video", simulator, storage, on_doubt="resubmit"))
+    assert await asyncio.to_thread(later.wait, 30)
+    await asyncio.sleep(0.3)
+    buying.cancel()
+    with suppress(asyncio.CancelledError):
+        await buying
+    with pytest.raises(SubmissionInDoubt):
+        await buy("video", simulator, storage)
+    assert len(simulator.jobs) == 1
+
+
 # ---------------------------------------------------------------- leases and doubts
 
 

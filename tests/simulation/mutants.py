@@ -157,6 +157,9 @@ MUTANTS: dict[str, list[Edit]] = {
             "theirs, version = current\n            claim.version = version",
         )
     ],
+    "a resubmission that is cancelled clears the doubt": [
+        Edit(submit_once, "Submission._changes_after", "if claim.sent or claim.passed_over:", "if claim.sent:")
+    ],
     "what an earlier job came to is put on record of a later one": [
         Edit(videos, "_move_to_failed", "if claim.record.job and claim.record.job.id == job.id:", "if True:")
     ],

@@ -216,6 +216,17 @@ def _earlier_job_of_what_is_bought_again(dice: Random) -> Plot:
     return {"took": took, "budget": 5.0}, actions, faults
 
 
+def _resubmission_that_is_cancelled(dice: Random) -> Plot:
+    """A reply is lost, and what is ordered in spite of that is refused or cancelled, or both at once."""
+    actions = [_buy(0, "video", VIDEOS[:1], 0.0, resubmit=True), _buy(1, "video", VIDEOS[:1], 10 + 20 * dice.random())]
+    faults = [
+        Fault("post.video", 1, dice.choice(LOST), 10.0),
+        Fault("post.video", 2, dice.choice(("unreachable", "slow", *REFUSED)), 10.0),
+        Fault("cancel.a0", 1, "", round(6 * dice.random(), 3)),
+    ]
+    return {"dialect": "sglang"}, actions, faults
+
+
 def _takeover_that_is_given_up(dice: Random) -> Plot:
     """Who pays stands still, and whoever takes over is not told that the store took that; the first wakes up."""
     actions = [_buy(0, "video", VIDEOS[:1], 1 + dice.random()), _buy(1, "video", VIDEOS[:1], dice.random())]
@@ -279,6 +290,7 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _cancelled_after_it_failed,
     _twins_whose_replies_are_lost,
     _earlier_job_of_what_is_bought_again,
+    _resubmission_that_is_cancelled,
     _takeover_that_is_given_up,
     _doubt_about_a_forgotten_answer,
     _image_forgotten_and_ordered_in_a_batch,

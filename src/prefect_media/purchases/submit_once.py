@@ -73,7 +73,7 @@ class Submission:
         if isinstance(error, MediaError):
             # Free for the next attempt: nothing was taken, or the record says that there is a doubt to clear up.
             return {"state": "in_doubt" if claim.passed_over else "intent"}
-        if claim.sent:
+        if claim.sent or claim.passed_over:
             return {"state": "in_doubt"}
         # Cancelled before anything left here.
         return {"state": "intent", "doubtful": self._doubtful_before or claim.record.doubtful}

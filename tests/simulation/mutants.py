@@ -157,6 +157,14 @@ MUTANTS: dict[str, list[Edit]] = {
             "theirs, version = current\n            claim.version = version",
         )
     ],
+    "a batch that was refused frees what is in doubt": [
+        Edit(
+            batch_submit,
+            "_submit",
+            "if not claim.record.doubtful and not claim.passed_over:",
+            "if not claim.record.doubtful:",
+        )
+    ],
     "a resubmission that is cancelled clears the doubt": [
         Edit(submit_once, "Submission._changes_after", "if claim.sent or claim.passed_over:", "if claim.sent:")
     ],

@@ -218,13 +218,16 @@ def _earlier_job_of_what_is_bought_again(dice: Random) -> Plot:
 
 def _resubmission_that_is_cancelled(dice: Random) -> Plot:
     """A reply is lost, and what is ordered in spite of that is refused or cancelled, or both at once."""
-    actions = [_buy(0, "video", VIDEOS[:1], 0.0, resubmit=True), _buy(1, "video", VIDEOS[:1], 10 + 20 * dice.random())]
+    kind, what = dice.choice((("video", VIDEOS[:1]), ("image", IMAGES[:1]), ("batch", IMAGES)))
+    actions = [_buy(0, kind, what, 0.0, resubmit=True), _buy(1, kind, what, 10 + 20 * dice.random())]
     faults = [
-        Fault("post.video", 1, dice.choice(LOST), 10.0),
-        Fault("post.video", 2, dice.choice(("unreachable", "slow", *REFUSED)), 10.0),
+        Fault(f"post.{kind}", 1, dice.choice(LOST), 10.0),
+        Fault(f"post.{kind}", 2, dice.choice(("unreachable", "slow", *REFUSED)), 10.0),
         Fault("cancel.a0", 1, "", round(6 * dice.random(), 3)),
     ]
-    return {"dialect": "sglang"}, actions, faults
+    if kind == "batch":
+        faults += [Fault("page", number, dice.choice(UNREADABLE), 5.0) for number in range(2, 6)]
+    return {"dialect": "sglang"} if kind == "video" else {}, actions, faults
 
 
 def _takeover_that_is_given_up(dice: Random) -> Plot:

@@ -140,7 +140,7 @@ async def _submit(
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)
         except MediaError:
-            if not claim.record.doubtful:  # certainly not ordered
+            if not claim.record.doubtful and not claim.passed_over:  # certainly not ordered, now or before
                 await ledger.confirm(claim)
                 await each(mine, lambda part: ledger.swap(part, state="intent", batch=None))
             raise

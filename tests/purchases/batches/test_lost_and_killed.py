@@ -12,7 +12,7 @@ from boats import HERE, boats, made, records, sent, states
 from buyer import connection, plan, terms
 
 from prefect_media import afetch_image_batch, agenerate_images, asubmit_image_batch
-from prefect_media.errors import InvalidRequest, SubmissionInDoubt
+from prefect_media.errors import InvalidRequest, RateLimited, SubmissionInDoubt
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchases.batch_submit import submit
 from prefect_media.purchases.images import buy_images
@@ -81,6 +81,26 @@ async def test_a_doubt_can_be_overruled(simulator, tmp_path):
     _, [generation] = await made(simulator, boats("a"), str(tmp_path), on_doubt="resubmit")
     assert generation.asset
     assert len(simulator.batches) == 2
+
+
+async def test_a_batch_that_is_refused_after_a_lost_reply_does_not_take_the_lines_from_the_first(simulator, tmp_path):
+    """It was ordered in spite of the doubt; then the first batch turns up, with all that was paid for."""
+    no_list = Fault("GET", "/batches$", "answer", times=None, status=404)
+    simulator.faults.extend(
+        [
+            Fault("POST", "/batches$", "lose_reply"),
+            Fault("POST", "/batches$", "answer", status=429),
+            Fault("GET", "/batches$", "drip", nbytes=1000, seconds=0),
+            no_list,
+        ]
+    )
+    with pytest.raises(RateLimited):
+        await made(simulator, boats("a", "b"), str(tmp_path), on_doubt="resubmit")
+    simulator.faults.remove(no_list)
+    _, generations = await made(simulator, boats("a", "b"), str(tmp_path))
+    assert [bool(each.asset) for each in generations] == [True, True]
+    assert len(simulator.batches) == 1
+    assert set((await states(tmp_path)).values()) == {"done"}
 
 
 async def test_a_single_purchase_in_doubt_is_not_slipped_into_a_batch(simulator, tmp_path):

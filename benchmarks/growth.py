@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
-from page import write
+from page import say, write
 from servers import Server
 
 from prefect_media.assets import Asset
@@ -255,10 +255,6 @@ def report(grown: dict[int, dict[str, Cost]], budget: dict[str, str], published:
     each = published.requests / PUBLISHED
     lines += ["", f"`publish` of {PUBLISHED:,} assets in one bucket: {published}, {each:.2f} for each."]
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from page import write
+from page import say, write
 from transfers import Bench, Case, Row, line
 
 NUMBERS = (300, 1_000, 3_000, 10_000)
@@ -39,10 +39,6 @@ def report(rows: list[Row]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:

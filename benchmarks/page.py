@@ -1,4 +1,4 @@
-"""Tables in a page of the docs, between two markers."""
+"""What a benchmark tells: on the standard output, and as tables in a page of the docs."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def write(path: Path, text: str, begin: str, end: str) -> None:
     if not found:
         raise SystemExit(f"{path} has no {begin} and {end}")
     path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def say(text: str) -> None:
+    """Write a line at once."""
+    print(text, flush=True)  # noqa: T201

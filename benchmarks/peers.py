@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from page import write
+from page import say, write
 from suite import least
 from transfers import Bench, Case, Row, line
 
@@ -47,10 +47,6 @@ def report(best: dict[Case, Row], version: str) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:

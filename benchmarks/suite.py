@@ -23,7 +23,7 @@ from pathlib import Path
 
 from client import MB, available
 from machine import calm
-from page import write
+from page import say, write
 from transfers import Bench, Case, Row, WrongResult, line
 
 GIB = 1024**3 / MB
@@ -277,10 +277,6 @@ def report(sections: Iterable[Section], best: Results, starts: dict[str, float],
     for goal in wanted:
         rows.append(f"| {goal.name} | {goal.most:g} {goal.unit} | {goal.found:.3g} {goal.unit} | {goal.verdict} |")
     return "\n\n".join([head, "\n".join(rows), *(table(section, best) for section in sections)])
-
-
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from typing import Any
 from certificates import write_certificates
 from client import ENGINES, Plan
 from machine import busy_seconds, cpu_of_group, peak_of_group
+from page import say
 from servers import Server, WrongResult
 
 from prefect_media.cli.demo_servers import PrefectServer
@@ -311,9 +312,9 @@ def main() -> None:
                         hashing=not wanted.no_hash,
                     )
                     row = bench.run(case)
-                    print(line(row), flush=True)  # noqa: T201
+                    say(line(row))
                     if wanted.verbose:
-                        print(json.dumps([row.requests, row.stored, row.prefect_requests]), flush=True)  # noqa: T201
+                        say(json.dumps([row.requests, row.stored, row.prefect_requests]))
 
 
 if __name__ == "__main__":

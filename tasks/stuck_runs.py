@@ -26,6 +26,7 @@ from prefect.events.filters import (
     EventRelatedFilter,
     EventResourceFilter,
 )
+from prefect.settings import get_current_settings
 from prefect.states import Crashed, Scheduled
 
 from prefect_media.errors import InvalidRequest
@@ -45,8 +46,8 @@ MISSED_AFTER = timedelta(seconds=20)
 """How long the automation has to run a crashed run again: it takes seconds, or never does it. And a worker reports a
 crash twice, some seven seconds apart."""
 
-USUAL_INTERVAL = timedelta(seconds=180)
-"""Prefect's default for `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`."""
+USUAL_INTERVAL = 180
+"""Seconds between two heartbeats, by Prefect's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,8 @@ async def _lost_its_heartbeat(client: PrefectClient, run: FlowRun, since: dateti
         beats = await _heartbeats(
             client, clock.now() - HISTORY, resource=EventResourceFilter(id=[others[0].resource.id])
         )
-    interval = beats[0].occurred - beats[1].occurred if len(beats) > 1 else USUAL_INTERVAL
+    usual = timedelta(seconds=get_current_settings().flows.heartbeat_frequency or USUAL_INTERVAL)
+    interval = beats[0].occurred - beats[1].occurred if len(beats) > 1 else usual
     return last < min(before, clock.now() - 3 * interval)
 
 

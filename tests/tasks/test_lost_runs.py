@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect_media.tasks import recovery
 from prefect_media.tasks.recovery import (
     aremove_recovery,
@@ -161,6 +161,18 @@ async def test_a_running_run_is_freed_only_when_its_heartbeats_stopped(api, late
     assert freed == {lost, lost_at_once}
     assert api.state(lost) == api.state(lost_at_once) == ("SCHEDULED", "AwaitingRetry")
     assert {api.state(run)[0] for run in (living, slow, of_a_mute_worker)} == {"RUNNING"}
+
+
+async def test_a_run_without_a_heartbeat_is_freed_by_the_interval_that_is_set(api, later):
+    """Nobody else of its deployment has had two heartbeats by which their interval could be told."""
+    lost, other = (api.start("PENDING", "RUNNING") for _ in range(2))
+    api.beat(other, -30)
+    api.wait_for_beats(1)
+    later.ahead = timedelta(minutes=3)
+    assert await arecover_stuck(timedelta(seconds=90), flow_name=api.flow) == [], "three times 180 s are not over"
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+        freed = await arecover_stuck(timedelta(seconds=90), flow_name=api.flow)
+    assert lost in {str(run.id) for run in freed}
 
 
 async def test_a_run_that_started_five_times_is_marked_as_crashed(api, later):

@@ -65,6 +65,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def transfers_are_measured(request):
+    """Coverage follows threads that begin while it measures, and loses them in a test that it does not measure: so a
+    test that it measures has its transfers in new ones."""
+    if not request.node.get_closest_marker("no_cover"):
+        from prefect_media.runtime import transfers
+
+        transfers._threads.cache_clear()
+
+
+@pytest.fixture(autouse=True)
 def fresh_settings():
     """Settings are read once in a process: each test starts without those of the test before."""
     from prefect_media.settings import settings

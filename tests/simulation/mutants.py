@@ -113,8 +113,8 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(
             submit_once,
             "Submission._changes_after",
-            'if claim.sent:\n        return {"state": "in_doubt"}',
-            'if claim.sent:\n        return {"state": "intent", "doubtful": False}',
+            'if claim.sent or claim.passed_over:\n        return {"state": "in_doubt"}',
+            'if claim.sent or claim.passed_over:\n        return {"state": "intent", "doubtful": False}',
         ),
     ],
     "what was cancelled in the air was not sent": [
@@ -253,7 +253,7 @@ MUTANTS: dict[str, list[Edit]] = {
     # Batches.
     "a lost batch is not searched": [Edit(batch_submit, "_find", "if candidates:", "if False:")],
     "a lost batch is searched once": [Edit(batch_submit, "LOOKS", "", "(0.0,)")],
-    "a batch in doubt is free again": [Edit(batch_submit, "_submit", "if not claim.record.doubtful:", "if True:")],
+    "a batch in doubt is free again": [Edit(batch_submit, "_submit", "if not claim.record.doubtful and", "if")],
     "a batch takes what others have": [
         Edit(batch_submit, "_enlist", "elsewhere[part.key] = claim.record.batch", "mine.append(claim)")
     ],

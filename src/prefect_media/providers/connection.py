@@ -134,8 +134,15 @@ def is_dated(api_version: str | None) -> bool:
     return api_version is not None and api_version.startswith("20")
 
 
-def wire_client(connection: Connection) -> AsyncOpenAI:
-    """The client for this package's own requests: never the Azure client, because URLs are built here."""
+def wire_client(connection: Connection, *, retries: int | None = None) -> AsyncOpenAI:
+    """The client for this package's own requests: never the Azure client, because URLs are built here.
+
+    Args:
+        connection: The server and the account.
+        retries: How often it sends a request again that failed; None leaves it to the SDK.
+    """
+    if retries is not None:  # kept, because the SDK looks up its platform in a thread for each new client
+        return shared(("wire", connection, retries), lambda: wire_client(connection).with_options(max_retries=retries))
     return shared(("wire", connection), lambda: _plain_async(connection, ours=True))
 
 

@@ -195,7 +195,7 @@ async def post(
     else:
         url, files = connection.images_url("generations", request.model), {}
     async with paid_slots(connection):
-        client = wire_client(connection).with_options(max_retries=0)  # a retry would buy again after a lost reply
+        client = wire_client(connection, retries=0)  # a retry would buy again after a lost reply
         send: Any = client.post
         if ready:
             await ready()

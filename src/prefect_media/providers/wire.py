@@ -73,9 +73,7 @@ async def ask(
             if ready:
                 await ready()
         with map_errors(paid):
-            client = wire_client(connection)
-            if paid or retries is not None:
-                client = client.with_options(max_retries=0 if paid else retries or 0)
+            client = wire_client(connection, retries=0 if paid else retries)
             send = getattr(client, method)
             response: httpx2.Response = await send(url, cast_to=httpx2.Response, **options)
     record_date(connection.base_url, response.headers)

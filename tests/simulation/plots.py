@@ -84,10 +84,14 @@ def _batch_that_dies_after_a_doubt(dice: Random) -> Plot:
 
 
 def _batch_of_something_failed(dice: Random) -> Plot:
-    """An image fails for good, alone or in a batch, and is bought again in a batch."""
-    again = _buy(1, "batch", IMAGES, dice.choice((1.0, 100.0, 160.0)) + 5 * dice.random(), retry_failed=True)
+    """An image fails for good, alone or in a batch, and is bought again, in a batch or alone."""
+    later = dice.choice((1.0, 100.0, 160.0)) + 5 * dice.random()
+    again = _buy(1, "batch", IMAGES, later, retry_failed=True)
     if dice.random() < 0.5:
-        fault = Fault("fate.line", dice.choice((1, 2)), dice.choice(("no content", "moderated", "failed")))
+        line = dice.choice((1, 2))
+        fault = Fault("fate.line", line, dice.choice(("no content", "moderated", "failed")))
+        if dice.random() < 0.4:
+            again = _buy(1, "image", IMAGES[line - 1 : line], later, retry_failed=True)
         return {}, [_buy(0, "batch", IMAGES, 0.0), again], [fault]
     fault = Fault("post.image", 1, dice.choice(("moderated", "refused")))
     return {}, [_buy(0, "image", IMAGES[:1], 0.0), again], [fault]
@@ -263,13 +267,33 @@ def _image_forgotten_and_ordered_in_a_batch(dice: Random) -> Plot:
         _buy(1, "forget", IMAGES[:1], 0.5 + dice.random()),
         _buy(2, "batch", dice.choice((IMAGES, IMAGES[:1])), 2 + 2 * dice.random()),
     ]
-    return {"latency": 0.05}, actions, [Fault("post.image", 1, "slow", 8 + 20 * dice.random())]
+    faults = [Fault("post.image", 1, "slow", 8 + 20 * dice.random())]
+    roll = dice.random()
+    if roll < 0.4:  # it fails in the batch
+        faults.append(Fault("fate.line", 1, dice.choice(("moderated", "failed", "no content"))))
+    elif roll < 0.7:  # the batch can't put it into the index
+        faults.append(Fault("p2.create", 1 + dice.randrange(6), dice.choice(("500", "503", "lost before")), 5.0))
+    return {"latency": 0.05, "took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
 
 
 def _batch_that_dies_before_its_lines_are_on_record(dice: Random) -> Plot:
     """A batch is killed before its lines are on record, can't be looked up then, and is ordered in spite of that."""
     actions = [_buy(0, "batch", IMAGES, 0.0, restarts=1, resubmit=True)]
     faults = [Fault("kill.p0", 3 + dice.randrange(12)), Fault("page", 1, dice.choice(UNREADABLE), 5.0)]
+    return {}, actions, faults
+
+
+def _lines_in_doubt_whose_batch_is_in_doubt(dice: Random) -> Plot:
+    """An image in doubt is ordered in a batch in spite of that, whose reply is lost and which can't be looked up."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "batch", dice.choice((IMAGES, IMAGES[:1])), 60.0, resubmit=True, tries=dice.choice((1, 3))),
+    ]
+    faults = [
+        Fault("post.image", 1, dice.choice(LOST), 5.0),
+        Fault("post.batch", 1, dice.choice(("dropped", *LOST)), 5.0),
+    ]
+    faults += [Fault("page", number, dice.choice(("garbled", "unknown")), 5.0) for number in range(2, 8)]
     return {}, actions, faults
 
 
@@ -298,4 +322,5 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _doubt_about_a_forgotten_answer,
     _image_forgotten_and_ordered_in_a_batch,
     _batch_that_dies_before_its_lines_are_on_record,
+    _lines_in_doubt_whose_batch_is_in_doubt,
 )

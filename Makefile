@@ -70,10 +70,10 @@ bench-growth: $(VENV)/installed  ## what grows with the ledger, on a bucket that
 	$(BIN)/python benchmarks/growth.py --write docs/performance.md
 
 bench-large: $(VENV)/installed  ## up to ten thousand videos in one flow; minutes
-	$(BIN)/python benchmarks/large.py
+	$(BIN)/python benchmarks/large.py --write docs/performance.md
 
 bench-peers: $(VENV)/installed .venv-peers/installed  ## the same work by SDK and boto3, and by LiteLLM; minutes
-	$(BIN)/python benchmarks/peers.py --python .venv-peers/bin/python
+	$(BIN)/python benchmarks/peers.py --python .venv-peers/bin/python --write docs/performance.md
 
 .venv-peers/installed:
 	$(PYTHON) -m venv .venv-peers

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
-from page import say, write
+from page import say, table, write
 from servers import Server
 
 from prefect_media.assets import Asset
@@ -246,15 +246,18 @@ async def publish_many(latency: float) -> Cost:
 
 def report(grown: dict[int, dict[str, Cost]], budget: dict[str, str], published: Cost, latency: float) -> str:
     heads = ["with so many purchases", *(f"{count:,}" for count in grown)]
-    lines = [f"{1000 * latency:.0f} ms before each answer of the bucket.", ""]
-    lines += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
-    for name in next(iter(grown.values())):
-        lines.append(f"| {name} | {' | '.join(str(costs[name]) for costs in grown.values())} |")
-    lines += ["", f"| a budget of {PROCESSES} processes with {PURCHASES} purchases each, {AT_ONCE} at a time | |"]
-    lines += ["| --- | --- |", *(f"| {name} | {figure} |" for name, figure in budget.items())]
+    names = next(iter(grown.values()))
     each = published.requests / PUBLISHED
-    lines += ["", f"`publish` of {PUBLISHED:,} assets in one bucket: {published}, {each:.2f} for each."]
-    return "\n".join(lines)
+    parts = [
+        f"{1000 * latency:.0f} ms before each answer of the bucket.",
+        table(heads, ([name, *(str(costs[name]) for costs in grown.values())] for name in names)),
+        table(
+            (f"a budget of {PROCESSES} processes with {PURCHASES} purchases each, {AT_ONCE} at a time", ""),
+            budget.items(),
+        ),
+        f"`publish` of {PUBLISHED:,} assets in one bucket: {published}, {each:.2f} for each.",
+    ]
+    return "\n\n".join(parts)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from page import say, write
+from page import say, table, write
 from transfers import Bench, Case, Row, line
 
 NUMBERS = (300, 1_000, 3_000, 10_000)
@@ -24,21 +24,21 @@ HEADS = (
 
 
 def report(rows: list[Row]) -> str:
-    lines = [f"| {' | '.join(HEADS)} |", "|" + " --- |" * len(HEADS)]
-    for row in rows:
-        cells = [
-            f"{row.case.jobs:,}",
-            row.case.engine.partition("-")[2] or "1",
-            f"{row.wall:.0f}",
-            f"{row.cpu_per_job:.1f}",
-            f"{row.peak:.0f}",
-            f"{row.stall:.2f}",
-            f"{1000 * (row.prefect_cpu or 0) / row.case.jobs:.1f}",
-            f"{row.prefect_memory:.0f}",
-            f"{row.lag['mean']:.2f} / {row.lag['max']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return table(HEADS, map(_cells, rows))
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        f"{row.case.jobs:,}",
+        row.case.engine.partition("-")[2] or "1",
+        f"{row.wall:.0f}",
+        f"{row.cpu_per_job:.1f}",
+        f"{row.peak:.0f}",
+        f"{row.stall:.2f}",
+        f"{1000 * (row.prefect_cpu or 0) / row.case.jobs:.1f}",
+        f"{row.prefect_memory:.0f}",
+        f"{row.lag['mean']:.2f} / {row.lag['max']:.2f}",
+    ]
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -17,6 +18,12 @@ def write(path: Path, text: str, begin: str, end: str) -> None:
     if not found:
         raise SystemExit(f"{path} has no {begin} and {end}")
     path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def say(text: str) -> None:

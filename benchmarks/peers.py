@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from page import say, write
+from page import say, table, write
 from suite import least
 from transfers import Bench, Case, Row, line
 
@@ -32,21 +32,21 @@ HEADS = (
 
 
 def report(best: dict[Case, Row], version: str) -> str:
-    lines = [f"LiteLLM {version}.", "", f"| {' | '.join(HEADS)} |", "|" + " --- |" * len(HEADS)]
-    for case, row in best.items():
-        peer = best[replace(case, engine="sdk-buffered")]
-        cells = [
-            case.engine,
-            f"{case.jobs} images" if case.images else f"{case.jobs} videos of {case.size:g} MB",
-            f"{row.wall:.1f}",
-            f"{row.wall / peer.wall:.2f}",
-            f"{row.cpu_per_job:.1f}",
-            f"{row.cpu / peer.cpu:.2f}",
-            f"{row.peak:.0f}",
-            f"{sum(row.requests.values()) / case.jobs:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = (_cells(case, row, best[replace(case, engine="sdk-buffered")]) for case, row in best.items())
+    return f"LiteLLM {version}.\n\n{table(HEADS, rows)}"
+
+
+def _cells(case: Case, row: Row, peer: Row) -> list[str]:
+    return [
+        case.engine,
+        f"{case.jobs} images" if case.images else f"{case.jobs} videos of {case.size:g} MB",
+        f"{row.wall:.1f}",
+        f"{row.wall / peer.wall:.2f}",
+        f"{row.cpu_per_job:.1f}",
+        f"{row.cpu / peer.cpu:.2f}",
+        f"{row.peak:.0f}",
+        f"{sum(row.requests.values()) / case.jobs:.1f}",
+    ]
 
 
 def main() -> None:

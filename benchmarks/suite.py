@@ -23,7 +23,7 @@ from pathlib import Path
 
 from client import MB, available
 from machine import calm
-from page import say, write
+from page import say, table, write
 from transfers import Bench, Case, Row, WrongResult, line
 
 GIB = 1024**3 / MB
@@ -242,32 +242,31 @@ HEADS = (
 )
 
 
-def table(section: Section, best: Results) -> str:
-    lines = [f"### {section.title}", "", f"| {' | '.join(HEADS)} |", "|" + " --- |" * len(HEADS)]
-    for case in section.cases:
-        if case not in best:
-            continue
-        row = best[case]
-        floor, sdk = (best.get(replace(case, engine=name, local=False, hashing=True)) for name in ("floor", "sdk"))
-        cells = [
-            names(case),
-            f"{case.jobs}" + ("" if case.size in (20.0, GIB) or case.images else f" × {case.size:g} MB"),
-            f"{row.wall:.2f}",
-            ratio(row.wall, floor and floor.wall),
-            ratio(row.wall, sdk and sdk.wall),
-            "" if case.images else f"{row.wall - row.longest:.2f}",
-            f"{row.cpu_per_job:.1f}",
-            ratio(row.cpu, floor and floor.cpu),
-            ratio(row.cpu, sdk and sdk.cpu),
-            f"{row.peak:.0f}",
-            f"{row.idle:.0f}",
-            "" if case.images else f"{row.lag['mean']:.2f} / {row.lag['max']:.2f}",
-            f"{sum(row.requests.values()) / case.jobs:.1f}",
-            "" if case.local else f"{sum(row.stored.values()) / case.jobs:.1f}",
-            "" if row.prefect_cpu is None else f"{1000 * row.prefect_cpu / case.jobs:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def shown(section: Section, best: Results) -> str:
+    rows = (_cells(case, best) for case in section.cases if case in best)
+    return f"### {section.title}\n\n{table(HEADS, rows)}"
+
+
+def _cells(case: Case, best: Results) -> list[str]:
+    row = best[case]
+    floor, sdk = (best.get(replace(case, engine=name, local=False, hashing=True)) for name in ("floor", "sdk"))
+    return [
+        names(case),
+        f"{case.jobs}" + ("" if case.size in (20.0, GIB) or case.images else f" × {case.size:g} MB"),
+        f"{row.wall:.2f}",
+        ratio(row.wall, floor and floor.wall),
+        ratio(row.wall, sdk and sdk.wall),
+        "" if case.images else f"{row.wall - row.longest:.2f}",
+        f"{row.cpu_per_job:.1f}",
+        ratio(row.cpu, floor and floor.cpu),
+        ratio(row.cpu, sdk and sdk.cpu),
+        f"{row.peak:.0f}",
+        f"{row.idle:.0f}",
+        "" if case.images else f"{row.lag['mean']:.2f} / {row.lag['max']:.2f}",
+        f"{sum(row.requests.values()) / case.jobs:.1f}",
+        "" if case.local else f"{sum(row.stored.values()) / case.jobs:.1f}",
+        "" if row.prefect_cpu is None else f"{1000 * row.prefect_cpu / case.jobs:.0f}",
+    ]
 
 
 def names(case: Case) -> str:
@@ -287,10 +286,11 @@ def report(sections: Iterable[Section], best: Results, starts: dict[str, float],
         f"Other programs took {others[len(others) // 2]:.0%} of the machine (median; most: {others[-1]:.0%})."
     )
     wanted = [goal for goal in goals(best, starts) if goal.found is not None]
-    rows = ["| goal | at most | found | |", "| --- | --- | --- | --- |"]
-    for goal in wanted:
-        rows.append(f"| {goal.name} | {goal.most:g} {goal.unit} | {goal.found:.3g} {goal.unit} | {goal.verdict} |")
-    return "\n\n".join([head, "\n".join(rows), *(table(section, best) for section in sections)])
+    met = table(
+        ("goal", "at most", "found", ""),
+        ((goal.name, f"{goal.most:g} {goal.unit}", f"{goal.found:.3g} {goal.unit}", goal.verdict) for goal in wanted),
+    )
+    return "\n\n".join([head, met, *(shown(section, best) for section in sections)])
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def _batch_of_something_failed(dice: Random) -> Plot:
     if dice.random() < 0.5:
         line = dice.choice((1, 2))
         fault = Fault("fate.line", line, dice.choice(("no content", "moderated", "failed")))
-        if dice.random() < 0.4:
+        if dice.random() < 0.6:
             again = _buy(1, "image", IMAGES[line - 1 : line], later, retry_failed=True)
         return {}, [_buy(0, "batch", IMAGES, 0.0), again], [fault]
     fault = Fault("post.image", 1, dice.choice(("moderated", "refused")))
@@ -251,6 +251,17 @@ def _doubt_about_a_forgotten_answer(dice: Random) -> Plot:
         _buy(1, "forget", VIDEOS[:1], 1 + dice.random()),
         _buy(2, "video", VIDEOS[:1], 3 + 2 * dice.random()),
     ]
+    if dice.random() < 0.4:  # the first answer is a refusal that is written late
+        late = Fault("p0.replace", 1, "slow, late", 3 + 6 * dice.random())
+        return (
+            {"latency": 0.05},
+            actions,
+            [
+                Fault("post.video", 1, "moderated"),
+                Fault("post.video", 2, "dropped", 5.0),
+                late,
+            ],
+        )
     faults = [
         Fault("post.video", 1, "slow", 15 + 20 * dice.random()),
         Fault("post.video", 2, dice.choice(("late", *LOST)), 5.0),
@@ -268,12 +279,13 @@ def _image_forgotten_and_ordered_in_a_batch(dice: Random) -> Plot:
         _buy(2, "batch", dice.choice((IMAGES, IMAGES[:1])), 2 + 2 * dice.random()),
     ]
     faults = [Fault("post.image", 1, "slow", 8 + 20 * dice.random())]
-    roll = dice.random()
-    if roll < 0.4:  # it fails in the batch
+    took, roll = 60.0, dice.random()
+    if roll < 0.3:  # it fails in the batch
+        took = dice.choice((1.0, 5.0))
         faults.append(Fault("fate.line", 1, dice.choice(("moderated", "failed", "no content"))))
-    elif roll < 0.7:  # the batch can't put it into the index
-        faults.append(Fault("p2.create", 1 + dice.randrange(6), dice.choice(("500", "503", "lost before")), 5.0))
-    return {"latency": 0.05, "took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
+    elif roll < 0.8:  # the batch can't put it into the index
+        faults.append(Fault("p2.create", 4 + dice.randrange(3), dice.choice(("500", "503", "lost before")), 5.0))
+    return {"latency": 0.05, "took": took}, actions, faults
 
 
 def _batch_that_dies_before_its_lines_are_on_record(dice: Random) -> Plot:
@@ -295,6 +307,20 @@ def _lines_in_doubt_whose_batch_is_in_doubt(dice: Random) -> Plot:
     ]
     faults += [Fault("page", number, dice.choice(("garbled", "unknown")), 5.0) for number in range(2, 8)]
     return {}, actions, faults
+
+
+def _batch_of_nothing_that_falls_asleep(dice: Random) -> Plot:
+    """All of a batch was bought before; who finds that out stands still, and whoever takes over has a broken store."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "batch", IMAGES[:1], 60.0),
+        _buy(2, "batch", IMAGES[:1], 62.0),
+    ]
+    faults = [
+        Fault("freeze.p1", 4 + dice.randrange(16), "", 70 + 40 * dice.random()),
+        Fault("p2.create", 3 + dice.randrange(2), dice.choice(("500", "503", "lost before")), 5.0),
+    ]
+    return {"latency": 0.05}, actions, faults
 
 
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
@@ -323,4 +349,5 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _image_forgotten_and_ordered_in_a_batch,
     _batch_that_dies_before_its_lines_are_on_record,
     _lines_in_doubt_whose_batch_is_in_doubt,
+    _batch_of_nothing_that_falls_asleep,
 )

@@ -62,11 +62,8 @@ class Response:
 class Client:
     """The SDK's client; like it, it asks again for what costs nothing."""
 
-    def __init__(self, retries: int = 2) -> None:
-        self._retries = retries
-
-    def with_options(self, *, max_retries: int) -> Client:
-        return Client(max_retries)
+    def __init__(self, retries: int | None) -> None:
+        self._retries = 2 if retries is None else retries
 
     async def post(self, url: str, *, cast_to: object, body: Any = None, options: Any = None, files: Any = None):
         return await self._send("POST", url, body, files)

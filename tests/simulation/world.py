@@ -502,8 +502,8 @@ World.patches = [
     (experience, "_of", Own()),
     (experience, "_recalled", Own()),
     (storage, "run_transfer", run_transfer),
-    (wire, "wire_client", lambda connection: Client()),
-    (images, "wire_client", lambda connection: Client()),
+    (wire, "wire_client", lambda connection, retries=None: Client(retries)),
+    (images, "wire_client", lambda connection, retries=None: Client(retries)),
     (content, "Content", Content),
     (batches_wire, "Content", Content),
 ]

@@ -107,7 +107,12 @@ def _line_that_fails_after_a_doubt(dice: Random) -> Plot:
 
 def _line_that_is_not_indexed(dice: Random) -> Plot:
     """A line of a batch is on record, and its entry in the index can't be written."""
-    fault = Fault("p0.create", 1 + dice.randrange(6), dice.choice(("500", "lost after", "lost before", "503")), 5.0)
+    fault = Fault(
+        "p0.create",
+        dice.choice((1, 2, 3, 4, 5, 5, 6, 6)),
+        dice.choice(("500", "lost after", "lost before", "503")),
+        5.0,
+    )
     kind, tries = dice.choice((("batch", 3), ("image", 1), ("image", 1)))
     actions = [_buy(0, "batch", IMAGES, 0.0, tries=tries), _buy(1, kind, IMAGES[:1], 6 * dice.random())]
     return {}, actions, [fault]
@@ -320,6 +325,8 @@ def _batch_of_nothing_that_falls_asleep(dice: Random) -> Plot:
         Fault("freeze.p1", 4 + dice.randrange(16), "", 70 + 40 * dice.random()),
         Fault("p2.create", 3 + dice.randrange(2), dice.choice(("500", "503", "lost before")), 5.0),
     ]
+    if dice.random() < 0.25:
+        faults.append(Fault("page", dice.choice((1, 2)), dice.choice(("garbled", "unknown")), 5.0))
     return {"latency": 0.05}, actions, faults
 
 
@@ -328,6 +335,7 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_after_a_doubt,
     _batch_after_a_doubt,
     _batch_that_dies_after_a_doubt,
+    _batch_of_something_failed,
     _batch_of_something_failed,
     _line_that_fails_after_a_doubt,
     _line_that_is_not_indexed,

@@ -3,6 +3,7 @@
 `make simulate` plays new ones for longer. See docs/bought-once.md.
 """
 
+import json
 import os
 import secrets
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from .alone import SETTINGS
 
 TESTS = Path(__file__).parents[1]
 
@@ -43,6 +46,43 @@ def test_new_histories_hold(capsys, module, seconds):
     run = simulate("--seed", str(seed), "--seconds", str(seconds), timeout=600, module=module)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 violations" in run.stdout
+
+
+OVERTAKEN = {
+    "seed": 20261130249477,
+    "traits": {"latency": 1.5, "took": 5.0},
+    "actions": [
+        {"name": "a0", "process": "p0", "at": 1.115, "kind": "batch", "what": ["cat", "owl"], "scope": "b"},
+        {"name": "a1", "process": "p1", "at": 0.0, "kind": "image", "what": ["owl"]},
+        {"name": "a2", "process": "p1", "at": 2.0, "kind": "batch", "what": ["owl"]},
+        {"name": "a3", "process": "p3", "at": 1.0, "kind": "batch", "what": ["owl"], "resubmit": True},
+    ],
+    "faults": [
+        {"where": "freeze.p1", "nth": 38, "arg": 100.0},
+        {"where": "file", "nth": 2, "what": "429 wait", "arg": 5.0},
+        {"where": "post.batch", "nth": 1, "what": "503 wait", "arg": 5.0},
+    ],
+}
+"""A process stands still while it orders a batch, a line of which is in doubt; another orders it meanwhile."""
+
+PLAY = """
+import json, sys
+from simulation.history import History
+from simulation.world import play
+outcome = play(History.from_json(sys.argv[1]))
+print(json.dumps([outcome.violations, dict(outcome.transitions)]))
+"""
+
+
+def test_who_was_overtaken_puts_no_line_of_the_batch_in_doubt():
+    environment = {**os.environ, **SETTINGS}
+    played = subprocess.check_output(
+        [sys.executable, "-c", PLAY, json.dumps(OVERTAKEN)], cwd=TESTS, env=environment, text=True
+    )
+    violations, transitions = json.loads(played)
+    assert not violations
+    assert transitions["in a batch submitted doubtful > in a batch done"] == 1
+    assert "in a batch submitted doubtful > in_doubt" not in transitions
 
 
 def test_a_seed_decides_everything():

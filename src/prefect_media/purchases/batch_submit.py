@@ -124,7 +124,7 @@ async def _submit(
     if state is None:
         mine = list[Claim]()
         try:
-            await _enlist(order, batch, mine, ledger, options)
+            await _enlist(order, batch, claim, mine, ledger, options)
             if mine:
                 await each(mine, reserve_for_part)
                 ours = {part.record.key for part in mine}
@@ -161,11 +161,12 @@ async def _submit(
 
 
 async def _enlist(
-    order: BatchOrder, batch: ImageBatch, mine: list[Claim], ledger: Ledger, options: PurchaseOptions
+    order: BatchOrder, batch: ImageBatch, whole: Claim, mine: list[Claim], ledger: Ledger, options: PurchaseOptions
 ) -> None:
     """Put on record what is to be bought in the batch, and gather it in `mine`.
 
     Raises:
+        Overtaken: The batch is somebody else's by now.
         errors.InvalidRequest: Some of it is in another batch.
         errors.SubmissionInDoubt: Some of it may have been bought alone by a process that died.
     """
@@ -187,9 +188,9 @@ async def _enlist(
             claim = enlisted or await ledger.claim(part, retry_failed=options.retry_failed, batch=batch)
         if claim.record.state == "submitted":
             if claim.record.batch and claim.record.batch.key == batch.key:
-                if (
-                    claim.record.doubtful and options.on_doubt == "raise"
-                ):  # enlisted in spite of a doubt, and not ordered
+                if claim.record.doubtful and options.on_doubt == "raise":
+                    # Enlisted in spite of a doubt, and not ordered, unless by whoever took the batch over meanwhile.
+                    await ledger.confirm(whole)
                     await ledger.swap(claim, state="in_doubt", batch=None, doubtful=False)
                     doubtful.append(part.key)
                     return

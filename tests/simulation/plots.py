@@ -257,16 +257,9 @@ def _doubt_about_a_forgotten_answer(dice: Random) -> Plot:
         _buy(2, "video", VIDEOS[:1], 3 + 2 * dice.random()),
     ]
     if dice.random() < 0.4:  # the first answer is a refusal that is written late
-        late = Fault("p0.replace", 1, "slow, late", 3 + 6 * dice.random())
-        return (
-            {"latency": 0.05},
-            actions,
-            [
-                Fault("post.video", 1, "moderated"),
-                Fault("post.video", 2, "dropped", 5.0),
-                late,
-            ],
-        )
+        faults = [Fault("post.video", 1, "moderated"), Fault("post.video", 2, "dropped", 5.0)]
+        faults.append(Fault("p0.replace", 1, "slow, late", 3 + 6 * dice.random()))
+        return {"latency": 0.05}, actions, faults
     faults = [
         Fault("post.video", 1, "slow", 15 + 20 * dice.random()),
         Fault("post.video", 2, dice.choice(("late", *LOST)), 5.0),

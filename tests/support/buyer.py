@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -43,6 +43,7 @@ from prefect_media.purchases.store_images import store_image
 from prefect_media.purchases.store_video import store_video
 from prefect_media.requests import ImageRequest, RemixRequest, VideoRequest
 from prefect_media.runtime import clock
+from prefect_media.storage import folder
 from prefect_media.storage.base import StorageOptions
 from prefect_media.storage.body import Body
 from prefect_media.storage.store import Storage, storage_at
@@ -206,8 +207,26 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+writing = threading.Lock()
+"""Held by who has the lock of a folder in a process that is to fall asleep."""
+
+
 def sleep_on(*_: Any, **__: Any) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    with writing:  # a thread may be renewing a lease, and everybody would wait for the folder that it has locked
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def fall_asleep(place: Any, name: str) -> None:
+    """Have the process stand still when a function has ended for the first time, but with no folder locked."""
+    lock = folder._lock
+
+    @contextmanager
+    def noted(path: Path) -> Iterator[None]:
+        with writing, lock(path):
+            yield
+
+    folder._lock = noted
+    at(place, name, after=once(sleep_on))
 
 
 def at(
@@ -305,8 +324,8 @@ POINTS: dict[str, Callable[[], None]] = {
     "before its first is on record": lambda: at(batch_results, "write_sidecars", after=die),
     "with some on record": lambda: at(batch_results, "write_sidecars", before=at_last(3, die)),
     "before it is closed": lambda: at(Ledger, "swap", before=die),
-    "asleep with the batch": lambda: at(batches, "_enlist", after=once(sleep_on)),
-    "asleep with the lease": lambda: at(Ledger, "claim", after=once(sleep_on)),
+    "asleep with the batch": lambda: fall_asleep(batches, "_enlist"),
+    "asleep with the lease": lambda: fall_asleep(Ledger, "claim"),
 }
 
 

@@ -323,11 +323,26 @@ def _batch_of_nothing_that_falls_asleep(dice: Random) -> Plot:
     return {"latency": 0.05}, actions, faults
 
 
+def _doubt_about_a_forgotten_failure(dice: Random) -> Plot:
+    """A job is forgotten while it is made, and bought anew; that is in doubt when the first job comes to nothing."""
+    actions = [
+        _buy(0, "video", VIDEOS[:1], 0.0),
+        _buy(1, "forget", VIDEOS[:1], 4 + 2 * dice.random()),
+        _buy(2, "video", VIDEOS[:1], 7 + 2 * dice.random()),
+    ]
+    faults = [
+        Fault("post.video", 2, dice.choice(("dropped", *LOST)), 1.0),
+        Fault("fate.video", 1, dice.choice(("failed", "moderated", "failed, not billed"))),
+    ]
+    return {"latency": 0.05, "took": 20.0, "dialect": "sglang"}, actions, faults
+
+
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_nobody_finds,
     _batch_after_a_doubt,
     _batch_after_a_doubt,
     _batch_that_dies_after_a_doubt,
+    _batch_of_something_failed,
     _batch_of_something_failed,
     _batch_of_something_failed,
     _line_that_fails_after_a_doubt,
@@ -336,8 +351,10 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_of_what_another_is_buying,
     _pause_while_paying,
     _forgotten_while_bought,
+    _forgotten_while_bought,
     _forgotten_and_refused,
     _forgotten_and_refused,
+    _refused_after_a_doubt,
     _refused_after_a_doubt,
     _doubt_that_is_not_written,
     _doubt_that_is_not_written,
@@ -351,4 +368,5 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_dies_before_its_lines_are_on_record,
     _lines_in_doubt_whose_batch_is_in_doubt,
     _batch_of_nothing_that_falls_asleep,
+    _doubt_about_a_forgotten_failure,
 )

@@ -216,8 +216,8 @@ def sleep_on(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def fall_asleep(place: Any, name: str) -> None:
-    """Have the process stand still when a function has ended for the first time, but with no folder locked."""
+def fall_asleep(place: Any, name: str, turn: int = 1) -> None:
+    """Have the process stand still when a function has ended for the nth time, but with no folder locked."""
     lock = folder._lock
 
     @contextmanager
@@ -226,7 +226,7 @@ def fall_asleep(place: Any, name: str) -> None:
             yield
 
     folder._lock = noted
-    at(place, name, after=once(sleep_on))
+    at(place, name, after=at_last(turn, once(sleep_on)))
 
 
 def at(
@@ -326,6 +326,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "before it is closed": lambda: at(Ledger, "swap", before=die),
     "asleep with the batch": lambda: fall_asleep(batches, "_enlist"),
     "asleep with the lease": lambda: fall_asleep(Ledger, "claim"),
+    "asleep with a line of the batch": lambda: fall_asleep(Ledger, "claim", turn=2),
 }
 
 

@@ -234,6 +234,26 @@ async def test_a_process_that_slept_and_then_fails_frees_nothing_of_the_others(n
     assert len(simulator.batches) == 1
 
 
+async def test_a_process_that_slept_puts_nothing_in_doubt_that_another_ordered(nursery, simulator, store):
+    """It found a line that was enlisted in spite of a doubt, by a process that died; another then orders that line."""
+    storage, requests = store.storage(), boats("a")
+    simulator.faults.append(Fault("POST", "/images/generations$", "lose_reply"))
+    with pytest.raises(SubmissionInDoubt):
+        await buy_images(connection(simulator), requests[0], storage, terms())
+    order = plan(simulator, storage, *requests, batch=True)
+    died = nursery.start({**order, "on_doubt": "resubmit", "die": "before the batch"})
+    assert await asyncio.to_thread(died.wait) == -signal.SIGKILL
+    sleeper = nursery.start({**order, "die": "asleep with a line of the batch"})
+    assert await asyncio.to_thread(sleeper.stopped.wait, 20)
+    simulator.latency = 60
+    batch = await submit(connection(simulator), requests, storage, terms(on_doubt="resubmit"))
+    sleeper.signal(signal.SIGCONT)
+    simulator.batches[0].latency = 0
+    assert [asset.source.batch_id for asset in await asyncio.to_thread(lambda: sleeper.assets)] == [batch.id]
+    assert await states(store) == {"a": "done", "batch": "done"}
+    assert len(simulator.batches) == 1
+
+
 async def test_eight_tasks_of_one_process_want_the_same(simulator, store):
     requests = boats("a", "b", "c")
     several = await asyncio.gather(*(made(simulator, requests, store) for _ in range(8)))

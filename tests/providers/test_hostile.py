@@ -14,9 +14,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import hostile
+import hostile_buyer
 import pytest
-from hostile import KEY, LIES, Hostile
+from hostile_server import Hostile, film, png
+from lies import KEY, LIES
 
 from prefect_media import errors
 
@@ -52,7 +53,7 @@ class Results:
     """What came of all the lies, told to one buyer."""
 
     def __init__(self, folder: Path) -> None:
-        Hostile.film, Hostile.picture = hostile.film(), hostile.png()
+        Hostile.film, Hostile.picture = film(), png()
         self.strangers = {name: Stranger() for name, lie in LIES.items()}
         self.servers = {name: Hostile(lie, self.strangers[name].url) for name, lie in LIES.items()}
         self.folders = {name: folder / str(number) for number, name in enumerate(LIES)}
@@ -60,7 +61,7 @@ class Results:
         self.log = folder / "log"
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, hostile.__file__],
+                [sys.executable, hostile_buyer.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
-import sys
 from collections import Counter
-from collections.abc import MutableMapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from random import Random
 from typing import Any, ClassVar
 
@@ -19,28 +14,24 @@ from prefect_media.budget import Budget
 from prefect_media.errors import MediaError
 from prefect_media.jobs import VideoJob
 from prefect_media.ledger import ledger
-from prefect_media.providers import batches as batches_wire
-from prefect_media.providers import dialects, images, wire
-from prefect_media.providers import download as content
 from prefect_media.providers.connection import Connection
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases import video_steps as steps
 from prefect_media.purchases.batch_fetch import fetch
 from prefect_media.purchases.batch_submit import submit
 from prefect_media.purchases.images import buy_images
-from prefect_media.purchases.orders import order_of
 from prefect_media.purchases.videos import buy_video
-from prefect_media.requests import ImageRequest, VideoRequest
-from prefect_media.runtime import clock, per_loop
+from prefect_media.runtime import clock
 from prefect_media.storage import store as storage
-from prefect_media.waiting import durations as experience
 
-from .history import IMAGES, THIRD_VIDEO, VIDEOS, Action, Fault, History
+from .history import Action, Fault, History
 from .loop import PROCESS, Clocks, Machine, Process, VirtualLoop
+from .names import NAMES, REQUESTS, key_of, names_of
 from .provider import RUN, Provider, Unit
-from .store import NOBODY, Place, Store, run_transfer
+from .store import NOBODY, Place, Store
+from .surroundings import PATCHES, Silent, living_in
 from .watcher import Watcher
-from .wire import ROOT, Client, Content
+from .wire import ROOT
 
 LONGEST = 40_000.0
 """Seconds after which everything must be over while things break."""
@@ -50,27 +41,6 @@ CALM = 5_000.0
 
 MOST_STEPS = 60_000
 """Callbacks of one history; more means that something turns in circles."""
-
-REQUESTS: dict[str, VideoRequest | ImageRequest] = {
-    **{
-        name: VideoRequest(prompt=f"the {name}", model="sora-2", seconds=4, size="1280x720")
-        for name in (*VIDEOS, THIRD_VIDEO)
-    },
-    **{
-        name: ImageRequest(prompt=f"the {name}", model="gpt-image-2", size="1024x1024", quality="low")
-        for name in IMAGES
-    },
-}
-NAMES = {request.prompt: name for name, request in REQUESTS.items()}
-
-
-class Silent:
-    """A logger that says nothing, and costs nothing."""
-
-    def debug(self, *_: object, **__: object) -> None: ...
-    def info(self, *_: object, **__: object) -> None: ...
-    def warning(self, *_: object, **__: object) -> None: ...
-    def error(self, *_: object, **__: object) -> None: ...
 
 
 @dataclass
@@ -108,7 +78,7 @@ class World:
         patches: What is replaced while it happens: a module, a name in it, and the value.
     """
 
-    patches: ClassVar[list[tuple[Any, str, Any]]] = []
+    patches: ClassVar[list[tuple[Any, str, Any]]] = PATCHES
 
     def __init__(self, history: History, *, trace: bool = False) -> None:
         self.history = history
@@ -306,10 +276,10 @@ class World:
 
     def key_of(self, name: str) -> str:
         request, _, scope = name.partition("@")
-        return _key(self.connection, request, scope)
+        return key_of(self.connection, request, scope)
 
     def purchase_of_key(self, key: str) -> str:
-        return _names(self.connection).get(key) or f"batch {key[:6]}"
+        return names_of(self.connection).get(key) or f"batch {key[:6]}"
 
     @staticmethod
     def purchase_named(prompt: str, run: Run) -> str:
@@ -322,7 +292,7 @@ class World:
     # The history.
 
     def run(self) -> Outcome:
-        with _living_in(self):
+        with living_in(self):
             for action in self.history.actions:
                 self.loop.call_at(action.at, self._start, action, context=NOBODY)
             for fault in self.history.faults:
@@ -435,107 +405,3 @@ def _name(error: BaseException) -> str:
 
 def _dialect(name: str) -> str:
     return "openai" if name == "openai" else "simulated-billed" if name == "billed" else name
-
-
-@lru_cache(maxsize=1024)
-def _key(connection: Connection, request: str, scope: str) -> str:
-    """Key of a purchase, as the real code makes it."""
-    asked = REQUESTS[request]
-    given = {"image"} if isinstance(asked, VideoRequest) else {"images", "mask", "markup"}
-    with_clock = clock.source
-    clock.source = clock.System()
-    try:
-        terms = PurchaseOptions(scope=scope, timeout=1.0)
-        return order_of(connection, asked, asked.model_dump(mode="json", exclude=given), terms).key
-    finally:
-        clock.source = with_clock
-
-
-@lru_cache(maxsize=8)
-def _names(connection: Connection) -> dict[str, str]:
-    """The purchases of all requests, by their keys."""
-    return {_key(connection, request, scope): f"{request}@{scope}" for request in REQUESTS for scope in ("a", "b")}
-
-
-class _ByProcess:
-    """In place of `per_loop._by_loop`: what is shared is shared within a simulated process."""
-
-    def setdefault(self, loop: object, default: object) -> dict[object, object]:
-        return PROCESS.get().things
-
-    def __iter__(self):
-        return iter(())
-
-
-class Own(MutableMapping[Any, Any]):
-    """In place of a dict or a set at the top of a module: each simulated process has its own."""
-
-    def _mine(self) -> dict[Any, Any]:
-        process = PROCESS.get(None)
-        return {} if process is None else process.things.setdefault(self, {})
-
-    def __getitem__(self, key):
-        return self._mine()[key]
-
-    def __setitem__(self, key, value):
-        self._mine()[key] = value
-
-    def __delitem__(self, key):
-        del self._mine()[key]
-
-    def __iter__(self):
-        return iter(self._mine())
-
-    def __len__(self):
-        return len(self._mine())
-
-    def __hash__(self):
-        return id(self)
-
-    def add(self, key):
-        self._mine()[key] = True
-
-
-_ALL_TASKS: Any = getattr(asyncio.tasks, "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks")
-World.patches = [
-    (per_loop, "_by_loop", _ByProcess()),
-    (experience, "_of", Own()),
-    (experience, "_recalled", Own()),
-    (storage, "run_transfer", run_transfer),
-    (wire, "wire_client", lambda connection, retries=None: Client(retries)),
-    (images, "wire_client", lambda connection, retries=None: Client(retries)),
-    (content, "Content", Content),
-    (batches_wire, "Content", Content),
-]
-
-try:
-    from prefect_media.providers import server_time
-except ImportError:
-    pass
-else:
-    World.patches.append((server_time, "_readings", Own()))
-
-
-@contextmanager
-def _living_in(world: World):
-    """Replace everything that is outside of our code by the world."""
-    before = [(place, name, getattr(place, name)) for place, name, _ in world.patches]
-    source = clock.source
-    known = dialects.dialects()
-    if "simulated-billed" not in known:
-        known["simulated-billed"] = replace(known["openai"], name="simulated-billed", cost="usage.cost")
-    _ALL_TASKS.add = id  # nobody asks for all tasks, and a weak set of them is slow
-    collecting = gc.isenabled()
-    gc.disable()  # what died must not be collected, and so end, in the middle of a history
-    try:
-        for place, name, value in world.patches:
-            setattr(place, name, value)
-        clock.source = world.clocks
-        yield
-    finally:
-        clock.source = source
-        del _ALL_TASKS.add
-        for place, name, value in before:
-            setattr(place, name, value)
-        if collecting:
-            gc.enable()

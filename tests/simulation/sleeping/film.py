@@ -15,7 +15,8 @@ from prefect_media.purchases.batch_fetch import fetch
 from prefect_media.purchases.batch_submit import submit
 
 from ..history import IMAGES
-from ..world import REQUESTS, Run
+from ..names import REQUESTS
+from ..world import Run
 from .surroundings import CREDENTIALS, STORE
 
 if TYPE_CHECKING:

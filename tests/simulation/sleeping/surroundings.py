@@ -15,7 +15,7 @@ from prefect_media.tasks import ask_people, context, job_credentials, suspension
 from prefect_media.runtime import clock
 
 from ..loop import EPOCH, PROCESS
-from ..world import Own, Silent
+from ..surroundings import Own, Silent
 from .client import Client
 
 CREDENTIALS = "simulated"

@@ -171,6 +171,10 @@ MUTANTS: dict[str, list[Edit]] = {
     "what an earlier job came to is put on record of a later one": [
         Edit(videos, "_move_to_failed", "if claim.record.job and claim.record.job.id == job.id:", "if True:")
     ],
+    "what others put on a record that is ours is lost": [
+        Edit(ledger, "Ledger._move", "record = with_jobs_of(record, theirs)", "pass"),
+        Edit(ledger, "Ledger._renew", "with_jobs_of(claim.record, current[0])", "claim.record"),
+    ],
     "writes without If-Match": [
         Edit(store, "Storage.replace", ".replace(full, data, version)", ".put(full, data, '') or '0'")
     ],
@@ -268,8 +272,11 @@ MUTANTS: dict[str, list[Edit]] = {
     "a resubmitted batch clears the doubt": [
         Edit(batch_submit, "_enlist", "doubtful=True, attempt", "doubtful=False, attempt")
     ],
+    "a batch ordered in spite of a doubt counts once": [
+        Edit(batch_submit, "_submit", "part.record.attempt + int(ordered)", "part.record.attempt")
+    ],
     "a batch ordered in spite of a doubt leaves its parts without one": [
-        Edit(batch_submit, "_submit", "if claim.passed_over:", "if False:")
+        Edit(batch_submit, "_submit", "if claim.passed_over and not passed_over:", "if False:")
     ],
     "a batch that was refused stays refused": [
         Edit(batch_submit, "_claim_or_submit", "ledger.claim(intended, retry_failed=True)", "ledger.claim(intended)")

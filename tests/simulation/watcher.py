@@ -250,7 +250,9 @@ class Watcher:
         reserved by a process that stood still for longer than its lease meanwhile."""
         slept = any(kind == "stands still" or "slow" in kind for kind in self.world.injected)
         stale = self.world.injected["store: stale list"] > 0
-        return slept or stale or any(action.resubmit for action in self.world.history.actions)
+        # A job that failed between somebody's look at it and its deletion: nobody can be asked any more what it cost.
+        unseen = any(unit.deleted is not None and unit.ends <= unit.deleted for unit in self.world.provider.units)
+        return slept or stale or unseen or any(action.resubmit for action in self.world.history.actions)
 
     def _settled(self, account: Account) -> None:
         if self.forgotten:

@@ -37,7 +37,7 @@ from .claim import Claim, Overtaken
 from .conflicts import back_off, tries
 from .lease import LeaseWatch, new_lease
 from .record import Record
-from .record_merge import merge
+from .record_merge import merge, with_jobs_of
 from .records import Records, json_of, path_of
 
 CONFIRMATIONS = 3
@@ -241,7 +241,8 @@ class Ledger(Records):
                 current = await self.get(record.key)
                 if current is None or not current[0].lease or current[0].lease.owner != owner:
                     return False
-                claim.version = current[1]  # our own write, the reply to which was lost
+                # Our own write, the reply to which was lost, or what somebody else who knows a job has added to it.
+                claim.record, claim.version = with_jobs_of(claim.record, current[0]), current[1]
             raise _contention_error(claim.record)
 
     async def move(self, claim: Claim, **changes: Any) -> Record:
@@ -274,7 +275,8 @@ class Ledger(Records):
                 # Not the claim's version yet: if writing fails now, the next try has to merge once more.
                 theirs, version = current
                 if theirs.lease and theirs.lease.owner == claim.owner:
-                    continue  # our own renewal, the reply to which was lost
+                    record = with_jobs_of(record, theirs)  # our own renewal, and what somebody else has added to it
+                    continue
                 merged = merge(record, theirs)
                 if merged is theirs:
                     claim.record, claim.version = theirs, version

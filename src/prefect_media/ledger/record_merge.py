@@ -8,11 +8,16 @@ from .record import Record
 def merge(ours: Record, theirs: Record) -> Record:
     """The one record of the two that stays; no asset and no job id gets lost."""
     winner, loser = (ours, theirs) if _outweighs(ours, theirs) else (theirs, ours)
-    missing = tuple(job_id for job_id in loser.job_ids if job_id not in winner.job_ids)
-    attempt = max(ours.attempt, theirs.attempt)  # what a budget has reserved for the later one is settled with it
-    if not missing and attempt == winner.attempt:
-        return winner
-    return winner.model_copy(update={"other_jobs": winner.other_jobs + missing, "attempt": attempt})
+    return with_jobs_of(winner, loser)
+
+
+def with_jobs_of(record: Record, other: Record) -> Record:
+    """A record with what must not get lost of another one of its purchase, which it takes the place of."""
+    missing = tuple(job_id for job_id in other.job_ids if job_id not in record.job_ids)
+    attempt = max(record.attempt, other.attempt)  # what a budget has reserved for the later one is settled with it
+    if not missing and attempt == record.attempt:
+        return record
+    return record.model_copy(update={"other_jobs": record.other_jobs + missing, "attempt": attempt})
 
 
 def _outweighs(ours: Record, theirs: Record) -> bool:

@@ -130,12 +130,22 @@ async def _submit(
                 ours = {part.record.key for part in mine}
                 file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
+                passed_over = False
+
                 async def doubt(part: Claim) -> Claim:
-                    return await ledger.swap(part, doubtful=True) or part
+                    """Should this batch come to nothing, the one in doubt may still have made it, and be paid for."""
+                    ordered = claim.sent or part.written is None  # in that one: now, or by whoever enlisted it
+                    attempt = part.record.attempt + int(ordered)
+                    doubted = await ledger.swap(part, doubtful=True, attempt=attempt) or part
+                    doubted.passed_over = True
+                    return doubted
 
                 async def create(ready: Ready) -> BatchState:
-                    if claim.passed_over:  # should this batch come to nothing, the one before may still have made them
+                    nonlocal passed_over
+                    if claim.passed_over and not passed_over:
                         mine[:] = await each(mine, doubt)
+                        await each(mine, reserve_for_part)
+                        passed_over = True
                     return await batches.create(connection, file_id, key, ready=ready)
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)

@@ -136,6 +136,23 @@ async def test_no_job_and_no_asset_is_ever_lost(ours, theirs, same_job, folder):
         assert record.state == "submitted"
 
 
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_job_that_another_puts_on_a_record_that_is_ours_stays_there(storage, renewed):
+    """A purchase was forgotten and is bought anew; whoever had it before hears that its job came to nothing."""
+    ledger = Ledger(storage)
+    before = await ledger.claim(order())
+    await ledger.forget("k1")
+    refused = await ledger.claim(order())
+    await ledger.move(refused, state="intent")
+    ours = await ledger.claim(order())
+    await ledger.move(before, state="failed", job=job("lost"), failure=Failure(error="JobFailed", message="no"))
+    if renewed:
+        await ledger.renew(ours)
+    record = await ledger.move(ours, state="submitted", job=job("found"))
+    assert set(record.job_ids) == {"lost", "found"}
+    assert (await ledger.get("k1"))[0] == record
+
+
 async def test_a_move_whose_reply_was_lost_is_not_undone(storage, short_lease):
     """A renewal of our own that arrived unheard of does not stand in the way of what we know."""
     ledger = Ledger(storage)

@@ -276,7 +276,7 @@ MUTANTS: dict[str, list[Edit]] = {
         Edit(batch_submit, "_submit", "part.record.attempt + int(ordered)", "part.record.attempt")
     ],
     "a batch ordered in spite of a doubt leaves its parts without one": [
-        Edit(batch_submit, "_submit", "if claim.passed_over and not passed_over:", "if False:")
+        Edit(batch_submit, "_submit", "if claim.passed_over and not overruled:", "if False:")
     ],
     "a batch that was refused stays refused": [
         Edit(batch_submit, "_claim_or_submit", "ledger.claim(intended, retry_failed=True)", "ledger.claim(intended)")

@@ -234,7 +234,7 @@ class Watcher:
             return False
         if unit.kind == "line" and unit.batch in self.on_record:
             return record["state"] in ("failed", "submitted") or self.world.may_wait(unit)
-        return record["state"] == "in_doubt"
+        return record["state"] == "in_doubt" or record["doubtful"]  # whoever buys it next is told
 
     def _stands_in(self, unit: Unit) -> bool:
         """Whether a purchase has a video on record that was taken for another, where somebody was told of a doubt."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -115,25 +116,31 @@ class Account(BaseModel):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A purchase for which something is to be reserved.
+
+    Attributes:
+        record: The purchase.
+        quote: What it will cost.
+        paid_before: Whether an earlier attempt, of which something is still reserved, may have been paid for.
+    """
+
+    record: Record
+    quote: Callable[[], Quote]
+    paid_before: bool = False
+
+
 async def reserve(
-    storage: Storage,
-    budget: Budget | None,
-    record: Record,
-    quote: Callable[[], Quote],
-    *,
-    run_id: str | None,
-    paid_before: bool,
-    adopted: bool = False,
+    storage: Storage, budget: Budget | None, wanted: Sequence[Wanted], *, run_id: str | None, adopted: bool = False
 ) -> BudgetState | None:
-    """Reserve what a purchase will cost, right before it is sent.
+    """Reserve what is bought with one request, right before it is sent: all of it, or nothing.
 
     Args:
         storage: Where the account is stored.
         budget: The budget; None reserves nothing.
-        record: The purchase.
-        quote: What it will cost.
+        wanted: What is bought.
         run_id: The outermost flow run, for a budget of one run.
-        paid_before: Whether an earlier attempt, of which something is still reserved, may have been paid for.
         adopted: Whether it is bought already, and its job was adopted; then it is never refused.
 
     Returns:
@@ -145,28 +152,42 @@ async def reserve(
     """
     if budget is None:
         return None
-    known = quote()
-    usd = budget.unpriced_usd if amount(known.usd) is None else known.usd
-    if usd is None and adopted:
+    amounts = [_price(budget, each.quote(), adopted) for each in wanted]
+
+    def reserve_all(account: Account) -> Account:
+        for each, usd in zip(wanted, amounts, strict=True):
+            if usd is not None:
+                account = account.reserve(
+                    each.record.key,
+                    usd,
+                    attempt=each.record.attempt,
+                    paid_before=each.paid_before,
+                    limit=math.inf if adopted else budget.usd,
+                )
+        return account
+
+    if all(usd is None for usd in amounts):
         return None
-    if usd is None:
+    path = budget.path(run_id)
+    account = await _book(storage, path).change(reserve_all)
+    return BudgetState(path, budget.usd, account.spent_usd, account.reserved_usd)
+
+
+def _price(budget: Budget, known: Quote, adopted: bool) -> float | None:
+    """What to reserve for a purchase, in USD; None for one that is bought already, and whose price is unknown.
+
+    Raises:
+        errors.BudgetExceeded: Its price is unknown.
+    """
+    usd = budget.unpriced_usd if amount(known.usd) is None else known.usd
+    if usd is None and not adopted:
         raise BudgetExceeded(
             f"there is a budget of {_usd(budget.usd)}, and the cost can't be estimated: {known.basis}; "
             "nothing was sent; say what to reserve with Budget(unpriced_usd=...), or give prices of your own in the "
             "file that PREFECT_MEDIA_PRICES names",
             limit_usd=budget.usd,
         )
-    path = budget.path(run_id)
-    account = await _book(storage, path).change(
-        lambda account: account.reserve(
-            record.key,
-            usd,
-            attempt=record.attempt,
-            paid_before=paid_before,
-            limit=math.inf if adopted else budget.usd,
-        )
-    )
-    return BudgetState(path, budget.usd, account.spent_usd, account.reserved_usd)
+    return usd
 
 
 async def settle(storage: Storage, record: Record) -> None:

@@ -28,7 +28,7 @@ from ..steps import StepReporter
 from ..storage.store import Storage
 from .batch_order import BatchOrder, keep, order_batch
 from .lost_jobs import since
-from .report_steps import report_reused, reporter_of, reserve_budget
+from .report_steps import report_reused, reporter_of, reserve_budget_together
 from .submit_once import Ready, Submission, await_answer, find_or_submit, pass_over_one_doubt, repeat_when_overtaken
 
 T = TypeVar("T")
@@ -107,9 +107,13 @@ async def _submit(
     async def look_for_it(error: SubmissionInDoubt | None) -> BatchState | None:
         return await _find(connection, claim, ledger, options, error)
 
-    async def reserve_for_part(part: Claim) -> None:
-        await reserve_budget(
-            ledger, part, lambda: order.quotes[part.record.key], options, reporter_of(part.record, options)
+    async def reserve(parts: list[Claim]) -> None:
+        await reserve_budget_together(
+            ledger,
+            parts,
+            lambda part: lambda: order.quotes[part.key],
+            options,
+            lambda part: reporter_of(part, options),
         )
 
     find = pass_over_one_doubt(look_for_it, claim, options)
@@ -126,11 +130,12 @@ async def _submit(
         try:
             await _enlist(order, batch, claim, mine, ledger, options)
             if mine:
-                await each(mine, reserve_for_part)
+                if not claim.passed_over:  # else below, as another attempt
+                    await reserve(mine)
                 ours = {part.record.key for part in mine}
                 file_id = await batches.upload(connection, [line for key, line in order.lines.items() if key in ours])
 
-                passed_over = False
+                overruled = False
 
                 async def doubt(part: Claim) -> Claim:
                     """Should this batch come to nothing, the one in doubt may still have made it, and be paid for."""
@@ -141,11 +146,11 @@ async def _submit(
                     return doubted
 
                 async def create(ready: Ready) -> BatchState:
-                    nonlocal passed_over
-                    if claim.passed_over and not passed_over:
+                    nonlocal overruled
+                    if claim.passed_over and not overruled:
                         mine[:] = await each(mine, doubt)
-                        await each(mine, reserve_for_part)
-                        passed_over = True
+                        await reserve(mine)
+                        overruled = True
                     return await batches.create(connection, file_id, key, ready=ready)
 
                 state = await await_answer(find_or_submit(create, find, ledger, claim, options), claim)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..catalog.prices import Quote
 from ..errors import MediaError
 from ..figures import number_in
 from ..jobs import VideoJob
-from ..ledger.accounts import reserve
+from ..ledger.accounts import Wanted, reserve
 from ..ledger.claim import Claim
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
@@ -57,18 +57,26 @@ async def reserve_budget(
     adopted: bool = False,
 ) -> None:
     """Reserve what a claimed purchase will cost in its budget, and report it; see `accounts.reserve`."""
-    state = await reserve(
-        ledger.storage,
-        options.budget,
-        claim.record,
-        quote,
-        run_id=options.flow_run_id,
-        paid_before=claim.passed_over,
-        adopted=adopted,
-    )
-    if state is not None:
+    await reserve_budget_together(ledger, [claim], lambda _: quote, options, lambda _: steps, adopted=adopted)
+
+
+async def reserve_budget_together(
+    ledger: Ledger,
+    claims: Sequence[Claim],
+    quote_of: Callable[[Record], Callable[[], Quote]],
+    options: PurchaseOptions,
+    steps_of: Callable[[Record], StepReporter],
+    *,
+    adopted: bool = False,
+) -> None:
+    """The same for purchases that are sent in one request: all of it is reserved, or nothing."""
+    wanted = [Wanted(claim.record, quote_of(claim.record), claim.passed_over) for claim in claims]
+    state = await reserve(ledger.storage, options.budget, wanted, run_id=options.flow_run_id, adopted=adopted)
+    if state is None:
+        return
+    for claim, each in zip(claims, wanted, strict=True):
         claim.record = claim.record.model_copy(update={"budget": state.path})
-        steps.report("reserved", cost_usd=estimate_usd(quote), budget=state)
+        steps_of(claim.record).report("reserved", cost_usd=estimate_usd(each.quote), budget=state)
 
 
 def estimate_usd(quote: Callable[[], Quote]) -> float | None:

@@ -159,7 +159,7 @@ def test_no_sequence_of_answers_ends_a_wait_early_or_hangs_it_or_calls_a_failed_
             verdict = wait.judge(answer, now)
         else:
             misses += isinstance(answer, ProviderUnavailable)
-            unknowns += isinstance(answer, NotFound)
+            unknowns = unknowns + 1 if isinstance(answer, NotFound) else 0
             verdict = wait.judge_error(answer, now)
         phase = answer.phase if isinstance(answer, JobState) else None
         assert isinstance(verdict, Done) == (phase == "done"), "done is what the server calls done, and nothing else"
@@ -234,6 +234,17 @@ def test_a_job_that_the_server_does_not_know_yet_is_waited_for_and_one_that_is_g
     for now in (0.0, 5.0, 10.0, 20.0):
         assert isinstance(wait.judge_error(unknown, now), LookAgain)
     assert isinstance(wait.judge_error(unknown, 20.1), JobExpired)
+
+
+def test_only_looks_in_a_row_say_that_a_job_is_gone():
+    """It was not known at first; then the server was away for long, and its first answer is one of a stale replica."""
+    unknown, wait = NotFound("404"), Watch("v", Patience(600), now=0.0)
+    for now, error in ((0.0, unknown), (1.0, unknown), (5.0, ProviderUnavailable("503")), (79.0, unknown)):
+        assert isinstance(wait.judge_error(error, now), LookAgain)
+    assert isinstance(wait.judge_error(RateLimited("429"), 80.0), LookAgain)
+    for now in (81.0, 82.0):
+        assert isinstance(wait.judge_error(unknown, now), LookAgain)
+    assert isinstance(wait.judge_error(unknown, 83.0), JobExpired)
 
 
 def test_time_in_the_queue_has_a_limit_of_its_own():

@@ -215,6 +215,9 @@ MUTANTS: dict[str, list[Edit]] = {
     "a job that is not known at once is gone": [
         Edit(deadlines, "Watch.judge_error", "> self._patience.unknown", "> 0.0")
     ],
+    "looks that say nothing count between those that do not know the job": [
+        Edit(deadlines, "Watch.judge_error", "self._unknown = 0\n", "pass\n")
+    ],
     "every cancellation ends the job": [Edit(videos, "_leave", "if options.cancel_remote:", "if True:")],
     "a finished job may be deleted": [Edit(videos, "end_job", '.phase == "done"', '.phase == "never"')],
     "one name for all attempts": [Edit(media_keys, "_hash", r"{record.created_at.isoformat()}\n{record.attempt}", "")],

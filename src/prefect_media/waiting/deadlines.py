@@ -116,6 +116,7 @@ class Watch:
             if self._unknown >= UNKNOWN_LOOKS and now - self._began > self._patience.unknown:
                 return expiry_error(self.job_id, error)
             return self._look_again(now, now + _pause_after(self._unknown))
+        self._unknown = 0
         if not isinstance(error, ProviderUnavailable | RateLimited):
             return self._with_job_id(error)
         if isinstance(error, RateLimited):

@@ -32,7 +32,7 @@ from prefect_media.assets import Asset
 from prefect_media.budget import Budget
 from prefect_media.catalog.prices import Quote
 from prefect_media.errors import BudgetExceeded
-from prefect_media.ledger.accounts import Wanted, read, reserve, settle
+from prefect_media.ledger.accounts import PricedPurchase, read, reserve, settle
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.ledger.record import Record
 from prefect_media.providers.connection import Connection
@@ -187,7 +187,7 @@ async def use_budget(first: int) -> None:
         )  # fmt: skip
         began = time.perf_counter()
         try:
-            await reserve(storage, budget, [Wanted(record, lambda: Quote(1.0, "list"))], run_id=None)
+            await reserve(storage, budget, [PricedPurchase(record, lambda: Quote(1.0, "list"))], run_id=None)
         except BudgetExceeded:
             return 1
         finally:

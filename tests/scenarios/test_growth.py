@@ -21,7 +21,7 @@ from prefect_media.catalog.prices import Quote
 from prefect_media.cli.jobs import resume_purchases, show_purchase
 from prefect_media.cli.jobs_list import list_purchases
 from prefect_media.errors import BudgetExceeded
-from prefect_media.ledger.accounts import Wanted, read, reserve, settle
+from prefect_media.ledger.accounts import PricedPurchase, read, reserve, settle
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.ledger.record import Record
 from prefect_media.ledger.records import json_of, path_of
@@ -208,7 +208,7 @@ async def test_a_budget_of_many_processes_takes_few_writes_and_is_never_passed(b
     async def buy(number):
         one = record.model_copy(update={"key": f"{number}", "budget": budget.path(None)})
         try:
-            await reserve(storage, budget, [Wanted(one, lambda: Quote(1.0, "list"))], run_id=None)
+            await reserve(storage, budget, [PricedPurchase(one, lambda: Quote(1.0, "list"))], run_id=None)
         except BudgetExceeded:
             return 1
         await asyncio.sleep(0.2)

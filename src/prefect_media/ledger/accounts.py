@@ -117,7 +117,7 @@ class Account(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PricedPurchase:
     """A purchase for which something is to be reserved.
 
     Attributes:
@@ -132,14 +132,19 @@ class Wanted:
 
 
 async def reserve(
-    storage: Storage, budget: Budget | None, wanted: Sequence[Wanted], *, run_id: str | None, adopted: bool = False
+    storage: Storage,
+    budget: Budget | None,
+    purchases: Sequence[PricedPurchase],
+    *,
+    run_id: str | None,
+    adopted: bool = False,
 ) -> BudgetState | None:
     """Reserve what is bought with one request, right before it is sent: all of it, or nothing.
 
     Args:
         storage: Where the account is stored.
         budget: The budget; None reserves nothing.
-        wanted: What is bought.
+        purchases: What is bought.
         run_id: The outermost flow run, for a budget of one run.
         adopted: Whether it is bought already, and its job was adopted; then it is never refused.
 
@@ -152,10 +157,10 @@ async def reserve(
     """
     if budget is None:
         return None
-    amounts = [_price(budget, each.quote(), adopted) for each in wanted]
+    amounts = [_price(budget, each.quote(), adopted) for each in purchases]
 
     def reserve_all(account: Account) -> Account:
-        for each, usd in zip(wanted, amounts, strict=True):
+        for each, usd in zip(purchases, amounts, strict=True):
             if usd is not None:
                 account = account.reserve(
                     each.record.key,

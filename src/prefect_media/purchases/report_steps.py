@@ -9,7 +9,7 @@ from ..catalog.prices import Quote
 from ..errors import MediaError
 from ..figures import number_in
 from ..jobs import VideoJob
-from ..ledger.accounts import Wanted, reserve
+from ..ledger.accounts import PricedPurchase, reserve
 from ..ledger.claim import Claim
 from ..ledger.ledger import Ledger
 from ..ledger.record import Record
@@ -70,11 +70,11 @@ async def reserve_budget_together(
     adopted: bool = False,
 ) -> None:
     """The same for purchases that are sent in one request: all of it is reserved, or nothing."""
-    wanted = [Wanted(claim.record, quote_of(claim.record), claim.passed_over) for claim in claims]
-    state = await reserve(ledger.storage, options.budget, wanted, run_id=options.flow_run_id, adopted=adopted)
+    priced = [PricedPurchase(claim.record, quote_of(claim.record), claim.passed_over) for claim in claims]
+    state = await reserve(ledger.storage, options.budget, priced, run_id=options.flow_run_id, adopted=adopted)
     if state is None:
         return
-    for claim, each in zip(claims, wanted, strict=True):
+    for claim, each in zip(claims, priced, strict=True):
         claim.record = claim.record.model_copy(update={"budget": state.path})
         steps_of(claim.record).report("reserved", cost_usd=estimate_usd(each.quote), budget=state)
 

@@ -153,6 +153,23 @@ async def test_a_job_that_another_puts_on_a_record_that_is_ours_stays_there(stor
     assert (await ledger.get("k1"))[0] == record
 
 
+async def test_a_failure_does_not_take_the_doubt_off_a_purchase_that_is_bought_anew(storage):
+    """What was bought before is forgotten, and its failure says nothing of the reply that is lost now."""
+    ledger = Ledger(storage)
+    before = await ledger.claim(order())
+    await ledger.move(before, state="submitted", job=job("first"))
+    stale = Claim(before.record, before.version)
+    await ledger.forget("k1")
+    again = await ledger.claim(order())
+    again.doubt(True)
+    await ledger.move(again, state="intent")  # the provider could not be asked
+    await ledger.move(stale, state="failed", failure=Failure(error="JobFailed", message="no"))
+    record = await the_record(storage)
+    assert (record.state, record.doubtful, record.job_ids) == ("intent", True, ("first",))
+    next_one = await ledger.claim(order(), retry_failed=True)
+    assert next_one.ours and next_one.record.doubtful
+
+
 async def test_a_move_whose_reply_was_lost_is_not_undone(storage, short_lease):
     """A renewal of our own that arrived unheard of does not stand in the way of what we know."""
     ledger = Ledger(storage)

@@ -30,7 +30,7 @@ FATES = {
 }
 """What a job comes to that does not simply succeed."""
 
-PLOTTED, RARE = 0.34, 0.04
+PLOTTED, RARE = 0.38, 0.05
 """Shares of histories that follow a plot, and that get one more of the faults that strike seldom."""
 
 

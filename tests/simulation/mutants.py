@@ -149,6 +149,14 @@ MUTANTS: dict[str, list[Edit]] = {
     "what is certain never wins": [
         Edit(record_merge, "_outweighs", 'return theirs.state in ("intent", "in_doubt") or', "return"),
     ],
+    "a failure outweighs the doubt about a later purchase": [
+        Edit(
+            record_merge,
+            "_outweighs",
+            'return theirs.state == "submitted" and same_job',
+            'return theirs.state == "intent" or (theirs.state == "submitted" and same_job)',
+        ),
+    ],
     "a write that failed is repeated over what others wrote": [
         Edit(
             ledger,

@@ -334,7 +334,66 @@ def _doubt_about_a_forgotten_failure(dice: Random) -> Plot:
         Fault("post.video", 2, dice.choice(("dropped", *LOST)), 1.0),
         Fault("fate.video", 1, dice.choice(("failed", "moderated", "failed, not billed"))),
     ]
-    return {"latency": 0.05, "took": 20.0, "dialect": "sglang"}, actions, faults
+    dialect = "sglang"
+    if dice.random() < 0.4:  # the list can't be read just now
+        dialect = "openai"
+        faults += [Fault("list", number, dice.choice(("500", "dropped")), 5.0) for number in range(1, 6)]
+    return {"latency": 0.05, "took": 20.0, "dialect": dialect}, actions, faults
+
+
+def _batch_of_nothing_whose_takeover_is_given_up(dice: Random) -> Plot:
+    """All of a batch was bought before; who finds that out stands still, and whoever takes over is told nothing."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "batch", IMAGES[:1], 60.0),
+        _buy(2, "batch", IMAGES[:1], 62.0),
+    ]
+    faults = [
+        Fault("freeze.p1", 12 + dice.randrange(16), "", 12 + 40 * dice.random()),
+        Fault("p2.replace", 1, "lost after", 5.0),
+    ]
+    return {"latency": 0.05}, actions, faults
+
+
+def _retried_and_forgotten(dice: Random) -> Plot:
+    """A video fails and is bought again; that is forgotten and refused late, when the next one was refused too."""
+    actions = [
+        _buy(0, "video", VIDEOS[:1], 0.0),
+        _buy(1, "video", VIDEOS[:1], 8.0, retry_failed=True),
+        _buy(2, "forget", VIDEOS[:1], 9 + 2 * dice.random()),
+        _buy(3, "video", VIDEOS[:1], 12 + 2 * dice.random()),
+    ]
+    faults = [
+        Fault("fate.video", 1, "failed"),
+        Fault("post.video", 2, dice.choice(("refused", "429", "503"))),
+        Fault("p1.replace", dice.choice((2, 3)), "slow, late", 10 + 20 * dice.random()),
+        Fault("post.video", 3, dice.choice(("refused", "429", "503"))),
+    ]
+    return {"latency": 0.05, "took": 5.0}, actions, faults
+
+
+def _batch_whose_takeover_is_in_doubt(dice: Random) -> Plot:
+    """Who orders a batch stands still before that is on record; whoever takes over can't look it up."""
+    actions = [_buy(0, "batch", IMAGES, 0.0), _buy(1, "batch", IMAGES, dice.random())]
+    faults = [Fault("freeze.p0", 43 + dice.randrange(10), "", 30 + 40 * dice.random())]
+    faults.append(Fault("page", 2, dice.choice(("garbled", "unknown")), 5.0))
+    return {"latency": 0.05}, actions, faults
+
+
+def _image_forgotten_at_its_second_try(dice: Random) -> Plot:
+    """An image is refused, and again; before that is on record it is forgotten and ordered in a batch."""
+    actions = [
+        _buy(0, "image", IMAGES[:1], 0.0),
+        _buy(1, "image", IMAGES[:1], 5.0),
+        _buy(2, "forget", IMAGES[:1], 7 + dice.random()),
+        _buy(3, "batch", dice.choice((IMAGES, IMAGES[:1])), 9 + dice.random()),
+    ]
+    faults = [
+        Fault("post.image", 1, dice.choice(("refused", "429", "503"))),
+        Fault("post.image", 2, dice.choice(("refused", "429", "503"))),
+        Fault("p1.replace", dice.choice((2, 3)), "slow, late", 10 + 20 * dice.random()),
+    ]
+    return {"latency": 0.05}, actions, faults
 
 
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
@@ -369,4 +428,8 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _lines_in_doubt_whose_batch_is_in_doubt,
     _batch_of_nothing_that_falls_asleep,
     _doubt_about_a_forgotten_failure,
+    _batch_of_nothing_whose_takeover_is_given_up,
+    _retried_and_forgotten,
+    _batch_whose_takeover_is_in_doubt,
+    _image_forgotten_at_its_second_try,
 )

@@ -132,6 +132,8 @@ class Watcher:
             return
         if missing := _ids(old) - ids:
             self.violated(2, f"{sorted(missing)} are off the record of {self.world.purchase_of_key(key)}")
+        if was.endswith("intent free doubtful") and new["state"] == "failed":
+            self.violated(2, f"{self.world.purchase_of_key(key)} failed while nobody looked for what is in doubt")
         if old["state"] == "done" and new["state"] != "done" and new["operation"] != "batch":
             self.violated(3, f"{self.world.purchase_of_key(key)} was done and is {new['state']}")
 

@@ -28,7 +28,5 @@ def _outweighs(ours: Record, theirs: Record) -> bool:
     if ours.state == "submitted":
         return theirs.state in ("intent", "in_doubt") or (theirs.state == "failed" and not same_job)
     if ours.state == "failed":
-        return (theirs.state == "submitted" and same_job) or (
-            theirs.state == "intent" and theirs.attempt == ours.attempt
-        )
+        return theirs.state == "submitted" and same_job  # an intent is another purchase: this one was forgotten
     return False

@@ -24,7 +24,7 @@ READS = ("lost before", "500", "503", "slow")
 LOOKS = ("500", "429 wait", "dropped", "hangs", "unknown", "garbled")
 
 FATES = {
-    "fate.video": ("failed", "failed, not billed", "moderated", "expired", "stuck", "no content", "half"),
+    "fate.video": ("failed", "failed, not billed", "moderated", "expired", "stuck", "no content", "half", "half"),
     "fate.line": ("failed", "failed, not billed", "moderated", "expired", "stuck", "no content", "half"),
     "fate.batch": ("failed", "expired", "cancelled", "cancelled", "cancelled", "cancelled", "stuck"),
 }
@@ -45,8 +45,10 @@ def draw(seed: int, *, skew: float = 3600.0) -> History:
     traits = _world(dice, skew)
     actions = _actions(dice, traits)
     faults = [fault for _ in range(dice.choice((0, 1, 1, 2, 2, 2, 3, 4))) for fault in _breaks(dice, traits, actions)]
-    if any(action.kind == "batch" for action in actions) and dice.random() < 0.7:
-        faults.append(Fault(dice.choice(("page", "file", "file")), dice.choice((1, 1, 1, 2)), dice.choice(LOOKS), 5.0))
+    if any(action.kind == "batch" for action in actions) and dice.random() < 0.8:
+        faults.append(
+            Fault(dice.choice(("page", "file", "file", "file")), dice.choice((1, 1, 1, 2)), dice.choice(LOOKS), 5.0)
+        )
     plots = Random(f"plot {seed}")
     roll = plots.random()
     if roll < PLOTTED:
@@ -189,9 +191,9 @@ def _of_answers(dice: Random, kinds: set[str], process: str, seconds: float) -> 
     nth, what = dice.choice((1, 1, 1, 2)), dice.choice(LOOKS)
     if "batch" in kinds:
         return [Fault(dice.choice(("page", "page", "file", "file", "look")), nth, what, seconds)]
-    if "image" in kinds or dice.random() < 0.35:
+    if "image" in kinds or dice.random() < 0.4:
         return [Fault("look", dice.choice((1, 2, 3)), what, seconds)]
     lost = Fault("post.video", 1, dice.choice(("lost", "lost 502", "garbled")), 1.0)
     if dice.random() < 0.25:
         return [lost, *(Fault(f"{process}.list", number, "stale", seconds) for number in (1, 2))]
-    return [lost, Fault("list", nth, what, seconds)]
+    return [lost, Fault("list", nth, dice.choice((what, what, "429 wait")), seconds)]

@@ -396,6 +396,16 @@ def _image_forgotten_at_its_second_try(dice: Random) -> Plot:
     return {"latency": 0.05}, actions, faults
 
 
+def _takeover_of_a_batch_when_the_store_is_away(dice: Random) -> Plot:
+    """A batch is killed before it is ordered; whoever makes sure of that has a store that is away at that moment."""
+    actions = [_buy(0, "batch", IMAGES, 0.0), _buy(1, "batch", IMAGES, 2.0)]
+    faults = [
+        Fault("kill.p0", 14 + dice.randrange(20)),
+        Fault("away.store", 5 + dice.randrange(5), "", round(55 + 2.5 * dice.random(), 2)),
+    ]
+    return {"latency": 0.05}, actions, faults
+
+
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_nobody_finds,
     _batch_after_a_doubt,
@@ -432,4 +442,5 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _retried_and_forgotten,
     _batch_whose_takeover_is_in_doubt,
     _image_forgotten_at_its_second_try,
+    _takeover_of_a_batch_when_the_store_is_away,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from prefect_media.runtime import clock
@@ -15,9 +16,9 @@ from .markup import plain
 MILESTONES = (75, 50, 25)
 """Per cent of a job's progress that have a line each; of several passed at once only the highest."""
 
-FIRST_SECONDS = 2.0
-"""How old a job is before the log tells of its looks: a line costs as much as half a task run, and jobs of seconds
-are over before anybody reads it."""
+FIRST_SECONDS, BETWEEN_SECONDS = 2.0, 10.0
+"""How old a job is before the log tells that it waits or runs, and the least time before a line about its progress: a
+line costs as much as half a task run, and jobs of seconds are over before anybody reads it."""
 
 LONGEST_PROMPT = 60
 
@@ -27,6 +28,7 @@ def log_steps() -> OnStep:
     logger = run_logger()
     began: dict[str | None, float] = {}
     reached: dict[str | None, int] = {}
+    told: dict[str | None, datetime] = {}
 
     def log(step: Step) -> None:
         began.setdefault(step.purchase, clock.monotonic())
@@ -37,12 +39,15 @@ def log_steps() -> OnStep:
             case "submitted":
                 job = f" as {step.job_id}" if step.job_id else ""
                 logger.info("Ordered %s%s at %s, %s", _what(step), job, step.host, _estimate(step))
+                told[step.purchase] = step.at
             case "queued" | "started" if _age(step) >= FIRST_SECONDS:
                 logger.info("%s: %s (%s)", _name(step), step.kind, step.status)
+                told[step.purchase] = step.at
             case "progress":
                 mark = next((mark for mark in MILESTONES if (step.progress or 0) >= mark), 0)
-                if mark > reached.get(step.purchase, 0) and _age(step) >= FIRST_SECONDS:
-                    reached[step.purchase] = mark
+                quiet = (step.at - told.setdefault(step.purchase, step.submitted_at or step.at)).total_seconds()
+                if mark > reached.get(step.purchase, 0) and quiet >= BETWEEN_SECONDS:
+                    reached[step.purchase], told[step.purchase] = mark, step.at
                     logger.info("%s: %.0f %% after %.0f s", _name(step), step.progress, seconds)
             case "stalled":
                 logger.warning("%s: no change for %.0f s (%s)", _name(step), step.waited_seconds or 0, step.status)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from prefect_media.errors import SubmissionInDoubt
+from prefect_media.ledger.lease import new_lease
 from prefect_media.ledger.ledger import Ledger
 from prefect_media.purchase_options import PurchaseOptions
 from prefect_media.purchases.videos import order_video
@@ -231,6 +232,29 @@ async def test_forget_asks_first(jobs, ledger, media_simulator):
     assert await ledger.get(key) is None
     await ordered(ledger, media_simulator)
     assert len(media_simulator.jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"state": "submitted"}, "(submitted)? It is paid for and was not fetched yet."),
+        ({"state": "in_doubt"}, "(in_doubt)? It may be paid for."),
+        ({"doubtful": True}, "(intent)? It may be paid for."),
+        ({}, "(intent)? It may be being bought at this moment"),
+        ({"lease": None}, "(intent)? The same request is then bought again."),
+        ({"state": "failed", "lease": None}, "(failed)? The same request is then bought again."),
+    ],
+)
+async def test_forget_says_what_may_be_paid_for(jobs, ledger, media_simulator, change, words):
+    claim, _ = await order_video(
+        media_simulator.credentials.connection(), BOAT, ledger, PurchaseOptions(scope="a", timeout=60)
+    )
+    record = claim.record.model_copy(update={"state": "intent", "job": None, "lease": new_lease("somebody"), **change})
+    path = f"ledger/purchases/{record.key}.json"
+    await ledger.storage.put(path, record.model_dump_json().encode(), content_type="application/json")
+    done = jobs("forget", record.key[:12])
+    assert done.returncode == 1 and words in done.stdout
+    assert await ledger.get(record.key) is not None
 
 
 def test_an_empty_ledger_in_a_folder(jobs, tmp_path):

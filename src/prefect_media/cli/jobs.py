@@ -141,24 +141,31 @@ def _job_of(record: Record) -> VideoJob | ImageBatch | None:
 async def _forget(store: str | None, prefix: str, sure: bool) -> None:
     ledger = Ledger(await storage_of_name(store))
     key = await _key(ledger, prefix)
-    if (state := await _state(ledger, key)) == "gone":
-        raise _none(ledger, prefix)
-    if not sure:
-        paid = ""
-        if state == "submitted":
-            paid = " It is paid for and was not fetched yet."
-        if not typer.confirm(f"Forget {key[:SHORT]} ({state})?{paid} The same request is then bought again."):
-            raise typer.Exit(1)
+    try:
+        entry = await ledger.get(key)
+    except StoreError:
+        state, warning = "unreadable", ""
+    else:
+        if entry is None:
+            raise _none(ledger, prefix)
+        state, warning = entry[0].state, _what_forgetting_costs(entry[0])
+    if not sure and not typer.confirm(
+        f"Forget {key[:SHORT]} ({state})?{warning} The same request is then bought again."
+    ):
+        raise typer.Exit(1)
     await ledger.forget(key)
     typer.echo(f"Forgotten: {key}. Its media stay where they are.")
 
 
-async def _state(ledger: Ledger, key: str) -> str:
-    try:
-        entry = await ledger.get(key)
-    except StoreError:
-        return "unreadable"
-    return entry[0].state if entry else "gone"
+def _what_forgetting_costs(record: Record) -> str:
+    """What somebody should know who is about to pay for the same once more."""
+    if record.state == "submitted":
+        return " It is paid for and was not fetched yet."
+    if record.state == "in_doubt" or record.doubtful:
+        return " It may be paid for."
+    if record.state == "intent" and record.lease:
+        return " It may be being bought at this moment: then it is paid for twice."
+    return ""
 
 
 async def _find(ledger: Ledger, prefix: str) -> Claim:

@@ -196,4 +196,4 @@ def _of_answers(dice: Random, kinds: set[str], process: str, seconds: float) -> 
     lost = Fault("post.video", 1, dice.choice(("lost", "lost 502", "garbled")), 1.0)
     if dice.random() < 0.25:
         return [lost, *(Fault(f"{process}.list", number, "stale", seconds) for number in (1, 2))]
-    return [lost, Fault("list", nth, dice.choice((what, what, "429 wait")), seconds)]
+    return [lost, Fault("list", nth, dice.choice((what, what, what, "429 wait", "unknown")), seconds)]

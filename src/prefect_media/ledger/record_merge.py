@@ -28,5 +28,5 @@ def _outweighs(ours: Record, theirs: Record) -> bool:
     if ours.state == "submitted":
         return theirs.state in ("intent", "in_doubt") or (theirs.state == "failed" and not same_job)
     if ours.state == "failed":
-        return theirs.state == "submitted" and same_job  # an intent is another purchase: this one was forgotten
+        return theirs.state == "submitted" and same_job  # an intent is that of whoever took it over or buys it anew
     return False

@@ -102,7 +102,9 @@ def _line_that_fails_after_a_doubt(dice: Random) -> Plot:
     actions = [_buy(0, "image", IMAGES[:1], 1.0), _buy(1, "batch", IMAGES[:1], 10 + 3 * dice.random(), resubmit=True)]
     fate = dice.choice(("moderated", "failed", "no content"))
     faults = [Fault("freeze.p0", 12 + dice.randrange(12), "", 40 + 60 * dice.random()), Fault("fate.line", 1, fate)]
-    return {"took": dice.choice((1.0, 5.0, 20.0))}, actions, faults
+    if dice.random() < 0.4:  # what it was is written twice
+        faults.append(Fault("p0.replace", 3, dice.choice(("503", "lost before")), 5.0))
+    return {"took": dice.choice((1.0, 5.0, 20.0)), "budget": dice.choice((None, 0.41))}, actions, faults
 
 
 def _line_that_is_not_indexed(dice: Random) -> Plot:
@@ -406,6 +408,45 @@ def _takeover_of_a_batch_when_the_store_is_away(dice: Random) -> Plot:
     return {"latency": 0.05}, actions, faults
 
 
+def _batch_ordered_in_spite_of_a_doubt_that_comes_to_nothing(dice: Random) -> Plot:
+    """The reply to a batch is lost and it can't be looked up; ordered once more, it comes to nothing."""
+    faults = [
+        Fault("post.batch", 1, dice.choice(LOST), 5.0),
+        Fault("page", 2, dice.choice(("garbled", "unknown")), 5.0),
+        Fault("fate.batch", 2, dice.choice(("failed", "expired", "cancelled"))),
+    ]
+    what = dice.choice((IMAGES, IMAGES[:1]))
+    return {"budget": dice.choice((None, 0.41))}, [_buy(0, "batch", what, 0.0, resubmit=True)], faults
+
+
+def _forgotten_while_it_is_looked_for(dice: Random) -> Plot:
+    """The reply to a job is lost; it is forgotten while it is looked for, and bought anew meanwhile."""
+    at = 2 + 2 * dice.random()
+    actions = [
+        _buy(0, "video", VIDEOS[:1], 0.0),
+        _buy(1, "video", VIDEOS[:1], 0.0),
+        _buy(2, "video", VIDEOS[:1], at + 0.5 + dice.random()),
+        _buy(3, "forget", VIDEOS[:1], at),
+    ]
+    faults = [
+        Fault("post.video", 1, dice.choice(("lost", "lost 500", "garbled")), 5.0),
+        Fault("post.video", 2, dice.choice((*REFUSED, "forbidden", "slow")), 5.0),
+    ]
+    return {"latency": dice.choice((0.05, 0.3)), "took": dice.choice((1.0, 5.0))}, actions, faults
+
+
+def _outage_between_looks(dice: Random) -> Plot:
+    """A job is not known in some looks, but for an outage between them never three times in a row."""
+    known_not, away = dice.choice((1, 2)), dice.choice((1, 2, 5))
+    faults = [Fault("look", number, "unknown") for number in range(1, known_not + 1)]
+    faults += [
+        Fault("look", known_not + number, dice.choice(("500", "dropped", "429 wait")), 1.0)
+        for number in range(1, away + 1)
+    ]
+    faults += [Fault("look", known_not + away + number, "unknown") for number in range(1, dice.choice((2, 3)))]
+    return {"dialect": "litellm", "took": 60.0}, [_buy(0, "video", VIDEOS[:1], 0.0)], faults
+
+
 PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_that_nobody_finds,
     _batch_after_a_doubt,
@@ -443,4 +484,7 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_whose_takeover_is_in_doubt,
     _image_forgotten_at_its_second_try,
     _takeover_of_a_batch_when_the_store_is_away,
+    _batch_ordered_in_spite_of_a_doubt_that_comes_to_nothing,
+    _forgotten_while_it_is_looked_for,
+    _outage_between_looks,
 )

@@ -16,6 +16,7 @@ import orjson
 from prefect_media.assets import Asset
 from prefect_media.errors import SubmissionInDoubt
 from prefect_media.ledger.accounts import Account
+from prefect_media.ledger.job_owners import FORGOTTEN
 from prefect_media.ledger.record import Record
 
 from .loop import Process
@@ -38,6 +39,9 @@ class Watcher:
         self.records: dict[str, dict[str, Any]] = {}
         self.on_record: dict[str, str] = {}
         """Job ids that stand on a record, and the key of that."""
+        self.on_record_since: dict[str, float] = {}
+        self.nobodys: set[str] = set()
+        """Job ids that stood on a record when somebody began to forget it: no later purchase may find and take them."""
         self.owners: dict[str, str] = {}
         """Job ids that somebody has taken, and the key of their purchase."""
         self.doubts: dict[str, float] = {}
@@ -114,6 +118,8 @@ class Watcher:
         elif key.startswith("ledger/by-job/"):
             taken = orjson.loads(after)
             self.owners.setdefault(taken["job"], taken["purchase"])
+            if taken["job"] in self.nobodys and taken["purchase"] != FORGOTTEN:
+                self.violated(2, f"{taken['job']} was forgotten, and is taken for a purchase that is made anew")
 
     def _record(self, key: str, data: bytes) -> None:
         old, new = self.records.get(key), orjson.loads(data)
@@ -128,6 +134,7 @@ class Watcher:
         ids = _ids(new)
         for each in ids:
             self.on_record[each] = key
+            self.on_record_since.setdefault(each, self.world.loop.moment)
         if old is None:
             return
         if missing := _ids(old) - ids:
@@ -146,7 +153,10 @@ class Watcher:
     def forgot(self, key: str) -> None:
         """Somebody had a purchase forgotten. Of one that is being made at that moment, nothing can be said any more."""
         purchase = self.world.purchase_of_key(key)
-        self.records.pop(key, None)
+        began = max(run.began for run in self.world.runs if run.action.kind == "forget" and purchase in run.purchases)
+        gone = self.records.pop(key, None)
+        if gone is not None:
+            self.nobodys |= {each for each in _ids(gone) if self.on_record_since[each] < began}
         self.forgotten[purchase] = self.world.loop.moment
         if any(purchase in run.purchases and not run.over and run.action.kind != "forget" for run in self.world.runs):
             self.forgotten[purchase] = math.inf

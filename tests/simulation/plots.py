@@ -408,13 +408,14 @@ def _takeover_of_a_batch_when_the_store_is_away(dice: Random) -> Plot:
     return {"latency": 0.05}, actions, faults
 
 
-def _batch_ordered_in_spite_of_a_doubt_that_comes_to_nothing(dice: Random) -> Plot:
-    """The reply to a batch is lost and it can't be looked up; ordered once more, it comes to nothing."""
+def _batch_ordered_in_spite_of_its_own_doubt(dice: Random) -> Plot:
+    """The reply to a batch is lost and it can't be looked up; ordered once more, it may come to nothing."""
     faults = [
         Fault("post.batch", 1, dice.choice(LOST), 5.0),
         Fault("page", 2, dice.choice(("garbled", "unknown")), 5.0),
-        Fault("fate.batch", 2, dice.choice(("failed", "expired", "cancelled"))),
     ]
+    if dice.random() < 0.6:
+        faults.append(Fault("fate.batch", 2, dice.choice(("failed", "expired", "cancelled"))))
     what = dice.choice((IMAGES, IMAGES[:1]))
     return {"budget": dice.choice((None, 0.41))}, [_buy(0, "batch", what, 0.0, resubmit=True)], faults
 
@@ -484,7 +485,7 @@ PLOTS: tuple[Callable[[Random], Plot], ...] = (
     _batch_whose_takeover_is_in_doubt,
     _image_forgotten_at_its_second_try,
     _takeover_of_a_batch_when_the_store_is_away,
-    _batch_ordered_in_spite_of_a_doubt_that_comes_to_nothing,
+    _batch_ordered_in_spite_of_its_own_doubt,
     _forgotten_while_it_is_looked_for,
     _outage_between_looks,
 )

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from prefect_media.cli import demo_servers
+
 PLUGINS = "Failed to initialize plugins: can't register atexit after shutdown\n"
 """What Prefect may say of itself when it is ended while it is being imported."""
 
@@ -119,6 +121,37 @@ def test_killed_without_a_chance(start, family):
     process.kill()
     process.communicate(timeout=120)
     assert family.gone(within=60), family.members()  # a slow machine imports Prefect for half a minute
+
+
+HANGS = """
+import signal, sys, time
+
+class Hang:
+    def __del__(self, sleep=time.sleep):
+        sleep(1000)
+
+hang = Hang()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_server_that_hangs_while_it_shuts_down_ends_all_the_same(tmp_path, family):
+    """Python has stopped all threads of its own by then."""
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect/__init__.py").touch()
+    (tmp_path / "prefect/__main__.py").write_text(HANGS)
+    server = subprocess.Popen(
+        [sys.executable, "-c", demo_servers._CHILD],
+        env={**os.environ, **family.env, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout.readline() == b"up\n"
+    server.stdin.close()
+    with server.stdout:
+        assert server.wait(30) == -signal.SIGALRM
 
 
 def wait_for_a_job(simulator, seconds=120.0):

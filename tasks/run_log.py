@@ -28,7 +28,7 @@ def log_steps() -> OnStep:
     logger = run_logger()
     began: dict[str | None, float] = {}
     reached: dict[str | None, int] = {}
-    told: dict[str | None, datetime] = {}
+    last_line_at: dict[str | None, datetime] = {}
 
     def log(step: Step) -> None:
         began.setdefault(step.purchase, clock.monotonic())
@@ -39,15 +39,15 @@ def log_steps() -> OnStep:
             case "submitted":
                 job = f" as {step.job_id}" if step.job_id else ""
                 logger.info("Ordered %s%s at %s, %s", _what(step), job, step.host, _estimate(step))
-                told[step.purchase] = step.at
+                last_line_at[step.purchase] = step.at
             case "queued" | "started" if _age(step) >= FIRST_SECONDS:
                 logger.info("%s: %s (%s)", _name(step), step.kind, step.status)
-                told[step.purchase] = step.at
+                last_line_at[step.purchase] = step.at
             case "progress":
                 mark = next((mark for mark in MILESTONES if (step.progress or 0) >= mark), 0)
-                quiet = (step.at - told.setdefault(step.purchase, step.submitted_at or step.at)).total_seconds()
-                if mark > reached.get(step.purchase, 0) and quiet >= BETWEEN_SECONDS:
-                    reached[step.purchase], told[step.purchase] = mark, step.at
+                last = last_line_at.setdefault(step.purchase, step.submitted_at or step.at)
+                if mark > reached.get(step.purchase, 0) and (step.at - last).total_seconds() >= BETWEEN_SECONDS:
+                    reached[step.purchase], last_line_at[step.purchase] = mark, step.at
                     logger.info("%s: %.0f %% after %.0f s", _name(step), step.progress, seconds)
             case "stalled":
                 logger.warning("%s: no change for %.0f s (%s)", _name(step), step.waited_seconds or 0, step.status)

@@ -43,33 +43,33 @@ def lines(monkeypatch, caplog):
 
 
 def test_a_job_of_minutes_has_a_line_at_each_milestone(lines):
-    told = lines(
+    messages = lines(
         ("submitted", 0, None),
         ("started", 5, 2),
         *(("progress", second, second / 2) for second in range(10, 200, 5)),
         ("stored", 205, None),
     )
-    assert told[1:-1] == [
+    assert messages[1:-1] == [
         "video_1: started (in_progress)",
         "video_1: 25 %",
         "video_1: 50 %",
         "video_1: 75 %",
     ]
-    assert told[0].startswith("Ordered video") and told[-1].startswith("Made video")
+    assert messages[0].startswith("Ordered video") and messages[-1].startswith("Made video")
 
 
 def test_a_job_of_seconds_has_no_line_between_order_and_end(lines):
-    told = lines(
+    messages = lines(
         ("submitted", 0, None),
         ("started", 1, 10),
         *(("progress", second, 12 * second) for second in range(2, 9)),
         ("stored", 9, None),
     )
-    assert len(told) == 2
+    assert len(messages) == 2
 
 
 def test_lines_about_progress_are_ten_seconds_apart(lines):
-    told = lines(("submitted", 0, None), *(("progress", second, 5 * second) for second in range(1, 20)))
-    assert told[1:] == ["video_1: 50 %"]
-    told = lines(("progress", 11, 30), ("progress", 15, 55), ("progress", 21, 60), ("progress", 32, 80))
-    assert told == ["video_1: 30 %", "video_1: 60 %", "video_1: 80 %"]
+    messages = lines(("submitted", 0, None), *(("progress", second, 5 * second) for second in range(1, 20)))
+    assert messages[1:] == ["video_1: 50 %"]
+    messages = lines(("progress", 11, 30), ("progress", 15, 55), ("progress", 21, 60), ("progress", 32, 80))
+    assert messages == ["video_1: 30 %", "video_1: 60 %", "video_1: 80 %"]

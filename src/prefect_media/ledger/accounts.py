@@ -35,9 +35,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
 CALMER = 0.9
 """By how much that shrinks with each write: of eight tries about seven succeed."""
 
-SOONER = 0.5
-"""By how much that shrinks with each further conflict in a row: who was overtaken often comes before who comes anew."""
-
 Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 """An amount as an account has it; any other figure there would let purchases pass that the budget has no room for."""
 
@@ -277,9 +274,8 @@ class _Book:
         """
         self._pause = max(FIRST_PAUSE, self._pause * 2) if number else self._pause * CALMER
         self._pause = min(self._pause, LONGEST_PAUSE) if self._pause >= FIRST_PAUSE else 0.0
-        patience = SOONER ** max(0, number - 1)
         if self._pause:
-            await clock.sleep(self._pause * patience * clock.dice().random())
+            await clock.sleep(self._pause * clock.dice().random())
 
     async def _apply(
         self, changes: dict[asyncio.Future[_Outcome], _Change]

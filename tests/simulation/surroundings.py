@@ -34,7 +34,7 @@ class Silent:
     def error(self, *_: object, **__: object) -> None: ...
 
 
-class _ByProcess:
+class ByProcess:
     """In place of `per_loop._by_loop`: what is shared is shared within a simulated process."""
 
     def setdefault(self, loop: object, default: object) -> dict[object, object]:
@@ -76,7 +76,7 @@ class Own(MutableMapping[Any, Any]):
 _ALL_TASKS: Any = getattr(asyncio.tasks, "_all_tasks" if sys.version_info < (3, 12) else "_scheduled_tasks")
 
 PATCHES: list[tuple[Any, str, Any]] = [
-    (per_loop, "_by_loop", _ByProcess()),
+    (per_loop, "_by_loop", ByProcess()),
     (experience, "_of", Own()),
     (experience, "_recalled", Own()),
     (storage, "run_transfer", run_transfer),

@@ -73,8 +73,8 @@ def test_a_killed_flow_run_is_run_again_and_buys_nothing_twice(prefect_server, t
 def killed_and_completed(prefect_server, simulator, folder):
     """Kill a flow run that waits for its video, and see it completed with that one video; whether by the automation.
 
-    A server on SQLite whose database is busy loses the event or the action, before Prefect 3.9.1 mostly. `recover` helps
-    then, as docs/recovery.md tells.
+    A server on SQLite whose database is busy loses the event or the action now and then, before Prefect 3.9.1 mostly.
+    `recover` helps then, as docs/recovery.md tells.
     """
     folder.mkdir()
     jobs_before = len(simulator.jobs)

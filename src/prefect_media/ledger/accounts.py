@@ -30,10 +30,25 @@ DIGITS = 8
 
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.2
-"""Seconds that a writer waits at most, after the first conflict with another and after many."""
+"""Seconds that a reservation waits at most, after the first conflict with another writer and after many."""
 
 CALMER = 0.9
 """By how much that shrinks with each write: of eight tries about seven succeed."""
+
+TOO_LONG = 0.7
+"""Seconds after which a reservation that is not written yet waits as little as possible: nothing is sent before it."""
+
+AT_LEAST = 0.1
+"""How much of its pause it then waits."""
+
+NO_HURRY = 8.0
+"""How many times as long a settlement waits: what it is for was sent, and is here."""
+
+MANY = 16
+"""So many conflicts in a row show that very many write; from then on each pause is longer than the one before."""
+
+LONGEST_OF_MANY = 2.0
+"""Seconds that a writer then waits at most."""
 
 Usd = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 """An amount as an account has it; any other figure there would let purchases pass that the budget has no room for."""
@@ -174,7 +189,7 @@ async def reserve(
     if all(usd is None for usd in amounts):
         return None
     path = budget.path(run_id)
-    account = await _book(storage, path).change(reserve_all)
+    account = await _book(storage, path).change(reserve_all, hurry=True)
     return BudgetState(path, budget.usd, account.spent_usd, account.reserved_usd)
 
 
@@ -229,19 +244,28 @@ class _Book:
     def __init__(self, storage: Storage, path: str) -> None:
         self._storage, self._path = storage, path
         self._changes: dict[asyncio.Future[_Outcome], _Change] = {}
+        self._in_a_hurry: dict[asyncio.Future[_Outcome], float] = {}  # and since when
         self._writing = asyncio.Lock()
         self._pause = 0.0
 
-    async def change(self, change: _Change) -> Account:
-        """Write a change, and return the account after it. It may be applied again, to a newer account."""
+    async def change(self, change: _Change, *, hurry: bool = False) -> Account:
+        """Write a change, and return the account after it. It may be applied again, to a newer account.
+
+        Args:
+            change: What to change.
+            hurry: Whether a purchase waits for it.
+        """
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self._changes[outcome] = change
+        if hurry:
+            self._in_a_hurry[outcome] = clock.monotonic()
         try:
             async with self._writing:
                 if not outcome.done():
                     await self._write()
         finally:
             self._changes.pop(outcome, None)
+            self._in_a_hurry.pop(outcome, None)
         if isinstance(result := outcome.result(), MediaError):
             raise result
         return result
@@ -274,8 +298,19 @@ class _Book:
         """
         self._pause = max(FIRST_PAUSE, self._pause * 2) if number else self._pause * CALMER
         self._pause = min(self._pause, LONGEST_PAUSE) if self._pause >= FIRST_PAUSE else 0.0
-        if self._pause:
-            await clock.sleep(self._pause * clock.dice().random())
+        if number < MANY:
+            longest = self._pause * self._patience()
+        else:
+            longest = min(LONGEST_OF_MANY, LONGEST_PAUSE * 1.5 ** (number - MANY + 1))
+        if longest:
+            await clock.sleep(longest * clock.dice().random())
+
+    def _patience(self) -> float:
+        """How much of its pause, or how many times it, a change waits: the reservation that came first decides."""
+        if not self._in_a_hurry:
+            return NO_HURRY
+        waited = clock.monotonic() - min(self._in_a_hurry.values())
+        return max(AT_LEAST, 1 - waited / TOO_LONG)
 
     async def _apply(
         self, changes: dict[asyncio.Future[_Outcome], _Change]

@@ -298,19 +298,20 @@ class _Book:
         """
         self._pause = max(FIRST_PAUSE, self._pause * 2) if number else self._pause * CALMER
         self._pause = min(self._pause, LONGEST_PAUSE) if self._pause >= FIRST_PAUSE else 0.0
-        if number < MANY:
-            longest = self._pause * self._patience()
-        else:
-            longest = min(LONGEST_OF_MANY, LONGEST_PAUSE * 1.5 ** (number - MANY + 1))
-        if longest:
-            await clock.sleep(longest * clock.dice().random())
+        if not self._pause:
+            return
+        share, began = clock.dice().random(), clock.monotonic()
+        while (rest := began + share * self._longest_wait(number) - clock.monotonic()) > 0:
+            await clock.sleep(min(rest, FIRST_PAUSE))  # and look whether a reservation has come meanwhile
 
-    def _patience(self) -> float:
-        """How much of its pause, or how many times it, a change waits: the reservation that came first decides."""
+    def _longest_wait(self, number: int) -> float:
+        """Seconds, of which a part is waited; the reservation that came first decides."""
+        if number >= MANY:
+            return min(LONGEST_OF_MANY, LONGEST_PAUSE * 1.5 ** (number - MANY + 1))
         if not self._in_a_hurry:
-            return NO_HURRY
+            return self._pause * NO_HURRY
         waited = clock.monotonic() - min(self._in_a_hurry.values())
-        return max(AT_LEAST, 1 - waited / TOO_LONG)
+        return self._pause * max(AT_LEAST, 1 - waited / TOO_LONG)
 
     async def _apply(
         self, changes: dict[asyncio.Future[_Outcome], _Change]
